@@ -1,0 +1,106 @@
+//! Whether a site may answer: the one question of design section 6 that the ledger decides.
+
+use super::{CardStatus, Grant, Rejected, State};
+use crate::Id;
+use crate::statement::{Millis, Right};
+
+/// Why a site answers nothing for a card and a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAnswered {
+    /// No such card, or it was revoked.
+    #[error("the card is not enrolled or was revoked")]
+    CardNotLive,
+    /// The card is suspended.
+    #[error("the card is suspended")]
+    CardSuspended,
+    /// The member has left.
+    #[error("the member has left")]
+    MemberGone,
+    /// The contract of the member or of the unit is over.
+    #[error("the contract is over")]
+    ContractOver,
+    /// No such grant on this card, or it was revoked.
+    #[error("the card has no such grant, or it was revoked")]
+    GrantNotLive,
+    /// The grant has expired.
+    #[error("the grant has expired")]
+    GrantExpired,
+    /// Its shares are not there yet.
+    #[error("the grant is not issued yet")]
+    NotIssued,
+    /// The grant allows something else.
+    #[error("the grant does not allow this")]
+    WrongRight,
+    /// Another site serves it.
+    #[error("this site does not serve the unit")]
+    NotServedHere,
+}
+
+impl State {
+    /// Whether `card` is somebody's who may be here at all, at the instant `at`.
+    ///
+    /// # Errors
+    /// [`NotAnswered`].
+    pub fn may_connect(&self, card: &Id, at: Millis) -> Result<(), NotAnswered> {
+        let found = self.cards.get(card).ok_or(NotAnswered::CardNotLive)?;
+        match found.status {
+            CardStatus::Live => {}
+            CardStatus::Suspended => return Err(NotAnswered::CardSuspended),
+            CardStatus::Revoked => return Err(NotAnswered::CardNotLive),
+        }
+        let member = self.members.get(&found.card.member).ok_or(NotAnswered::CardNotLive)?;
+        if member.revoked {
+            return Err(NotAnswered::MemberGone);
+        }
+        if member.contract.is_some_and(|contract| self.contract_is_over(&contract, at)) {
+            return Err(NotAnswered::ContractOver);
+        }
+        Ok(())
+    }
+
+    /// Whether `site` may give `card` partials for `grant` under `right`, at the instant `at`.
+    ///
+    /// # Errors
+    /// [`NotAnswered`]: the first reason not to.
+    pub fn may_answer(
+        &self,
+        site: &Id,
+        card: &Id,
+        grant: &Id,
+        right: Right,
+        at: Millis,
+    ) -> Result<&Grant, NotAnswered> {
+        self.may_connect(card, at)?;
+        let found = self
+            .grants
+            .get(grant)
+            .filter(|g| g.card == *card && !g.revoked)
+            .ok_or(NotAnswered::GrantNotLive)?;
+        if found.expires_at.is_some_and(|end| end <= at) {
+            return Err(NotAnswered::GrantExpired);
+        }
+        let unit = self.units.get(&found.unit).ok_or(NotAnswered::GrantNotLive)?;
+        if unit.contract.is_some_and(|contract| self.contract_is_over(&contract, at)) {
+            return Err(NotAnswered::ContractOver);
+        }
+        if found.right != right {
+            return Err(NotAnswered::WrongRight);
+        }
+        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
+        let serves = self.sites.get(site).is_some_and(|s| !s.removed);
+        if !serves || !issued.sites.contains(site) {
+            return Err(NotAnswered::NotServedHere);
+        }
+        Ok(found)
+    }
+
+    /// The card whose key signed under `keyid`, if it may sign at `at`.
+    ///
+    /// # Errors
+    /// [`Rejected::UnknownSigner`] or [`Rejected::SignerNotLive`].
+    pub fn may_sign(&self, keyid: crate::Digest, at: Millis) -> Result<Id, Rejected> {
+        let &card = self.signers.get(&keyid).ok_or(Rejected::UnknownSigner { keyid })?;
+        if self.card_is_live(&card, at) { Ok(card) } else { Err(Rejected::SignerNotLive { card }) }
+    }
+}

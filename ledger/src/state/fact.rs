@@ -1,0 +1,131 @@
+//! Facts: what ca and kms state together, checked by the public equations (P-3.2, P-4.9).
+
+use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
+use warifu_split_key::{GrantError, check_grant, unit_key};
+
+use super::{Issued, Kind, Rejected, State};
+use crate::dsse::Envelope;
+use crate::key::PublicKey;
+use crate::statement::{Fact, FactBody, PublicHalf};
+use crate::{Digest, Id};
+
+impl State {
+    /// Checks a fact as if it were appended next, without appending it.
+    ///
+    /// # Errors
+    /// [`Rejected`].
+    pub fn check_fact(&self, envelope: &Envelope) -> Result<Fact, Rejected> {
+        self.after_fact(envelope)?;
+        Ok(envelope.statement()?)
+    }
+
+    pub(super) fn after_fact(&self, envelope: &Envelope) -> Result<Self, Rejected> {
+        envelope.verify(&self.founding.ca.signing)?;
+        envelope.verify(&self.founding.kms.signing)?;
+        let fact: Fact = envelope.statement()?;
+        self.after_fact_body(&fact)
+    }
+
+    /// The state after a fact whose signatures are somebody else's concern: what ca and kms ask before they sign.
+    ///
+    /// # Errors
+    /// [`Rejected`].
+    pub fn check_unsigned_fact(&self, fact: &Fact) -> Result<(), Rejected> {
+        self.after_fact_body(fact).map(|_| ())
+    }
+
+    fn after_fact_body(&self, fact: &Fact) -> Result<Self, Rejected> {
+        if fact.organization != self.organization {
+            return Err(Rejected::OtherOrganization { found: fact.organization });
+        }
+        let mut next = self.clone();
+        match &fact.fact {
+            FactBody::UnitCreated { unit, order, issuer, keeper } => {
+                next.unit_created(*unit, *order, issuer, keeper)?;
+            }
+            FactBody::GrantIssued { grant, order, card_point, site_point, sites } => {
+                let issued =
+                    Issued { card_point: card_point.0, site_point: site_point.0, sites: sites.clone() };
+                next.grant_issued(*grant, *order, issued)?;
+            }
+        }
+        Ok(next)
+    }
+
+    fn unit_created(
+        &mut self,
+        id: Id,
+        order: Digest,
+        issuer: &PublicHalf,
+        keeper: &PublicHalf,
+    ) -> Result<(), Rejected> {
+        let unit = self.units.get(&id).ok_or(Rejected::Unknown { kind: Kind::Unit, id })?;
+        if unit.order != order {
+            return Err(Rejected::OtherOrder { kind: Kind::Unit, id });
+        }
+        if unit.key.is_some() {
+            return Err(Rejected::Exists { kind: Kind::Unit, id });
+        }
+        let key = unit_key_of(&self.organization, id, order, issuer, keeper)?;
+        self.first_sight([issuer.point.0, keeper.point.0, key.0])?;
+        let leaf = self.tree.size();
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.key = Some((key.0, leaf));
+        }
+        Ok(())
+    }
+
+    fn grant_issued(&mut self, id: Id, order: Digest, issued: Issued) -> Result<(), Rejected> {
+        let grant = self.grants.get(&id).ok_or(Rejected::Unknown { kind: Kind::Grant, id })?;
+        if grant.order != order {
+            return Err(Rejected::OtherOrder { kind: Kind::Grant, id });
+        }
+        if grant.revoked {
+            return Err(Rejected::Over { kind: Kind::Grant, id });
+        }
+        if grant.issued.is_some() {
+            return Err(Rejected::Exists { kind: Kind::Grant, id });
+        }
+        let unit =
+            self.units.get(&grant.unit).ok_or(Rejected::Unknown { kind: Kind::Unit, id: grant.unit })?;
+        let (key, _) = unit.key.ok_or(Rejected::UnitWithoutKey { unit: grant.unit })?;
+        let serving = |site: &Id| self.sites.get(site).is_some_and(|s| !s.removed);
+        if issued.sites.is_empty()
+            || !issued.sites.is_subset(&unit.sites)
+            || !issued.sites.iter().all(serving)
+        {
+            return Err(Rejected::OtherSites { grant: id });
+        }
+        check_grant(&key, &issued.card_point, &issued.site_point).map_err(|error| match error {
+            GrantError::CardShareDegenerate | GrantError::SiteShareDegenerate => {
+                Rejected::DegenerateShare { grant: id }
+            }
+            _ => Rejected::SharesDoNotAdd { grant: id },
+        })?;
+        self.first_sight([issued.card_point, issued.site_point])?;
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.issued = Some(issued);
+        }
+        Ok(())
+    }
+}
+
+/// The unit key `P = S1 + S2` of two proved halves: what the fold computes, and what everybody who reads a directory
+/// checks for himself.
+///
+/// # Errors
+/// [`Rejected::HalfNotProved`] or [`Rejected::HalvesCancel`].
+pub fn unit_key_of(
+    organization: &Digest,
+    unit: Id,
+    order: Digest,
+    issuer: &PublicHalf,
+    keeper: &PublicHalf,
+) -> Result<PublicKey, Rejected> {
+    for (half, role) in [(issuer, HalfRole::Issuer), (keeper, HalfRole::Keeper)] {
+        let context = HalfContext { organization: organization.0, unit: unit.0, order: order.0, role };
+        verify_half(&context, &half.point.0, &HalfProof(half.proof.0))
+            .map_err(|_| Rejected::HalfNotProved { unit })?;
+    }
+    unit_key(&issuer.point.0, &keeper.point.0).map(PublicKey).map_err(|_| Rejected::HalvesCancel { unit })
+}

@@ -1,0 +1,157 @@
+//! The fold itself: one leaf after another, each whole or not at all (P-4.3, P-4.10).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
+use warifu_split_key::point::Point;
+
+use super::{LONGEST_LEASE_MS, Rejected, State};
+use crate::dsse::SIGNATURE_LIMIT;
+use crate::leaf::Leaf;
+use crate::statement::{Fact, Founding, Order, Policy, Role, Statement as _};
+use crate::tree::Tree;
+use crate::{Id, checkpoint};
+
+impl State {
+    /// Reads entry 0.
+    ///
+    /// # Errors
+    /// [`Rejected::NotFounding`] if it is none, lacks officers or a signature; the first fault found.
+    pub fn found(leaf: &Leaf) -> Result<Self, Rejected> {
+        let envelope = leaf.envelope();
+        let founding: Founding = envelope.statement()?;
+        let people = check_officers(&founding)?;
+        if founding.officers.iter().any(|o| o.contract.is_some()) {
+            return Err(Rejected::NotFounding { why: "an officer works under a contract" });
+        }
+        let (Some(ca_log), Some(kms_log)) = (founding.ca.log, founding.kms.log) else {
+            return Err(Rejected::NotFounding { why: "ca and kms need a log key" });
+        };
+        if ca_log == kms_log {
+            return Err(Rejected::NotFounding { why: "ca and kms share a log key" });
+        }
+        if ![ca_log, kms_log].iter().all(checkpoint::is_log_key) {
+            return Err(Rejected::NotFounding { why: "a log key is no Ed25519 public key" });
+        }
+        for officer in &founding.officers {
+            envelope.verify(&officer.signature)?;
+        }
+        envelope.verify(&founding.ca.signing)?;
+        envelope.verify(&founding.kms.signing)?;
+
+        let organization = envelope.digest();
+        let mut state = Self {
+            tree: Tree::default().append(leaf.as_bytes())?,
+            last_at: leaf.at(),
+            organization,
+            policy: founding.policy.clone(),
+            founding: Arc::new(founding.clone()),
+            members: Map::new_sync(),
+            cards: Map::new_sync(),
+            contracts: Map::new_sync(),
+            units: Map::new_sync(),
+            grants: Map::new_sync(),
+            sites: Map::new_sync(),
+            signers: Map::new_sync(),
+            authenticators: Map::new_sync(),
+            grants_of_card: Set::new_sync(),
+            grants_of_unit: Set::new_sync(),
+            cards_of_member: Set::new_sync(),
+            members_of_contract: Set::new_sync(),
+            units_of_contract: Set::new_sync(),
+            points: Set::new_sync(),
+            role_holders: Set::new_sync(),
+            executed: Set::new_sync(),
+            shredded: Set::new_sync(),
+        };
+        check_policy(&founding.policy)?;
+        for keys in [&founding.ca, &founding.kms] {
+            state.first_sight([keys.signing.0, keys.tls.0])?;
+        }
+        for officer in &founding.officers {
+            state.enrol(officer, leaf.at(), true)?;
+        }
+        for member in people {
+            state.set_roles(member, BTreeSet::from([Role::Officer, Role::Administrator]));
+        }
+        Ok(state)
+    }
+
+    /// The state after one more leaf.
+    ///
+    /// # Errors
+    /// [`Rejected`]: the state before stays the truth.
+    pub fn apply(&self, leaf: &Leaf) -> Result<Self, Rejected> {
+        let (at, envelope) = (leaf.at(), leaf.envelope());
+        if at < self.last_at {
+            return Err(Rejected::TimeWentBack { at, last: self.last_at });
+        }
+        let mut next = match envelope.payload_type.as_str() {
+            Order::PAYLOAD_TYPE => self.after_order(envelope, at)?,
+            Fact::PAYLOAD_TYPE => self.after_fact(envelope)?,
+            Founding::PAYLOAD_TYPE => {
+                return Err(Rejected::NotFounding { why: "it is founded already" });
+            }
+            _ => {
+                return Err(crate::dsse::EnvelopeError::WrongType {
+                    found: envelope.payload_type.chars().take(80).collect(),
+                    expected: Order::PAYLOAD_TYPE,
+                }
+                .into());
+            }
+        };
+        next.tree = self.tree.append(leaf.as_bytes())?;
+        next.last_at = at;
+        next.forget_expired(at);
+        Ok(next)
+    }
+
+    /// Remembers public keys, none of which may have come before.
+    pub(super) fn first_sight(&mut self, points: impl IntoIterator<Item = Point>) -> Result<(), Rejected> {
+        for point in points {
+            let x = point.x();
+            if self.points.contains(&x) {
+                return Err(Rejected::RepeatedPoint);
+            }
+            self.points.insert_mut(x);
+        }
+        Ok(())
+    }
+
+    fn forget_expired(&mut self, at: u64) {
+        while let Some(first) = self.executed.first().copied().filter(|&(expires_at, _)| expires_at < at) {
+            self.executed.remove_mut(&first);
+        }
+    }
+}
+
+/// The first officers: losing one card must not lock the town out, and all of them have room to sign beside ca and kms.
+fn check_officers(founding: &Founding) -> Result<BTreeSet<Id>, Rejected> {
+    let mut cards = BTreeMap::new();
+    for officer in &founding.officers {
+        *cards.entry(officer.member).or_insert(0_usize) += 1;
+    }
+    if cards.len() < 2 {
+        return Err(Rejected::NotFounding { why: "two different people are needed" });
+    }
+    if cards.len() == 2 && cards.values().any(|&count| count < 2) {
+        return Err(Rejected::NotFounding {
+            why: "three people, or a spare card for each of two, are needed",
+        });
+    }
+    if founding.officers.len() > SIGNATURE_LIMIT - 2 {
+        return Err(Rejected::NotFounding { why: "more officers' cards than can sign" });
+    }
+    Ok(cards.into_keys().collect())
+}
+
+pub(super) fn check_policy(policy: &Policy) -> Result<(), Rejected> {
+    if !(1_000..=LONGEST_LEASE_MS).contains(&policy.lease_ms) {
+        return Err(Rejected::PolicyOutOfBounds { why: "a lease lasts from one second to 24 hours" });
+    }
+    if policy.pin_ceiling_ms == 0 || policy.pin_ceiling_ms > LONGEST_LEASE_MS {
+        return Err(Rejected::PolicyOutOfBounds { why: "a PIN entry lasts for up to 24 hours" });
+    }
+    Ok(())
+}

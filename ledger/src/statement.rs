@@ -1,0 +1,515 @@
+//! Every statement that people, services and sites sign, as JSON (`docs/protocol.md` section 3).
+//!
+//! None of them carries a name, a title or a reason: those are [`crate::register`] records, which a statement points to
+//! by [`Commitment`].
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::{Base64, PublicKey};
+use crate::register::Commitment;
+use crate::{Digest, Id};
+
+/// An instant: milliseconds since the Unix epoch, UTC, leap seconds not counted (P-1.3).
+pub type Millis = u64;
+
+/// A kind of payload that an envelope carries.
+pub trait Statement: Serialize {
+    /// The DSSE `payloadType`.
+    const PAYLOAD_TYPE: &'static str;
+}
+
+macro_rules! statement {
+    ($name:ident, $media:literal) => {
+        impl Statement for $name {
+            const PAYLOAD_TYPE: &'static str = concat!("application/vnd.warifu.", $media, ".v1+json");
+        }
+    };
+}
+
+statement!(Founding, "founding");
+statement!(Order, "order");
+statement!(Fact, "fact");
+statement!(Stamp, "stamp");
+statement!(Receipt, "receipt");
+statement!(ServiceStatement, "service");
+statement!(GrantKey, "grant-key");
+statement!(Profile, "profile");
+
+/// Entry 0 of every ledger: who founds the organization, with which services and under which policy.
+///
+/// Signed by every officer's card, by the ca and by the kms. [`crate::dsse::Envelope::digest`] of it is the name of the
+/// organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founding {
+    /// Random; so that two organizations of the same people never have one name.
+    pub id: Id,
+    /// The organization's own name.
+    pub name: Commitment,
+    /// IANA time zone, for the dates people read, such as `Asia/Tokyo`.
+    pub zone: String,
+    /// The first officers' cards, one or more of each: three people, or two people of whom each has a spare card, so
+    /// that no single loss leaves fewer than two who can sign. At most fourteen, since all of them sign.
+    pub officers: Vec<Card>,
+    /// What the organization demands.
+    pub policy: Policy,
+    /// The issuing authority's keys.
+    pub ca: ServiceKeys,
+    /// The kms authority's keys.
+    pub kms: ServiceKeys,
+}
+
+/// What an organization demands of its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// How long after sending its last answered nonce a site may answer, in milliseconds. At most 24 hours.
+    pub lease_ms: u64,
+    /// How long one PIN entry may keep a card open, in milliseconds.
+    pub pin_ceiling_ms: u64,
+    /// Whether cards whose keys carry no attestation may be enrolled.
+    pub unattested_cards: bool,
+}
+
+/// A service's public keys, as its console shows them and the ledger pins them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKeys {
+    /// Signs facts, stamps and receipts: ES256.
+    pub signing: PublicKey,
+    /// Its TLS key, the same as server and as client.
+    pub tls: PublicKey,
+    /// Signs (kms) or cosigns (ca) checkpoints: Ed25519, 32 bytes. Absent for a site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Base64<32>>,
+}
+
+/// What a service's console prints and signs with its own key before it is founded or joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceStatement {
+    /// Which program speaks.
+    pub service: ServiceKind,
+    /// Its keys.
+    pub keys: ServiceKeys,
+    /// `host:port` under which it answers; none for a service that only dials out (ca).
+    pub address: Option<String>,
+}
+
+/// The three kinds of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceKind {
+    /// The issuing authority.
+    Ca,
+    /// The kms authority.
+    Kms,
+    /// A site.
+    Site,
+}
+
+/// A member's card, with the three keys that were generated on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// The card.
+    pub card: Id,
+    /// Whose it is. The first card of a member brings the member into being.
+    pub member: Id,
+    /// The member's name, in the register.
+    pub name: Commitment,
+    /// The contract under which the member works; none for the organization's own people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Id>,
+    /// 9A: the TLS client key.
+    pub authentication: PublicKey,
+    /// 9C: signs orders.
+    pub signature: PublicKey,
+    /// 9D: card shares are sealed to it.
+    pub transport: PublicKey,
+    /// What the card proved about the three keys.
+    pub attestation: Attestation,
+}
+
+/// What is known of where a card's keys were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Attestation {
+    /// Nothing: the card cannot attest.
+    #[serde(deserialize_with = "nothing_more")]
+    None,
+    /// The card's maker attests that all three keys were generated on it. The chain was verified at the officer's desk.
+    Generated {
+        /// The serial number in the attestation.
+        serial: u32,
+        /// The firmware version in it, such as `5.7.2`.
+        firmware: String,
+        /// SHA-256 over the three attestation certificates (9A, 9C, 9D), DER, one after the other.
+        evidence: Digest,
+    },
+}
+
+/// Serde lets a unit variant carry any field, even under `deny_unknown_fields`; this lets it carry none.
+fn nothing_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
+}
+
+/// What people decide: one or more acts, applied together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The organization's name: the digest of its entry 0.
+    pub organization: Digest,
+    /// Random. An order executes once.
+    pub id: Id,
+    /// The last instant at which it may be appended. At most 7 days after it is appended.
+    pub expires_at: Millis,
+    /// The kms-signed checkpoint its signers saw, as a C2SP signed note.
+    pub seen: String,
+    /// What shall happen.
+    pub acts: Vec<Act>,
+}
+
+/// A role that lets a member sign orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Enrols departments, contractors, members and cards.
+    Officer,
+    /// Ends access.
+    Administrator,
+    /// Asks who opened what.
+    Auditor,
+}
+
+/// What a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitKind {
+    /// A department.
+    Department,
+    /// A front desk: its members route and cannot open.
+    FrontDesk,
+    /// A contractor's team; carries a contract.
+    Contractor,
+    /// One person.
+    Person,
+}
+
+/// What a grant allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// To open the unit's files.
+    Open,
+    /// To route them without reading.
+    Route,
+}
+
+/// How a card share reaches its card (design section 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Custody {
+    /// A PKCS#11 token unwraps it inside.
+    TokenUnwrap,
+    /// Through an end-to-end channel into the card.
+    Scp11b,
+    /// Imported by an officer's desk PC, in whose memory it is for a moment.
+    HostMemory,
+}
+
+/// One thing that an order does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Act {
+    /// A member's roles become exactly these.
+    #[serde(rename = "role.changed")]
+    RoleChanged {
+        /// Who.
+        member: Id,
+        /// The new roles; empty for none.
+        roles: BTreeSet<Role>,
+    },
+    /// The policy becomes this.
+    #[serde(rename = "policy.changed")]
+    PolicyChanged {
+        /// The new policy.
+        policy: Policy,
+    },
+    /// A site joins.
+    #[serde(rename = "site.joined")]
+    SiteJoined {
+        /// The site.
+        site: Id,
+        /// Its name.
+        name: Commitment,
+        /// Its keys.
+        keys: ServiceKeys,
+        /// `host:port` under which agents reach it.
+        address: String,
+    },
+    /// A site leaves; it serves nothing any more.
+    #[serde(rename = "site.removed")]
+    SiteRemoved {
+        /// The site.
+        site: Id,
+    },
+    /// A contract begins.
+    #[serde(rename = "contract.opened")]
+    ContractOpened {
+        /// The contract.
+        contract: Id,
+        /// The contractor's name.
+        name: Commitment,
+        /// The first instant at which it is over: midnight after its last day, in the organization's zone.
+        ends_at: Millis,
+    },
+    /// A contract that still runs gets another end.
+    #[serde(rename = "contract.extended")]
+    ContractExtended {
+        /// The contract.
+        contract: Id,
+        /// Its new end.
+        ends_at: Millis,
+    },
+    /// A contract is over, for ever.
+    #[serde(rename = "contract.ended")]
+    ContractEnded {
+        /// The contract.
+        contract: Id,
+        /// Why, in the register.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Commitment>,
+    },
+    /// A unit shall come into being; ca and kms answer with [`FactBody::UnitCreated`].
+    #[serde(rename = "unit.ordered")]
+    UnitOrdered {
+        /// The unit.
+        unit: Id,
+        /// Its name.
+        name: Commitment,
+        /// What it is.
+        kind: UnitKind,
+        /// The contract it belongs to: for a contractor's team, and only for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contract: Option<Id>,
+        /// The sites that serve it.
+        sites: BTreeSet<Id>,
+        /// For a front desk: where it may route to.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        routes_to: BTreeSet<Id>,
+        /// Whether its grants need two people.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        two_people: bool,
+    },
+    /// A card is a member's.
+    #[serde(rename = "card.enrolled")]
+    CardEnrolled(Card),
+    /// A card shall have a right to a unit; ca and kms answer with [`FactBody::GrantIssued`].
+    #[serde(rename = "grant.ordered")]
+    GrantOrdered {
+        /// The grant.
+        grant: Id,
+        /// The card.
+        card: Id,
+        /// The unit.
+        unit: Id,
+        /// What it allows.
+        right: Right,
+        /// How the share reaches the card.
+        custody: Custody,
+        /// The first instant at which it is over, if it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Millis>,
+    },
+    /// One grant is over, for ever.
+    #[serde(rename = "grant.revoked")]
+    GrantRevoked {
+        /// The grant.
+        grant: Id,
+        /// Why, in the register.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Commitment>,
+    },
+    /// A card is dead, for ever, and all its grants with it.
+    #[serde(rename = "card.revoked")]
+    CardRevoked {
+        /// The card.
+        card: Id,
+        /// Why, in the register.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Commitment>,
+    },
+    /// A card answers for nothing until it is resumed. Nothing is destroyed.
+    #[serde(rename = "card.suspended")]
+    CardSuspended {
+        /// The card.
+        card: Id,
+    },
+    /// A suspended card is live again.
+    #[serde(rename = "card.resumed")]
+    CardResumed {
+        /// The card.
+        card: Id,
+    },
+    /// A member leaves: all cards and grants are dead, for ever.
+    #[serde(rename = "member.revoked")]
+    MemberRevoked {
+        /// The member.
+        member: Id,
+        /// Why, in the register.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Commitment>,
+    },
+    /// No site answers for this file any more.
+    #[serde(rename = "file.shredded")]
+    FileShredded {
+        /// SHA-256 over the x-coordinate of a stanza's encapsulated key.
+        file: Digest,
+    },
+}
+
+/// What ca and kms found out together; signed by both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fact {
+    /// The organization's name.
+    pub organization: Digest,
+    /// What they state.
+    pub fact: FactBody,
+}
+
+/// The content of a fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum FactBody {
+    /// A unit has its key.
+    #[serde(rename = "unit.created")]
+    UnitCreated {
+        /// The unit.
+        unit: Id,
+        /// The order that asked for it.
+        order: Digest,
+        /// The public half and proof of the ca.
+        issuer: PublicHalf,
+        /// The public half and proof of the kms.
+        keeper: PublicHalf,
+    },
+    /// A grant has its two shares.
+    #[serde(rename = "grant.issued")]
+    GrantIssued {
+        /// The grant.
+        grant: Id,
+        /// The order that asked for it.
+        order: Digest,
+        /// `A = aG`.
+        card_point: PublicKey,
+        /// `B = bG`.
+        site_point: PublicKey,
+        /// The sites to whose HSM keys `b` was wrapped.
+        sites: BTreeSet<Id>,
+    },
+}
+
+/// One public half of a unit key with its proof of possession (design section 3.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicHalf {
+    /// `S1` or `S2`.
+    pub point: PublicKey,
+    /// ECDSA under the half over the message of `warifu_split_key::half`.
+    pub proof: Base64<64>,
+}
+
+/// The kms's proof of freshness, and a site's only clock. Signed by the kms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stamp {
+    /// The organization's name.
+    pub organization: Digest,
+    /// The site (or the ca: its card-less follower id is all zeroes) that asked.
+    pub site: Id,
+    /// The random nonce it sent.
+    pub nonce: Digest,
+    /// The kms's time.
+    pub time: Millis,
+    /// The checkpoint of all that was appended before, as a signed note.
+    pub checkpoint: String,
+}
+
+/// A site has acted on an order. Signed by the site, after everything it says is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The organization's name.
+    pub organization: Digest,
+    /// The site.
+    pub site: Id,
+    /// [`crate::dsse::Envelope::digest`] of the order.
+    pub order: Digest,
+    /// Site time; absent while the site has no stamp.
+    pub time: Option<Millis>,
+    /// Size of the ledger it had folded.
+    pub folded: u64,
+    /// The grants whose key pairs no longer exist in its HSM because of the order.
+    pub destroyed: BTreeSet<Id>,
+}
+
+/// A site's key pair for one grant: the share will be wrapped to it. Signed by the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantKey {
+    /// The organization's name.
+    pub organization: Digest,
+    /// The site.
+    pub site: Id,
+    /// The grant.
+    pub grant: Id,
+    /// The public key of the pair.
+    pub key: PublicKey,
+}
+
+/// What a PC must know of the organization, written at enrolment. Signed by the kms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The organization's name: the digest of its entry 0.
+    pub organization: Digest,
+    /// Its name as people say it.
+    pub name: String,
+    /// IANA time zone.
+    pub zone: String,
+    /// The ca's keys.
+    pub ca: ServiceKeys,
+    /// The kms's keys.
+    pub kms: ServiceKeys,
+    /// `host:port` of the kms.
+    pub kms_address: String,
+    /// The sites.
+    pub sites: Vec<ProfileSite>,
+    /// Whom to call, as people say it.
+    pub helpdesk: String,
+    /// See [`Policy::pin_ceiling_ms`].
+    pub pin_ceiling_ms: u64,
+}
+
+/// A site in a profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileSite {
+    /// The site.
+    pub site: Id,
+    /// Its name as people say it.
+    pub name: String,
+    /// `host:port`.
+    pub address: String,
+    /// Its keys.
+    pub keys: ServiceKeys,
+}

@@ -1,0 +1,78 @@
+//! The Merkle tree over the leaves (RFC 6962 section 2.1), kept as `tlog_tiles` stores it: every complete subtree's hash.
+//!
+//! Cloning is cheap (the storage is shared), so that a state can be a value.
+
+use rpds::VectorSync;
+use tlog_tiles::tlog::{self, Hash, HashReader};
+
+use crate::Digest;
+
+/// The tree: its size in leaves, and the hashes of its complete subtrees.
+#[derive(Clone)]
+pub struct Tree {
+    size: u64,
+    stored: VectorSync<[u8; 32]>,
+}
+
+/// A root was asked for a size that the tree has not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tree has {size} leaves, not {asked}")]
+pub struct BeyondTree {
+    /// Leaves in the tree.
+    pub size: u64,
+    /// Leaves asked for.
+    pub asked: u64,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { size: 0, stored: VectorSync::new_sync() }
+    }
+}
+
+impl Tree {
+    /// Number of leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The tree with one more leaf, whose exact bytes are `leaf`.
+    ///
+    /// # Errors
+    /// Never for a tree built by this function alone; the library underneath reads through a fallible interface.
+    pub fn append(&self, leaf: &[u8]) -> Result<Self, BeyondTree> {
+        let beyond = BeyondTree { size: self.size, asked: self.size };
+        let hashes = tlog::stored_hashes(self.size, leaf, &Stored(self)).map_err(|_| beyond)?;
+        let mut next = self.clone();
+        for hash in hashes {
+            next.stored.push_back_mut(hash.0);
+        }
+        next.size += 1;
+        Ok(next)
+    }
+
+    /// The root over the first `size` leaves.
+    ///
+    /// # Errors
+    /// [`BeyondTree`] if there are fewer.
+    pub fn root(&self, size: u64) -> Result<Digest, BeyondTree> {
+        let beyond = BeyondTree { size: self.size, asked: size };
+        if size > self.size {
+            return Err(beyond);
+        }
+        tlog::tree_hash(size, &Stored(self)).map(|hash| Digest(hash.0)).map_err(|_| beyond)
+    }
+}
+
+struct Stored<'a>(&'a Tree);
+
+impl HashReader for Stored<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog::Error> {
+        indexes
+            .iter()
+            .map(|&index| usize::try_from(index).ok().and_then(|i| self.0.stored.get(i)).copied().map(Hash))
+            .collect::<Option<_>>()
+            .ok_or(tlog::Error::IndexesNotInTree)
+    }
+}

@@ -1,0 +1,168 @@
+//! The Merkle tree, its checkpoints, and the register's commitments (P-3.1, P-4.1,
+//! P-4.2).
+
+use sha2::{Digest as _, Sha256};
+use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
+use warifu_ledger::key::Base64;
+use warifu_ledger::register::{Name, NotAName, Record};
+use warifu_ledger::tree::{BeyondTree, Tree};
+use warifu_ledger::{Digest, Id};
+
+use crate::fixture::*;
+
+/// RFC 6962 section 2.1, word for word.
+fn naive_root(leaves: &[Vec<u8>]) -> Digest {
+    match leaves {
+        [] => Digest(Sha256::digest(b"").into()),
+        [leaf] => Digest(Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()),
+        _ => {
+            let mut split = 1;
+            while split * 2 < leaves.len() {
+                split *= 2;
+            }
+            let (left, right) = leaves.split_at(split);
+            let (left, right) = (naive_root(left), naive_root(right));
+            Digest(
+                Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into(),
+            )
+        }
+    }
+}
+
+#[test]
+fn the_root_is_that_of_rfc_6962_at_every_size() {
+    let leaves: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; usize::from(n)]).collect();
+    let expected: Vec<Digest> = (0..=leaves.len()).map(|size| naive_root(&leaves[..size])).collect();
+    let mut tree = Tree::default();
+    for size in 0..=leaves.len() {
+        assert_eq!(tree.size(), size as u64);
+        for (earlier, root) in expected.iter().enumerate().take(size + 1) {
+            assert_eq!(tree.root(earlier as u64), Ok(*root), "{earlier} of {size}");
+        }
+        let asked = size as u64 + 1;
+        assert_eq!(tree.root(asked), Err(BeyondTree { size: size as u64, asked }));
+        assert_eq!(tree.root(u64::MAX), Err(BeyondTree { size: size as u64, asked: u64::MAX }));
+        if let Some(leaf) = leaves.get(size) {
+            let before = tree.clone();
+            tree = tree.append(leaf).unwrap();
+            assert_eq!(before.size(), size as u64, "a tree is a value");
+        }
+    }
+}
+
+#[test]
+fn the_ledger_hashes_the_exact_bytes_of_its_leaves() {
+    let town = Town::working();
+    let bytes: Vec<Vec<u8>> = town.leaves.iter().map(|leaf| leaf.as_bytes().to_vec()).collect();
+    assert_eq!(town.head(), Checkpoint { size: bytes.len() as u64, root: naive_root(&bytes) });
+}
+
+#[test]
+fn a_checkpoint_is_a_note_that_others_can_read() {
+    let town = Town::founded();
+    let text = town.head().text(&town.organization()).unwrap();
+    let root = serde_json::to_value(Base64(town.head().root.0)).unwrap();
+    let expected = format!("warifu/{}\n1\n{}\n", town.organization(), root.as_str().unwrap());
+    assert_eq!(String::from_utf8(text).unwrap(), expected);
+    assert!(town.seen().starts_with(&format!("{expected}\n— warifu/{} ", town.organization())));
+}
+
+#[test]
+fn kms_and_ca_sign_one_note_each_under_its_own_name() {
+    let town = Town::working();
+    let (organization, head) = (town.organization(), town.head());
+    let verify =
+        |note: &str, signer, service| Checkpoint::verify(note, &organization, signer, &log_public(service));
+    let kms = note(&organization, &head, Signer::Kms);
+    let ca = note(&organization, &head, Signer::Ca);
+    assert_eq!(verify(&kms, Signer::Kms, "kms"), Ok(head));
+    assert_eq!(verify(&ca, Signer::Ca, "ca"), Ok(head));
+    // Neither for the other, nor with the other's key.
+    assert_eq!(verify(&kms, Signer::Ca, "ca"), Err(CheckpointError::NotSigned(Signer::Ca)));
+    assert_eq!(verify(&ca, Signer::Kms, "kms"), Err(CheckpointError::NotSigned(Signer::Kms)));
+    assert_eq!(verify(&kms, Signer::Kms, "ca"), Err(CheckpointError::NotSigned(Signer::Kms)));
+    assert_eq!(verify(&kms, Signer::Ca, "kms"), Err(CheckpointError::NotSigned(Signer::Ca)));
+
+    for joined in [Checkpoint::join(&kms, &ca).unwrap(), Checkpoint::join(&ca, &kms).unwrap()] {
+        assert_eq!(verify(&joined, Signer::Kms, "kms"), Ok(head));
+        assert_eq!(verify(&joined, Signer::Ca, "ca"), Ok(head));
+    }
+}
+
+#[test]
+fn notes_over_different_texts_are_not_joined() {
+    let mut town = Town::working();
+    let kms = town.seen();
+    town.done([unit("welfare")], ONE);
+    let ca = note(&town.organization(), &town.head(), Signer::Ca);
+    assert_eq!(Checkpoint::join(&kms, &ca), Err(CheckpointError::Malformed));
+    for broken in ["", "\n\n", "no note", "text\n\n— x"] {
+        assert_eq!(Checkpoint::join(&kms, broken), Err(CheckpointError::Malformed), "{broken:?}");
+        assert_eq!(Checkpoint::join(broken, &kms), Err(CheckpointError::Malformed), "{broken:?}");
+    }
+    let text = kms.rsplit_once("\n\n").unwrap().0;
+    assert_eq!(Checkpoint::join(&kms, &format!("{text}\n\n")), Err(CheckpointError::Malformed));
+}
+
+#[test]
+fn a_note_with_any_byte_changed_is_no_checkpoint() {
+    let town = Town::working();
+    let note = town.seen();
+    for at in 0..note.len() {
+        let mut bytes = note.clone().into_bytes();
+        bytes[at] ^= 1;
+        let Ok(changed) = String::from_utf8(bytes) else { continue };
+        let verified = Checkpoint::verify(&changed, &town.organization(), Signer::Kms, &log_public("kms"));
+        assert!(verified.is_err(), "byte {at}: {changed:?}");
+    }
+    let longer = note.replacen('\n', "0\n", 2);
+    assert!(Checkpoint::verify(&longer, &town.organization(), Signer::Kms, &log_public("kms")).is_err());
+}
+
+#[test]
+fn a_commitment_is_to_one_record() {
+    let hanako = record("信濃 花子");
+    let commitment = hanako.commitment();
+    assert!(hanako.matches(&commitment));
+    assert_eq!(commitment.record, hanako.id);
+
+    let renamed = Record { text: "信濃 太郎".to_owned(), ..hanako.clone() };
+    let rekeyed = Record { key: Base64([7; 32]), ..hanako.clone() };
+    let renumbered = Record { id: id("another record"), ..hanako.clone() };
+    for other in [renamed, rekeyed, renumbered] {
+        assert!(!other.matches(&commitment));
+        assert_ne!(other.commitment().digest, commitment.digest);
+    }
+}
+
+#[test]
+fn records_and_ids_are_drawn_apart() {
+    let mut rng = getrandom::rand_core::UnwrapErr(getrandom::SysRng);
+    let (one, two) = (Record::draw(&mut rng, "課長"), Record::draw(&mut rng, "課長"));
+    assert_ne!(one.id, two.id);
+    assert_ne!(one.key, two.key);
+    assert_ne!(one.commitment().digest, two.commitment().digest, "equal names do not show");
+    assert_ne!(Id::draw(&mut rng), Id::draw(&mut rng));
+}
+
+#[test]
+fn a_name_is_a_label_and_one_line() {
+    let tax = Name::new("tax-2", "税務課").unwrap();
+    assert_eq!(tax.to_text(), "tax-2\n税務課");
+    assert!(Name::parse(&tax.to_text()) == Ok(tax));
+    let long = "a".repeat(64);
+    for (label, name) in [
+        ("", "税務課"),
+        (long.as_str(), "税務課"),
+        ("Tax", "税務課"),
+        ("税", "税務課"),
+        ("../tax", "税務課"),
+        ("tax", ""),
+        ("tax", "税務課\n"),
+        ("tax", "税\u{1b}[2J"),
+    ] {
+        assert!(Name::new(label, name) == Err(NotAName), "{label:?} {name:?}");
+        assert!(Name::parse(&format!("{label}\n{name}")) == Err(NotAName));
+    }
+    assert!(Name::parse("tax") == Err(NotAName));
+}

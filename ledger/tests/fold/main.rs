@@ -1,0 +1,21 @@
+//! The fold's tests: what it refuses first, then what it accepts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed; clippy.toml spares test functions, not what they share"
+)]
+
+mod acts;
+mod facts;
+mod fixture;
+mod founding;
+mod limits;
+mod log;
+mod mutation;
+mod revocation;
+mod road;
+mod roles;
+mod signing;
+mod vectors;
+mod wire;

@@ -1,0 +1,249 @@
+//! `docs/vectors/`: the bytes on the wire, for whoever writes a second implementation.
+//!
+//! The files are made from the fixture's fixed keys with deterministic signatures (RFC 6979, Ed25519), so code and files
+//! differ only if the format changed. `WARIFU_BLESS=1 cargo test -p warifu-ledger vectors` writes them anew.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use warifu_ledger::Digest;
+use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::{Commitment, Record};
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{Fact, Founding, GrantKey, Order, Receipt, Stamp, Statement};
+
+use crate::fixture::*;
+
+const KEYS: &str = "Test keys: a private key is SHA-256 over its label in UTF-8, big-endian; an id the first 16 bytes of SHA-256 over its label.";
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors").join(format!("{name}.json"))
+}
+
+fn read(name: &str) -> Value {
+    let text = std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}.json: {error}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Compares the file with what the code makes, or writes it when blessed.
+fn check(name: &str, made: &Value) {
+    assert!(made["comment"].is_string());
+    if std::env::var_os("WARIFU_BLESS").is_some_and(|bless| bless == "1") {
+        std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+        std::fs::write(path(name), format!("{made:#}\n")).unwrap();
+    }
+    assert_eq!(
+        read(name),
+        *made,
+        "docs/vectors/{name}.json differs: WARIFU_BLESS=1 if the format was meant to change"
+    );
+}
+
+fn envelope_vector(comment: &str, labels: &[&str], envelope: &Envelope) -> Value {
+    let payload = String::from_utf8(envelope.payload.0.clone()).unwrap();
+    let signers: Vec<Value> = labels
+        .iter()
+        .map(|label| json!({"label": label, "public": public_of(label), "keyid": public_of(label).key_id()}))
+        .collect();
+    json!({
+        "comment": format!("{comment} {KEYS}"),
+        "signers": signers,
+        "payload": payload,
+        "digest": envelope.digest(),
+        "envelope": envelope,
+    })
+}
+
+/// The file's envelope, read as a second implementation would: its payload is a statement, its signatures verify.
+fn verified<S: Statement + serde::de::DeserializeOwned>(name: &str) -> S {
+    let file = read(name);
+    let envelope: Envelope = serde_json::from_value(file["envelope"].clone()).unwrap();
+    assert_eq!(file["digest"], json!(envelope.digest()));
+    assert_eq!(file["payload"].as_str().unwrap().as_bytes(), envelope.payload.0);
+    let signers = file["signers"].as_array().unwrap();
+    assert_eq!(signers.len(), envelope.signatures.len());
+    for signer in signers {
+        envelope.verify(&serde_json::from_value(signer["public"].clone()).unwrap()).unwrap();
+    }
+    envelope.statement().unwrap()
+}
+
+/// The leaf of the working town whose payload contains `text`.
+fn leaf_with<'a>(town: &'a Town, text: &str) -> &'a Envelope {
+    town.leaves
+        .iter()
+        .map(Leaf::envelope)
+        .find(|envelope| String::from_utf8_lossy(&envelope.payload.0).contains(text))
+        .unwrap()
+}
+
+#[test]
+fn founding_vector() {
+    let town = Town::working();
+    let labels = ["sakura 9C", "kenji 9C", "midori 9C", "ca signing", "kms signing"];
+    let comment =
+        "Entry 0: signed by every officer's card, the ca and the kms. Its digest is the organization's name.";
+    check("founding", &envelope_vector(comment, &labels, town.leaves[0].envelope()));
+    assert_eq!(verified::<Founding>("founding"), founding());
+}
+
+#[test]
+fn order_vector() {
+    let mut town = Town::working();
+    let acts = [revoke_member("hanako"), end_contract("acme")];
+    let envelope = town.order(acts.clone(), &["sakura", "kenji"]);
+    let comment =
+        "An order of two acts, signed by two officers' cards (ES256 over the pre-authentication encoding).";
+    check("order", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
+    assert_eq!(verified::<Order>("order").acts, acts);
+}
+
+#[test]
+fn fact_vectors() {
+    let town = Town::working();
+    let labels = ["ca signing", "kms signing"];
+    let comment = "The fact that a unit has its key P = S1 + S2: both halves with proofs of possession, signed by ca and kms. The halves' private parts are SHA-256 of \"tax s1\" and \"tax s2\".";
+    let created = leaf_with(&town, "unit.created");
+    check("fact-unit-created", &envelope_vector(comment, &labels, created));
+    assert_eq!(verified::<Fact>("fact-unit-created").fact, town.unit_created("tax"));
+
+    let comment = "The fact that a grant has its shares A + B = P, signed by ca and kms. The card share is SHA-256 of \"hanako opens tax a\".";
+    let issued = leaf_with(&town, "grant.issued");
+    check("fact-grant-issued", &envelope_vector(comment, &labels, issued));
+    assert_eq!(verified::<Fact>("fact-grant-issued").fact, town.grant_issued("hanako", "tax"));
+}
+
+#[test]
+fn stamp_vector() {
+    let town = Town::working();
+    let stamp = Stamp {
+        organization: town.organization(),
+        site: id("main"),
+        nonce: Digest::of(b"nonce"),
+        time: town.at + 5000,
+        checkpoint: town.seen(),
+    };
+    let comment =
+        "A stamp: the kms's answer to a site's nonce, with the checkpoint of all that was appended before.";
+    check("stamp", &envelope_vector(comment, &["kms signing"], &envelope_by_services(&stamp, &["kms"])));
+    assert_eq!(verified::<Stamp>("stamp"), stamp);
+}
+
+#[test]
+fn receipt_vector() {
+    let mut town = Town::working();
+    let act = revoke_card("hanako");
+    let order = town.done([act.clone()], ONE);
+    let receipt = Receipt {
+        organization: town.organization(),
+        site: id("main"),
+        order,
+        time: Some(town.at + 40),
+        folded: town.head().size,
+        destroyed: town.state.ended_by(&act),
+    };
+    let comment = "A receipt: the site has destroyed the key pairs of these grants because of this order.";
+    check(
+        "receipt",
+        &envelope_vector(comment, &["main signing"], &envelope_by_services(&receipt, &["main"])),
+    );
+    assert_eq!(verified::<Receipt>("receipt"), receipt);
+}
+
+#[test]
+fn grant_key_vector() {
+    let town = Town::working();
+    let grant_key = GrantKey {
+        organization: town.organization(),
+        site: id("main"),
+        grant: grant_id("hanako", "tax"),
+        key: public_of("main hanako opens tax"),
+    };
+    let comment = "A site's public key for one grant: b will be wrapped to it.";
+    check(
+        "grant-key",
+        &envelope_vector(comment, &["main signing"], &envelope_by_services(&grant_key, &["main"])),
+    );
+    assert_eq!(verified::<GrantKey>("grant-key"), grant_key);
+}
+
+#[test]
+fn checkpoint_vector() {
+    let town = Town::working();
+    let (organization, head) = (town.organization(), town.head());
+    let kms = note(&organization, &head, Signer::Kms);
+    let ca = note(&organization, &head, Signer::Ca);
+    let joined = Checkpoint::join(&kms, &ca).unwrap();
+    let made = json!({
+        "comment": "A checkpoint (C2SP tlog-checkpoint) as a signed note: by the kms alone, and joined with the ca's cosignature. The Ed25519 seeds are SHA-256 of \"kms log\" and \"ca log\".",
+        "organization": organization,
+        "size": head.size,
+        "root": head.root,
+        "kms_key": log_public("kms"),
+        "ca_key": log_public("ca"),
+        "note": kms,
+        "cosigned": joined,
+    });
+    check("checkpoint", &made);
+
+    let file = read("checkpoint");
+    let verify = |note: &str, signer, key: &str| {
+        let key = serde_json::from_value(file[key].clone()).unwrap();
+        Checkpoint::verify(file[note].as_str().unwrap(), &organization, signer, &key).unwrap()
+    };
+    assert_eq!(verify("note", Signer::Kms, "kms_key"), head);
+    assert_eq!(verify("cosigned", Signer::Kms, "kms_key"), head);
+    assert_eq!(verify("cosigned", Signer::Ca, "ca_key"), head);
+}
+
+#[test]
+fn record_vector() {
+    let record = record("信濃 花子");
+    let made = json!({
+        "comment": "A record of the register and the commitment that a statement carries for it: HMAC-SHA-256 under the record's key over \"warifu/record/v1\", the id (16 bytes) and the text (UTF-8).",
+        "record": record,
+        "commitment": record.commitment(),
+    });
+    check("record", &made);
+
+    let file = read("record");
+    let from_file: Record = serde_json::from_value(file["record"].clone()).unwrap();
+    let commitment: Commitment = serde_json::from_value(file["commitment"].clone()).unwrap();
+    assert!(from_file.matches(&commitment));
+}
+
+#[test]
+fn leaves_vector() {
+    let town = Town::working();
+    let leaves: Vec<Value> = town
+        .leaves
+        .iter()
+        .zip(1..)
+        .map(|(leaf, size)| {
+            json!({
+                "leaf": String::from_utf8(leaf.as_bytes().to_vec()).unwrap(),
+                "size": size,
+                "root": town.state.tree().root(size).unwrap(),
+            })
+        })
+        .collect();
+    let made = json!({
+        "comment": format!("A ledger from its founding to the first two grants: each leaf's exact bytes (UTF-8) and the RFC 6962 root once it is appended. {KEYS}"),
+        "organization": town.organization(),
+        "leaves": leaves,
+    });
+    check("leaves", &made);
+
+    // Folded from the file alone.
+    let mut state: Option<State> = None;
+    for entry in read("leaves")["leaves"].as_array().unwrap() {
+        let leaf = Leaf::from_bytes(entry["leaf"].as_str().unwrap().as_bytes().to_vec()).unwrap();
+        let next = state.map_or_else(|| State::found(&leaf), |state| state.apply(&leaf)).unwrap();
+        assert_eq!(json!(next.tree().size()), entry["size"]);
+        assert_eq!(json!(next.tree().root(next.tree().size()).unwrap()), entry["root"]);
+        state = Some(next);
+    }
+    assert_eq!(state.unwrap().organization(), town.organization());
+}
