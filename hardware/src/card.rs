@@ -1,0 +1,196 @@
+//! Members' cards: one interface, whatever the token.
+//!
+//! A card has three keys of its own ([`KeyRole`]) and room for twenty card shares ([`ShareSlot`]), each with a certificate
+//! beside it. Callers name roles, never a token's own slot numbers.
+//!
+//! Nothing here tries a PIN twice, and nothing spends the last try unless it is told to ([`LastTry`]). **No APDU may be
+//! logged**: the `log` crate is built without its trace level, which is where the `yubikey` crate would print them.
+
+pub mod attestation;
+mod error;
+mod piv;
+pub mod readers;
+mod secret;
+
+use warifu_split_key::issuer::CardShare;
+use warifu_split_key::partial::PartialX;
+use warifu_split_key::point::Point;
+
+pub use error::CardError;
+pub use piv::PivCard;
+pub use secret::{LastTry, ManagementKey, Pin, PinEntry, PinError};
+
+/// A key that is made on the card and never leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyRole {
+    /// Client authentication in TLS: PIV slot 9A, PIN once.
+    Authentication,
+    /// Signatures on orders: PIV slot 9C, PIN for every signature.
+    Signature,
+    /// What shares and seals are sent to: PIV slot 9D, PIN once.
+    Transport,
+}
+
+impl KeyRole {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Authentication, Self::Signature, Self::Transport];
+}
+
+/// A place for one card share, `0..20`: the retired key management slots 82–95 of PIV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShareSlot(u8);
+
+impl ShareSlot {
+    /// How many there are on a card.
+    pub const COUNT: u8 = 20;
+
+    /// The slot with this index, if it is below [`ShareSlot::COUNT`].
+    pub fn new(index: u8) -> Option<Self> {
+        (index < Self::COUNT).then_some(Self(index))
+    }
+
+    /// The index, `0..20`.
+    pub fn index(self) -> u8 {
+        self.0
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+}
+
+/// The key an ECDH is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgreementKey {
+    /// The card's own transport key.
+    Transport,
+    /// A card share.
+    Share(ShareSlot),
+}
+
+/// What a card says it is. Nothing of it is proven; see [`attestation`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The serial number, as printed on the card.
+    pub serial: String,
+    /// The product, such as `YubiKey`.
+    pub model: String,
+    /// The firmware version, such as `5.4.3`.
+    pub firmware: String,
+}
+
+/// A share on a card, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredShare {
+    /// Where it lies.
+    pub slot: ShareSlot,
+    /// The certificate beside it, DER.
+    pub certificate: Vec<u8>,
+}
+
+/// One card in one reader, from insertion to removal.
+///
+/// Once a method has answered [`CardError::Removed`], all do: a card that is inserted again, perhaps another one, is
+/// opened again.
+pub trait Card: Send {
+    /// Serial number, product and firmware.
+    fn identity(&self) -> Identity;
+
+    /// Whether the card is still in the reader, as far as the reader service has noticed.
+    fn is_present(&mut self) -> bool;
+
+    /// Tries left for the PIN. Neither spends one nor disturbs a PIN that is verified.
+    fn tries_left(&mut self) -> Result<u8, CardError>;
+
+    /// Verifies the PIN, once. It then holds for [`KeyRole::Authentication`], [`KeyRole::Transport`] and the shares
+    /// until the card is removed, reset, or this value is dropped.
+    ///
+    /// # Errors
+    /// [`CardError::PinWrong`] with the tries left, [`CardError::PinBlocked`]; [`CardError::LastTry`] without having
+    /// asked the card where only one is left and it was not to be spent.
+    fn verify_pin(&mut self, entry: PinEntry<'_>) -> Result<(), CardError>;
+
+    /// Replaces the PIN. A wrong old one counts like in [`Card::verify_pin`], with the same errors.
+    fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
+
+    /// The public key of a role.
+    ///
+    /// # Errors
+    /// [`CardError::KeyMissing`]; [`CardError::NotP256`] where somebody else has used the slot.
+    fn public_key(&mut self, role: KeyRole) -> Result<Point, CardError>;
+
+    /// Signs a SHA-256 digest with ECDSA: `r ‖ s`, 32 bytes each, big-endian.
+    ///
+    /// With a PIN, it is verified first, and nobody else comes between. [`KeyRole::Signature`] always needs one.
+    ///
+    /// # Errors
+    /// [`CardError::PinNeeded`], [`CardError::KeyMissing`], [`CardError::WrongRole`] for [`KeyRole::Transport`], and
+    /// those of [`Card::verify_pin`].
+    fn sign(
+        &mut self,
+        role: KeyRole,
+        digest: &[u8; 32],
+        pin: Option<PinEntry<'_>>,
+    ) -> Result<[u8; 64], CardError>;
+
+    /// The x-coordinate of the ECDH of `key` and `point`.
+    ///
+    /// # Errors
+    /// [`CardError::PinNeeded`], [`CardError::KeyMissing`], [`CardError::InvalidPoint`].
+    fn agree(&mut self, key: AgreementKey, point: &Point) -> Result<PartialX, CardError>;
+
+    /// A DER certificate by the card's maker that the key of a role was made on this card, followed by the
+    /// certificate that signed it. [`attestation::verify`] judges it.
+    ///
+    /// # Errors
+    /// [`CardError::NotAttested`] where the key is not from this card or the card cannot attest.
+    fn attestation(&mut self, role: KeyRole) -> Result<Vec<Vec<u8>>, CardError>;
+
+    /// The certificate stored beside the key of a role, DER.
+    fn certificate(&mut self, role: KeyRole) -> Result<Option<Vec<u8>>, CardError>;
+
+    /// The shares on the card, by slot.
+    fn shares(&mut self) -> Result<Vec<StoredShare>, CardError>;
+
+    /// Opens the card for what follows, until it is removed, reset, or this value is dropped.
+    ///
+    /// # Errors
+    /// [`CardError::ManagementKeyWrong`].
+    fn authenticate_management(&mut self, key: &ManagementKey) -> Result<(), CardError>;
+
+    /// Makes a new key on the card for a role, destroying an earlier one. Needs the management key.
+    fn generate(&mut self, role: KeyRole) -> Result<Point, CardError>;
+
+    /// Stores a certificate (DER) beside the key of a role. Needs the management key.
+    ///
+    /// # Errors
+    /// [`CardError::CertificateMismatch`] where it is not for that key.
+    fn write_certificate(&mut self, role: KeyRole, certificate: &[u8]) -> Result<(), CardError>;
+
+    /// Imports a share with its certificate (DER). Needs the management key.
+    ///
+    /// # Errors
+    /// [`CardError::SlotTaken`], and [`CardError::CertificateMismatch`] where the certificate is not for this share;
+    /// then nothing is changed.
+    fn import_share(
+        &mut self,
+        slot: ShareSlot,
+        share: &CardShare,
+        certificate: &[u8],
+    ) -> Result<(), CardError>;
+
+    /// Destroys the share in a slot and its certificate; an empty slot is no error. Needs the management key.
+    fn delete_share(&mut self, slot: ShareSlot) -> Result<(), CardError>;
+
+    /// The first slot that holds no share.
+    ///
+    /// # Errors
+    /// [`CardError::SharesFull`].
+    fn free_share_slot(&mut self) -> Result<ShareSlot, CardError> {
+        let taken = self.shares()?;
+        ShareSlot::all()
+            .find(|slot| taken.iter().all(|share| share.slot != *slot))
+            .ok_or(CardError::SharesFull)
+    }
+}

@@ -1,0 +1,79 @@
+//! The contract of [`warifu_hardware::card::Card`], run over every backend. Each test has readers of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod card_contract {
+    pub(crate) mod access;
+    pub(crate) mod desk;
+    pub(crate) mod faults;
+    pub(crate) mod keys;
+    pub(crate) mod shares;
+}
+
+use card_contract::{access, desk::Desk, faults, keys, shares};
+use warifu_hardware::card::{Card, CardError, PivCard};
+use warifu_virtual_card::readers;
+
+/// Runs the whole contract over one backend.
+macro_rules! contract {
+    ($backend:ident, $open:path: $($module:ident :: { $($name:ident),+ $(,)? })+) => {
+        mod $backend {
+            use super::*;
+            $($(
+                #[test]
+                fn $name() {
+                    readers::private(2, |readers| $module::$name(&mut Desk::new(readers, $open)));
+                }
+            )+)+
+        }
+    };
+}
+
+fn open_piv(reader: &str) -> Result<Box<dyn Card>, CardError> {
+    PivCard::open(reader).map(|card| Box::new(card) as Box<dyn Card>)
+}
+
+contract! { piv, open_piv:
+    access::{
+        a_wrong_pin_is_reported_with_the_tries_left_and_never_retried,
+        the_last_try_is_not_spent_silently,
+        a_blocked_pin_is_reported_without_asking,
+        a_wrong_old_pin_changes_nothing,
+        counting_tries_does_not_forget_the_pin,
+        a_wrong_management_key_is_reported,
+        nothing_is_written_without_the_management_key,
+        every_kind_of_management_key_works,
+        a_reset_by_another_program_costs_the_pin_and_nothing_else,
+    }
+    faults::{
+        a_removed_card_is_removed_for_good,
+        a_card_pulled_in_the_middle_is_removed,
+        a_foreign_card_an_empty_reader_and_no_reader_are_told_apart,
+        a_reader_service_that_dies_is_reported,
+        nonsense_from_the_card_is_an_error_and_no_panic,
+        two_cards_are_told_apart_by_reader,
+    }
+    keys::{
+        keys_need_the_pin,
+        the_signature_key_needs_the_pin_every_time,
+        the_transport_key_does_not_sign,
+        missing_keys_are_missing,
+        points_off_the_curve_never_reach_the_card,
+        ecdh_equals_software,
+        a_certificate_for_another_key_is_refused,
+        keys_survive_reinsertion,
+        generated_keys_are_attested_and_others_are_not,
+    }
+    shares::{
+        a_share_needs_its_own_certificate_and_a_free_slot,
+        twenty_shares_fit_and_no_more,
+        a_deleted_share_is_destroyed,
+        opensc_finds_and_uses_the_shares,
+    }
+}
