@@ -1,0 +1,84 @@
+//! Requests and answers. Every path is listed with its method, who may call it, and its types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::{Bytes, PublicKey};
+use warifu_ledger::register::Record;
+use warifu_ledger::statement::{Millis, PublicHalf, Right, UnitKind};
+use warifu_ledger::{Digest, Id};
+use zeroize::Zeroizing;
+
+pub mod agent;
+pub mod authority;
+pub mod site;
+
+/// 32 secret bytes on their way through TLS, in padded standard base64. No `Debug`, no `Clone`; zeroized when dropped.
+pub struct SecretBytes(pub Zeroizing<[u8; 32]>);
+
+impl Serialize for SecretBytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+        let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(*self.0));
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretBytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine as _;
+        use serde::de::Error as _;
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let mut bytes = Zeroizing::new([0; 32]);
+        let len = base64::engine::general_purpose::STANDARD
+            .decode_slice(text.as_bytes(), bytes.as_mut_slice())
+            .map_err(|_| D::Error::custom("not 32 bytes in standard base64"))?;
+        if len == 32 { Ok(Self(bytes)) } else { Err(D::Error::custom("not 32 bytes in standard base64")) }
+    }
+}
+
+/// An answer that says nothing but that it is done, and durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {}
+
+/// A piece of the ledger: consecutive leaves, each in its exact bytes, and the newest checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaves {
+    /// Index of the first leaf.
+    pub from: u64,
+    /// The leaves.
+    pub leaves: Vec<Bytes>,
+    /// A kms-signed checkpoint note over a ledger of at least `from + leaves.len()` leaves.
+    pub checkpoint: String,
+}
+
+/// One leaf on the event stream: event name `leaf`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeafEvent {
+    /// Index in the ledger.
+    pub index: u64,
+    /// Its exact bytes.
+    pub leaf: Bytes,
+}
+
+/// A unit, as the directory and the sites tell of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitEntry {
+    /// The unit.
+    pub unit: Id,
+    /// Short name for command lines: lowercase letters, digits and `-`.
+    pub label: String,
+    /// Its name as people say it.
+    pub name: String,
+    /// What it is.
+    pub kind: UnitKind,
+    /// The `age1tag1…` recipient, once it has a key.
+    pub recipient: Option<String>,
+    /// The doubly signed `unit.created`, for everybody to check.
+    pub created: Option<Envelope>,
+}

@@ -1,0 +1,431 @@
+//! The agent's interface: loopback HTTP for the command lines and, later, the pages on the same PC.
+//!
+//! The agent writes [`Bootstrap`] to a file that only its user can read. Every request carries
+//! `Authorization: Bearer <token>`; requests with a foreign `Host`, or with an `Origin`, are refused. The body of every
+//! answer that is not a success is an [`AgentFault`].
+//!
+//! | method and path | request → answer |
+//! |---|---|
+//! | `GET /v1/status` | → [`Status`] |
+//! | `GET /v1/profile` | → the verified [`Profile`](warifu_ledger::statement::Profile) |
+//! | `POST /v1/profile/reload` | [`Done`](super::Done) → [`Status`]: read the profile file again |
+//! | `POST /v1/profile/refresh` | [`Done`](super::Done) → [`Status`]: fetch the profile from the kms, write and use it |
+//! | `POST /v1/unlock` | [`Unlock`] → [`Status`]: one PIN entry for this insertion |
+//! | `POST /v1/lock` | → [`Done`](super::Done): forget the PIN, close what is open |
+//! | `POST /v1/open` | [`OpenRequest`] → [`OpenAnswer`] |
+//! | `GET /v1/progress` | → [`Progress`] of the files that are being opened |
+//! | `GET /v1/directory` | → the verified [`Directory`](super::authority::Directory) |
+//! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
+//! | `POST /v1/cards/prepare` | [`Prepare`] → [`Prepared`]: generate the three keys on a new card |
+//! | `POST /v1/cards/personalize` | [`Personalize`] → [`Personalized`]: fetch and import shares and certificates |
+//! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
+//! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
+
+use super::*;
+use crate::error::ErrorCode;
+use warifu_ledger::key::Base64;
+
+/// How programs on this PC find the agent: JSON in a file of mode 0600.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// `127.0.0.1:port`.
+    pub address: String,
+    /// The bearer token: 64 hexadecimal characters. Secret.
+    pub token: String,
+}
+
+/// A PIN on its way from a person to the agent. No `Debug`, no `Clone`; zeroized when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PinText(pub Zeroizing<String>);
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Where it stands.
+    pub state: AgentState,
+    /// The organization's name as people say it, from the profile; none without a profile.
+    pub organization: Option<String>,
+    /// Whom to call, from the profile.
+    pub helpdesk: Option<String>,
+}
+
+/// Where the agent stands (design section 8).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum AgentState {
+    /// The reader service (pcscd) does not run.
+    NoReaderService,
+    /// There is no reader.
+    NoReader,
+    /// There is no card in any reader.
+    NoCard,
+    /// There is a card, but not one of this organization.
+    ForeignCard {
+        /// Where it is.
+        reader: String,
+    },
+    /// The card waits for its PIN.
+    PinNeeded {
+        /// Where it is.
+        reader: String,
+        /// Its serial number.
+        serial: u32,
+        /// PIN tries left.
+        tries_left: u8,
+    },
+    /// The PIN is blocked.
+    PinBlocked {
+        /// Where it is.
+        reader: String,
+        /// Its serial number.
+        serial: u32,
+    },
+    /// Files can be opened.
+    Open {
+        /// Where the card is.
+        reader: String,
+        /// Its serial number.
+        serial: u32,
+        /// The member's name, if the register still has it.
+        member: Option<String>,
+        /// Names of the units whose files can be opened.
+        units: Vec<String>,
+        /// The site that answers.
+        site: String,
+        /// How long that site may still answer without news, in milliseconds.
+        lease_left_ms: u64,
+        /// Files that are open in viewers.
+        open_files: usize,
+    },
+    /// The card is there and unlocked, but no site answers for it.
+    Refused {
+        /// Where the card is.
+        reader: String,
+        /// Its serial number.
+        serial: u32,
+        /// Why, as the site said; none if no site can be reached.
+        code: Option<ErrorCode>,
+    },
+}
+
+/// A PIN entry.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlock {
+    /// The card's serial number; may be left out while there is one card of this organization.
+    #[serde(default)]
+    pub serial: Option<u32>,
+    /// The PIN.
+    pub pin: PinText,
+    /// Whether the person agreed to spend the last try.
+    #[serde(default)]
+    pub spend_last_try: bool,
+}
+
+/// Files to open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// Absolute paths.
+    pub files: Vec<String>,
+    /// What to do with the plaintext.
+    pub target: OpenTarget,
+}
+
+/// What to do with the plaintext.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OpenTarget {
+    /// Show it in a viewer that ends with the card.
+    View,
+    /// Write it to this absolute path, whole or not at all. Only with one file.
+    Export {
+        /// Where to.
+        path: String,
+        /// Whether an existing file may be replaced.
+        overwrite: bool,
+    },
+}
+
+/// How far the files are that are being opened now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Plaintext bytes written so far.
+    pub done: u64,
+    /// Bytes of the files, as they are sealed.
+    pub total: u64,
+}
+
+/// What became of the files, in their order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenAnswer {
+    /// One a file.
+    pub files: Vec<FileOutcome>,
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FileOutcome {
+    /// It is open in a viewer, as this path in the agent's private directory.
+    Viewing {
+        /// The path.
+        path: String,
+        /// The unit to which it was addressed, as people say it.
+        unit: String,
+    },
+    /// It was written.
+    Exported {
+        /// Plaintext bytes.
+        bytes: u64,
+        /// The unit to which it was addressed, as people say it.
+        unit: String,
+    },
+    /// Nothing.
+    Failed {
+        /// Why.
+        fault: AgentFault,
+    },
+}
+
+/// Why the agent cannot do what was asked: each has its message in the Fluent files, in Japanese and English.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AgentFault {
+    /// The reader service (pcscd) does not run.
+    NoReaderService,
+    /// There is no reader.
+    NoReader,
+    /// There is no card.
+    NoCard,
+    /// The card is not one of this organization.
+    ForeignCard,
+    /// The PIN has to be entered first.
+    PinNeeded {
+        /// PIN tries left.
+        tries_left: u8,
+    },
+    /// The PIN was wrong.
+    PinWrong {
+        /// PIN tries left.
+        tries_left: u8,
+    },
+    /// One try is left, and the person has not agreed to spend it.
+    LastTry,
+    /// The PIN is blocked.
+    PinBlocked,
+    /// The PIN has to be 6 to 8 digits.
+    PinMalformed,
+    /// The card was taken out.
+    CardRemoved,
+    /// The card does not work as it should.
+    CardFault {
+        /// What the card backend said.
+        why: String,
+    },
+    /// The card has no room for another unit.
+    CardFull,
+    /// The card holds keys already.
+    CardInUse,
+    /// No site can be reached.
+    SiteUnreachable,
+    /// The site refuses.
+    SiteRefused {
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The kms cannot be reached.
+    AuthorityUnreachable,
+    /// The kms refuses.
+    AuthorityRefused {
+        /// Why.
+        code: ErrorCode,
+        /// What the fold said, in English.
+        message: String,
+    },
+    /// Something that another program sent is not what it should be.
+    NotTrustworthy {
+        /// What does not fit.
+        why: String,
+    },
+    /// No such file, or it cannot be read.
+    FileUnreadable {
+        /// What the operating system said.
+        why: String,
+    },
+    /// Not an age file, or damaged.
+    FileDamaged,
+    /// The file is addressed to none of the card's units.
+    NotForYou,
+    /// The output exists.
+    OutputExists,
+    /// The output cannot be written; nothing was left behind.
+    OutputUnwritable {
+        /// What the operating system said.
+        why: String,
+    },
+    /// No viewer could be started.
+    ViewerFailed {
+        /// What the operating system said.
+        why: String,
+    },
+    /// The agent has no profile of an organization.
+    NoProfile,
+    /// The request makes no sense.
+    Malformed {
+        /// What does not fit.
+        why: String,
+    },
+}
+
+/// What is in the readers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cards {
+    /// One a card.
+    pub cards: Vec<CardInReader>,
+}
+
+/// A card in a reader.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardInReader {
+    /// The reader's name.
+    pub reader: String,
+    /// The serial number.
+    pub serial: u32,
+    /// Firmware version, such as `5.4.3`.
+    pub firmware: String,
+    /// PIN tries left; 0 if blocked.
+    pub tries_left: u8,
+    /// The 9A, 9C and 9D public keys, if the card has all three.
+    pub keys: Option<CardKeys>,
+    /// How many shares it holds.
+    pub shares: usize,
+}
+
+/// The three keys of a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardKeys {
+    /// 9A.
+    pub authentication: PublicKey,
+    /// 9C.
+    pub signature: PublicKey,
+    /// 9D.
+    pub transport: PublicKey,
+}
+
+/// Generate the three keys on a card that has none.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// The card's serial number.
+    pub serial: u32,
+    /// Its PIN.
+    pub pin: PinText,
+}
+
+/// A card with its keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepared {
+    /// The keys.
+    pub keys: CardKeys,
+    /// What the card proves about them.
+    pub attestation: warifu_ledger::statement::Attestation,
+}
+
+/// Bring onto a card what waits for it at the kms.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Personalize {
+    /// The serial number of the card that gets it.
+    pub serial: u32,
+    /// Its PIN: the shares are sealed to its 9D key.
+    pub pin: PinText,
+    /// The card's id in the ledger.
+    pub card: Id,
+    /// The grants that have to be there before it is done.
+    pub grants: Vec<Id>,
+}
+
+/// A card is ready.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Personalized {
+    /// The grants whose shares were imported now.
+    pub imported: Vec<Id>,
+}
+
+/// A signature by a card's 9C key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignRequest {
+    /// The card's serial number.
+    pub serial: u32,
+    /// Its PIN, every time.
+    pub pin: PinText,
+    /// What is signed: the payload is shown to the person by the program that asks.
+    pub envelope: Envelope,
+}
+
+/// The signature.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignAnswer {
+    /// The 9C public key.
+    pub key: PublicKey,
+    /// `r ‖ s` over the envelope's digest.
+    pub signature: Base64<64>,
+}
+
+/// To whom a request is forwarded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "to", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ForwardTo {
+    /// The kms authority.
+    Authority,
+    /// A site, as the ledger that the asker has folded names it: not every site need be in this PC's profile. Only for
+    /// requests without a card's key.
+    Site {
+        /// `host:port`.
+        address: String,
+        /// Its TLS key.
+        key: PublicKey,
+    },
+}
+
+/// A request that the agent passes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// To whom.
+    pub target: ForwardTo,
+    /// The serial number of the unlocked card whose 9A key it shows; none for a request without a key.
+    pub serial: Option<u32>,
+    /// `GET`, `POST`, `PUT` or `DELETE`.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// The JSON body; absent for `GET` and `DELETE`.
+    #[serde(default)]
+    pub body: Option<serde_json::Value>,
+}
+
+/// The answer to a forwarded request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forwarded {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON body.
+    pub body: serde_json::Value,
+}

@@ -1,0 +1,244 @@
+//! The kms authority's interface.
+//!
+//! | method and path | who | request → answer |
+//! |---|---|---|
+//! | `GET /v1/status` | anybody | → [`Status`] |
+//! | `GET /v1/profile` | anybody | → `Envelope` of a `Profile` |
+//! | `GET /v1/directory` | anybody | → [`Directory`] |
+//! | `GET /v1/checkpoint` | anybody | → [`CheckpointAnswer`] |
+//! | `POST /v1/orders` | anybody (the signatures decide) | [`OrderRequest`] → [`Appended`] |
+//! | `GET /v1/orders/{digest}/receipts?known=N` | anybody | → [`Receipts`]; waits up to 5 s for more than N receipts |
+//! | `GET /v1/ledger?from=N` | card, service | → [`Leaves`](super::Leaves), at most 500 leaves |
+//! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live |
+//! | `POST /v1/stamps` | service | [`StampRequest`] → `Envelope` of a `Stamp` |
+//! | `POST /v1/units/{unit}/half` | ca | [`HalfRequest`] → `Envelope` of a `Fact`, signed by the kms |
+//! | `POST /v1/facts` | ca | `Envelope` signed by both → [`Appended`] |
+//! | `GET /v1/grants/{grant}/readiness` | ca | → [`Readiness`]; waits up to 5 s for the sites' keys |
+//! | `POST /v1/grants/{grant}/share` | ca | [`ShareRequest`] → `Envelope` of a `Fact`, signed by the kms |
+//! | `PUT /v1/certificates` | ca | [`Certificate`] → [`Done`](super::Done) |
+//! | `POST /v1/cosignatures` | ca | [`Cosignature`] → [`Done`](super::Done) |
+//! | `POST /v1/grant-keys` | site | `Envelope` of a `GrantKey` → [`Done`](super::Done) |
+//! | `GET /v1/wraps/{grant}` | site | → [`Wrap`] for that site |
+//! | `DELETE /v1/wraps/{grant}` | site | → [`Done`](super::Done): unwrapped, checked, durable |
+//! | `POST /v1/receipts` | site | `Envelope` of a `Receipt` → [`Done`](super::Done) |
+//! | `GET /v1/certificates/{kind}/{id}` | anybody | → [`Certificate`] |
+//! | `GET /v1/cards/{card}/package` | that card, an officer's card | → [`Package`] |
+//! | `DELETE /v1/cards/{card}/package/{grant}` | that card, an officer's card | → [`Done`](super::Done): the share is on the card |
+//! | `GET /v1/register` | an officer's or administrator's card | → [`Records`], to be checked against the ledger |
+//! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
+
+use super::*;
+
+/// What the authority says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// The organization's name; none before the founding.
+    pub organization: Option<Digest>,
+    /// Number of leaves.
+    pub size: u64,
+    /// Its wall clock.
+    pub time: Millis,
+}
+
+/// The units that files can be addressed to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// The organization's name.
+    pub organization: Digest,
+    /// Its units.
+    pub units: Vec<UnitEntry>,
+}
+
+/// The newest checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointAnswer {
+    /// Signed by the kms; by the ca too if `cosigned`.
+    pub note: String,
+    /// Size of the newest checkpoint that the ca cosigned; 0 if none.
+    pub cosigned_size: u64,
+}
+
+/// An order with the register records that it points to.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// The signed order.
+    pub envelope: Envelope,
+    /// The records of its commitments; all of them.
+    pub records: Vec<Record>,
+}
+
+/// An order or fact is in the ledger, and durable.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Appended {
+    /// Index of its leaf.
+    pub index: u64,
+    /// Digest of its envelope.
+    pub digest: Digest,
+    /// When it was appended.
+    pub at: Millis,
+}
+
+/// Which sites have acted on an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipts {
+    /// When the order was appended.
+    pub appended_at: Millis,
+    /// Whether a checkpoint that contains the order is cosigned by the ca. Until then nothing bounds how long a site that
+    /// nobody else reaches may go on answering.
+    pub cosigned: bool,
+    /// Every site.
+    pub sites: Vec<SiteReceipt>,
+}
+
+/// One site's part in [`Receipts`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteReceipt {
+    /// The site.
+    pub site: Id,
+    /// Its name as people say it.
+    pub name: String,
+    /// Its signed receipt, if it has confirmed.
+    pub receipt: Option<Envelope>,
+    /// When the authority had it.
+    pub received_at: Option<Millis>,
+    /// The moment by which its lease has ended, if it does not confirm: the time of the last stamp it was given before
+    /// the order was appended, plus its lease.
+    pub lease_ends_at: Option<Millis>,
+}
+
+/// A request for proof of freshness.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StampRequest {
+    /// 32 random bytes.
+    pub nonce: Digest,
+}
+
+/// The ca's public half of a unit.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HalfRequest {
+    /// `S1` with its proof.
+    pub issuer: PublicHalf,
+}
+
+/// Whether the sites have made their key pairs for a grant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readiness {
+    /// The sites that have not.
+    pub waiting_for: Vec<Id>,
+}
+
+/// The ca's part of a grant.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareRequest {
+    /// `A = aG`.
+    pub card_point: PublicKey,
+    /// `d = s1 - a`, 32 bytes big-endian. Never stored.
+    pub delta: SecretBytes,
+    /// `a`, HPKE-sealed to the card's transport key: 65 bytes of encapsulated key, then 48 of ciphertext
+    /// (`docs/protocol.md` section 6).
+    pub sealed: Bytes,
+}
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateKind {
+    /// The organization's root and issuing CA; the id is all zeroes.
+    Authority,
+    /// A service's TLS certificate; the id is the site's, all zeroes for the kms.
+    Service,
+    /// A card's 9A certificate; the id is the card's.
+    CardAuthentication,
+    /// A card's 9C certificate; the id is the card's.
+    CardSignature,
+    /// The certificate for `A`, beside a card share; the id is the grant's.
+    CardShare,
+    /// A unit's certificate over `P`; the id is the unit's.
+    Unit,
+}
+
+/// A certificate that the ca issued.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What it is for.
+    pub kind: CertificateKind,
+    /// Whose it is.
+    pub id: Id,
+    /// DER: the certificate, then those above it up to and including the root.
+    pub chain: Vec<Bytes>,
+}
+
+/// The ca's cosignature.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cosignature {
+    /// The checkpoint note with the ca's signature alone.
+    pub note: String,
+}
+
+/// A site share, wrapped to the site's key for its grant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrap {
+    /// `WrappedShare` in its byte form (`docs/protocol.md` section 6).
+    pub wrapped: Bytes,
+}
+
+/// What has to go onto a card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// The 9A certificate chain, DER, once issued.
+    pub authentication: Option<Vec<Bytes>>,
+    /// The 9C certificate chain, DER, once issued.
+    pub signature: Option<Vec<Bytes>>,
+    /// The shares that wait for the card.
+    pub shares: Vec<PackagedShare>,
+    /// Grants that are ordered and not yet issued or not yet at all their sites.
+    pub pending: Vec<Id>,
+}
+
+/// One card share that waits for its card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackagedShare {
+    /// The grant.
+    pub grant: Id,
+    /// The unit.
+    pub unit: Id,
+    /// `A`, to check the opened share against.
+    pub card_point: PublicKey,
+    /// As in [`ShareRequest::sealed`].
+    pub sealed: Bytes,
+    /// The certificate for `A`, DER.
+    pub certificate: Bytes,
+}
+
+/// The register, for those who administer: with the keys, so that each record can be checked against its commitment in
+/// the ledger. One that is not is nothing to decide by: whoever keeps the register could swap two people's names.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Records {
+    /// All that were not erased.
+    pub records: Vec<Record>,
+}
+
+/// Names, for those who only show them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// Record id to text.
+    pub records: BTreeMap<Id, String>,
+}

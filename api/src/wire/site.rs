@@ -1,0 +1,121 @@
+//! A site's interface.
+//!
+//! | method and path | who | request → answer |
+//! |---|---|---|
+//! | `GET /v1/status` | anybody | → [`Status`] |
+//! | `GET /v1/me` | card | → [`Me`] |
+//! | `POST /v1/partials` | card | [`PartialsRequest`] → [`PartialsAnswer`] |
+//! | `GET /v1/events` | card | → server-sent events; `revoked` is the last one a card ever gets |
+//! | `POST /v1/revocations` | anybody (the signatures decide) | [`RevocationRequest`] → `Envelope` of a `Receipt` |
+
+use super::*;
+use crate::error::ErrorCode;
+
+/// The most items in one [`PartialsRequest`].
+pub const ITEMS_LIMIT: usize = 256;
+
+/// What a site says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// The site.
+    pub site: Id,
+    /// Its organization.
+    pub organization: Digest,
+    /// Number of leaves folded.
+    pub folded: u64,
+    /// Site time; none without a stamp.
+    pub time: Option<Millis>,
+    /// How long it may still answer without news, in milliseconds; 0 if it may not.
+    pub lease_left_ms: u64,
+}
+
+/// What a card may open here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Me {
+    /// The site.
+    pub site: Id,
+    /// The card.
+    pub card: Id,
+    /// The member.
+    pub member: Id,
+    /// The member's name as people say it, if the register still has it.
+    pub member_name: Option<String>,
+    /// The card's live grants that this site serves.
+    pub grants: Vec<MyGrant>,
+    /// Site time.
+    pub time: Millis,
+    /// How long the site may still answer without news, in milliseconds.
+    pub lease_left_ms: u64,
+}
+
+/// A live grant of the asking card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MyGrant {
+    /// The grant.
+    pub grant: Id,
+    /// The unit.
+    pub unit: Id,
+    /// The unit's name as people say it.
+    pub unit_name: String,
+    /// What it allows.
+    pub right: Right,
+    /// `P`.
+    pub unit_key: PublicKey,
+    /// `A`.
+    pub card_point: PublicKey,
+}
+
+/// A batch of files to open: one item a stanza.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartialsRequest {
+    /// At most [`ITEMS_LIMIT`].
+    pub items: Vec<PartialItem>,
+}
+
+/// One stanza to open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartialItem {
+    /// The grant to use.
+    pub grant: Id,
+    /// The stanza's encapsulated key `R`, SEC1, 65 bytes uncompressed.
+    pub encapsulated: Bytes,
+}
+
+/// The answers, in the order of the items.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartialsAnswer {
+    /// One an item.
+    pub items: Vec<PartialOutcome>,
+}
+
+/// The answer for one stanza.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PartialOutcome {
+    /// `x(bR)`, 32 bytes big-endian.
+    Partial {
+        /// The x-coordinate.
+        x: SecretBytes,
+    },
+    /// Nothing.
+    Refused {
+        /// Why.
+        code: ErrorCode,
+    },
+}
+
+/// An order brought to a site directly, with the ledger entries that the site lacks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationRequest {
+    /// The signed order.
+    pub order: Envelope,
+    /// Leaves that follow those the site has folded; may be empty.
+    pub leaves: Option<Leaves>,
+}
