@@ -1,0 +1,447 @@
+//! The ledger in the database, folded.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use warifu_ledger::Digest;
+use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
+use warifu_ledger::leaf::{Leaf, LeafError};
+use warifu_ledger::state::{Rejected, State};
+use warifu_ledger::statement::Millis;
+
+/// How many leaves are read from the database at a time.
+const CHUNK: u32 = 500;
+/// How many stamps ahead of the ledger are remembered: hours of a stream that does not come.
+const STAMPS_AHEAD: usize = 4096;
+
+/// Why a leaf was not appended, or the ledger cannot be read. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// The fold refuses it.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The database failed. Whether the leaf is there is found out before the next one is appended.
+    #[error("the ledger's database failed")]
+    Storage(#[from] sqlx::Error),
+    /// Bytes that are no leaf.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The ledger is another organization's.
+    #[error("the ledger is that of {found}, not of {expected}")]
+    OtherOrganization {
+        /// The organization that is pinned.
+        expected: Digest,
+        /// The one the founding makes.
+        found: Digest,
+    },
+    /// The leaf that is offered for this place is not the one that is there: two ledgers.
+    #[error("leaf {index} is another one here")]
+    Contradicts {
+        /// Index of the leaf.
+        index: u64,
+    },
+    /// Leaves before it are missing.
+    #[error("leaf {from} cannot follow {size} leaves")]
+    Gap {
+        /// Index of the first leaf offered.
+        from: u64,
+        /// Leaves here.
+        size: u64,
+    },
+    /// The checkpoint that came with leaves is not one of the kms.
+    #[error("the checkpoint that vouches for the leaves does not count")]
+    Checkpoint(#[from] CheckpointError),
+    /// The checkpoint that came with leaves speaks of more leaves than came, so that it vouches for none of them.
+    #[error("the checkpoint speaks of {checkpoint} leaves; with what came there are {size}")]
+    NotCovered {
+        /// Leaves in the checkpoint.
+        checkpoint: u64,
+        /// Leaves that there would be.
+        size: u64,
+    },
+    /// The kms appended it after a stamp whose time is later (protocol P-5.4): it would act in a past that is over.
+    #[error("leaf {index} is of {at}, and was appended after a stamp of {stamped}")]
+    Backdated {
+        /// Index of the leaf.
+        index: u64,
+        /// Its instant.
+        at: Millis,
+        /// The stamp's time.
+        stamped: Millis,
+    },
+    /// The task that writes was ended with its runtime.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+}
+
+/// A leaf that is in the ledger, and durable.
+#[derive(Clone)]
+pub struct Appended {
+    /// Its index.
+    pub index: u64,
+    /// The leaf.
+    pub leaf: Leaf,
+    /// The state before; none before the founding.
+    pub before: Option<State>,
+    /// The state after.
+    pub after: State,
+}
+
+/// The ledger and the state it folds to. Cheap to clone; clones are the same ledger.
+#[derive(Clone)]
+pub struct Replica(Arc<Inner>);
+
+struct Inner {
+    pool: SqlitePool,
+    pinned: Option<Digest>,
+    /// Held from the fold's question to the publishing of its answer.
+    writer: Arc<Mutex<Writer>>,
+    state: RwLock<Option<State>>,
+    size: watch::Sender<u64>,
+    last_stamp: RwLock<Option<(u64, Millis)>>,
+}
+
+#[derive(Default)]
+struct Writer {
+    /// A commit failed: the database may be ahead of the state.
+    doubtful: bool,
+    /// Leaves and time of the last stamp before the start and of those since, smallest first: no leaf beyond such a size is
+    /// older than that time. Of those within the ledger, the largest alone is kept.
+    stamped: VecDeque<(u64, Millis)>,
+}
+
+impl Writer {
+    /// The latest stamp given before the leaf `index` was appended must not be later than the leaf.
+    fn check_instant(&self, index: u64, at: Millis) -> Result<(), ReplicaError> {
+        let before = self.stamped.iter().rev().find(|(size, _)| *size <= index);
+        match before {
+            Some(&(_, stamped)) if at < stamped => Err(ReplicaError::Backdated { index, at, stamped }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Replica {
+    /// Reads and folds all that is stored. `pinned` is the one organization whose ledger this may be.
+    ///
+    /// # Errors
+    /// [`ReplicaError::OtherOrganization`] where it is not; any other if the stored ledger is not one.
+    pub async fn open(pool: SqlitePool, pinned: Option<Digest>) -> Result<Self, ReplicaError> {
+        let replica = Self(Arc::new(Inner {
+            pool,
+            pinned,
+            writer: Arc::default(),
+            state: RwLock::new(None),
+            size: watch::Sender::new(0),
+            last_stamp: RwLock::new(None),
+        }));
+        replica.fold_stored().await?;
+        let last: Option<(i64, i64)> =
+            sqlx::query_as("SELECT size, time_ms FROM ledger_stamp").fetch_optional(&replica.0.pool).await?;
+        if let Some((size, time)) = last {
+            let last = (size.unsigned_abs(), time.unsigned_abs());
+            replica.0.writer.lock().await.stamped.push_back(last);
+            replica.remember_stamp(last);
+        }
+        Ok(replica)
+    }
+
+    /// What the ledger says; none before the founding.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The organization that is pinned.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Digest> {
+        self.0.pinned
+    }
+
+    /// Number of leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        *self.0.size.borrow()
+    }
+
+    /// The number of leaves, now and whenever it grows.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.size.subscribe()
+    }
+
+    /// The database that holds the ledger, and the program's own tables.
+    #[must_use]
+    pub fn pool(&self) -> &SqlitePool {
+        &self.0.pool
+    }
+
+    /// Up to `limit` leaves from index `from` on, in their exact bytes.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Storage`].
+    pub async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Vec<u8>>, ReplicaError> {
+        // Only what is published: a leaf is not the ledger's before its state is.
+        let size = self.size();
+        let leaves = sqlx::query_scalar(
+            "SELECT bytes FROM ledger_leaf WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
+        )
+        .bind(index(from))
+        .bind(index(size))
+        .bind(limit)
+        .fetch_all(&self.0.pool)
+        .await?;
+        Ok(leaves)
+    }
+
+    /// Appends a leaf: the fold's question, a durable insert, the new state published. A rejected leaf leaves nothing.
+    ///
+    /// # Errors
+    /// [`ReplicaError`].
+    pub async fn append(&self, leaf: Leaf) -> Result<Appended, ReplicaError> {
+        self.append_with(|_| Ok(leaf)).await
+    }
+
+    /// Appends the leaf that `build` makes of the newest state: no other leaf comes in between.
+    ///
+    /// # Errors
+    /// Those of `build`, and [`ReplicaError`].
+    pub async fn append_with<E: From<ReplicaError>>(
+        &self,
+        build: impl FnOnce(Option<&State>) -> Result<Leaf, E>,
+    ) -> Result<Appended, E> {
+        let writer = self.lock().await?;
+        let before = self.state();
+        let leaf = build(before.as_ref())?;
+        writer.check_instant(self.size(), leaf.at())?;
+        let appended = self.fold(self.size(), before, leaf)?;
+        self.store(writer, vec![appended.clone()]).await?;
+        Ok(appended)
+    }
+
+    /// Leaves and time of the last stamp that [`Replica::stamped`] was told of, before the last restart or since.
+    #[must_use]
+    pub fn last_stamp(&self) -> Option<(u64, Millis)> {
+        *self.0.last_stamp.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember_stamp(&self, stamp: (u64, Millis)) {
+        *self.0.last_stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(stamp);
+    }
+
+    /// Remembers that the kms gave a stamp of `time` while its ledger had `size` leaves: from now on, no leaf beyond these
+    /// that is older comes into this ledger (protocol P-5.4), whoever brings it and whenever. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Backdated`] if the last leaf is one already; [`ReplicaError::Storage`].
+    pub async fn stamped(&self, size: u64, time: Millis) -> Result<(), ReplicaError> {
+        // Under the lock of those who append: no leaf is between the question and the ledger.
+        let mut writer = self.lock().await?;
+        let last = self.state().map(|state| (state.tree().size(), state.last_at()));
+        if let Some((have, at)) = last
+            && have > size
+            && at < time
+        {
+            return Err(ReplicaError::Backdated { index: have.saturating_sub(1), at, stamped: time });
+        }
+        sqlx::query(
+            "INSERT INTO ledger_stamp (one, size, time_ms) VALUES (1, ?1, ?2) \
+             ON CONFLICT (one) DO UPDATE SET size = ?1, time_ms = ?2",
+        )
+        .bind(index(size))
+        .bind(index(time))
+        .execute(&self.0.pool)
+        .await?;
+        let stamped = &mut writer.stamped;
+        while stamped.back().is_some_and(|&(before, _)| before >= size) {
+            stamped.pop_back();
+        }
+        stamped.push_back((size, time));
+        self.remember_stamp((size, time));
+        let have = last.map_or(0, |(have, _)| have);
+        while stamped.get(1).is_some_and(|&(next, _)| next <= have) || stamped.len() > STAMPS_AHEAD {
+            stamped.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Appends the consecutive `leaves`, the first of which has the index `from`, in one transaction: all or none. Those
+    /// that are here already are passed over, and left out of the answer.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; [`ReplicaError::Contradicts`] if a leaf that is here already is another one.
+    pub async fn append_many(&self, from: u64, leaves: Vec<Leaf>) -> Result<Vec<Appended>, ReplicaError> {
+        let writer = self.lock().await?;
+        let appended = self.fold_many(&writer, from, leaves).await?;
+        self.store(writer, appended.clone()).await?;
+        Ok(appended)
+    }
+
+    /// As [`Replica::append_many`], for leaves that were brought by somebody who is not the kms: `note` must be a
+    /// checkpoint signed by the kms that contains them. Without it, anybody who has a signed order could give it another
+    /// place or instant than the kms does, and so cut this copy off from the ledger. Leaves beyond the checkpoint are
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; [`ReplicaError::Rejected`] with [`Rejected::Fork`] if the checkpoint contradicts them.
+    pub async fn append_vouched(
+        &self,
+        from: u64,
+        mut leaves: Vec<Leaf>,
+        note: &str,
+    ) -> Result<Vec<Appended>, ReplicaError> {
+        let writer = self.lock().await?;
+        let state = self.state().ok_or(ReplicaError::Gap { from, size: 0 })?;
+        let key = state.founding().kms.log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
+        let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Kms, &key)?;
+        leaves.truncate(usize::try_from(checkpoint.size.saturating_sub(from)).unwrap_or(usize::MAX));
+        let appended = self.fold_many(&writer, from, leaves).await?;
+        let after = appended.last().map_or(&state, |last| &last.after);
+        let size = after.tree().size();
+        if size < checkpoint.size && !appended.is_empty() {
+            return Err(ReplicaError::NotCovered { checkpoint: checkpoint.size, size });
+        }
+        if size >= checkpoint.size {
+            after.check_against(&checkpoint)?;
+        }
+        self.store(writer, appended.clone()).await?;
+        Ok(appended)
+    }
+
+    async fn fold_many(
+        &self,
+        writer: &Writer,
+        from: u64,
+        leaves: Vec<Leaf>,
+    ) -> Result<Vec<Appended>, ReplicaError> {
+        let size = self.size();
+        if from > size {
+            return Err(ReplicaError::Gap { from, size });
+        }
+        let known = usize::try_from(size - from).unwrap_or(usize::MAX).min(leaves.len());
+        let mut leaves = leaves.into_iter();
+        let mut compared = 0;
+        while compared < known {
+            let place = from + compared as u64;
+            let stored = self.leaves(place, CHUNK).await?;
+            if stored.is_empty() {
+                return Err(ReplicaError::Gap { from, size: place });
+            }
+            for ((mine, leaf), index) in
+                stored.iter().zip(leaves.by_ref().take(known - compared)).zip(place..)
+            {
+                if mine != leaf.as_bytes() {
+                    return Err(ReplicaError::Contradicts { index });
+                }
+                compared += 1;
+            }
+        }
+        let mut before = self.state();
+        let mut appended = Vec::with_capacity(leaves.len());
+        for (leaf, index) in leaves.zip(size..) {
+            writer.check_instant(index, leaf.at())?;
+            let next = self.fold(index, before, leaf)?;
+            before = Some(next.after.clone());
+            appended.push(next);
+        }
+        Ok(appended)
+    }
+
+    fn fold(&self, index: u64, before: Option<State>, leaf: Leaf) -> Result<Appended, ReplicaError> {
+        let after = match &before {
+            Some(state) => state.apply(&leaf)?,
+            None => self.found(&leaf)?,
+        };
+        Ok(Appended { index, leaf, before, after })
+    }
+
+    fn found(&self, leaf: &Leaf) -> Result<State, ReplicaError> {
+        let found = leaf.envelope().digest();
+        match self.0.pinned {
+            Some(expected) if expected != found => Err(ReplicaError::OtherOrganization { expected, found }),
+            _ => Ok(State::found(leaf)?),
+        }
+    }
+
+    async fn lock(&self) -> Result<OwnedMutexGuard<Writer>, ReplicaError> {
+        let mut writer = self.0.writer.clone().lock_owned().await;
+        if writer.doubtful {
+            self.fold_stored().await?;
+            writer.doubtful = false;
+        }
+        Ok(writer)
+    }
+
+    /// Writes and publishes, in a task of its own: whoever asked may stop waiting, but what is durable is published.
+    async fn store(
+        &self,
+        mut writer: OwnedMutexGuard<Writer>,
+        appended: Vec<Appended>,
+    ) -> Result<(), ReplicaError> {
+        let Some(last) = appended.last() else { return Ok(()) };
+        let state = last.after.clone();
+        let this = self.clone();
+        let work = async move {
+            let written = this.write(&appended).await;
+            match written {
+                Ok(()) => this.publish(state),
+                Err(_) => writer.doubtful = true,
+            }
+            written
+        };
+        tokio::spawn(work).await.map_err(|_| ReplicaError::ShuttingDown)??;
+        Ok(())
+    }
+
+    async fn write(&self, appended: &[Appended]) -> Result<(), sqlx::Error> {
+        // Taking the write lock at the start: a transaction that first reads may be refused it later.
+        let mut transaction: Transaction<'static, Sqlite> = self.0.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for leaf in appended {
+            sqlx::query("INSERT INTO ledger_leaf (idx, bytes) VALUES (?, ?)")
+                .bind(index(leaf.index))
+                .bind(leaf.leaf.as_bytes())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
+    }
+
+    fn publish(&self, state: State) {
+        let size = state.tree().size();
+        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        self.0.size.send_replace(size);
+    }
+
+    /// Folds what the database has beyond the state.
+    async fn fold_stored(&self) -> Result<(), ReplicaError> {
+        loop {
+            let from = self.size();
+            let stored: Vec<Vec<u8>> =
+                sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx >= ? ORDER BY idx LIMIT ?")
+                    .bind(index(from))
+                    .bind(CHUNK)
+                    .fetch_all(&self.0.pool)
+                    .await?;
+            let mut state = self.state();
+            let done = stored.len() < CHUNK as usize;
+            for (bytes, index) in stored.into_iter().zip(from..) {
+                let leaf = Leaf::from_bytes(bytes)?;
+                state = Some(self.fold(index, state, leaf)?.after);
+            }
+            if let Some(state) = state {
+                self.publish(state);
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Indices in SQLite are signed; a ledger of 2⁶³ leaves does not exist.
+fn index(index: u64) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
