@@ -1,0 +1,116 @@
+//! What every service does at its own console before and while it serves: reads its configuration, makes its token, signs
+//! the statement of its keys that people compare, and behaves as a process that holds secrets.
+
+pub mod config;
+pub mod file;
+pub mod founding;
+pub mod process;
+pub mod token;
+
+pub use config::{Kms, Settings};
+pub use token::Token;
+
+use std::io;
+use std::path::PathBuf;
+
+use warifu_hardware::hsm::HsmError;
+use warifu_ledger::Digest;
+use warifu_ledger::dsse::EnvelopeError;
+
+/// Why a console cannot do what it is told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsoleError {
+    /// A file cannot be read or written.
+    #[error("{path} cannot be used")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration is not the TOML it should be.
+    #[error("the configuration {path} does not parse")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and column.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A file is not the JSON it should be.
+    #[error("{path} does not parse")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Both `kms.statement` and `kms.tls_key` are given.
+    #[error("the configuration names the kms twice: by statement and by tls_key")]
+    KmsTwice,
+    /// The file is not a kms's statement, signed by the key in it.
+    #[error("{path} is not the statement of a kms")]
+    NotTheKms {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not a founding that all its officers signed.
+    #[error("{path} is not a founding that all its officers signed")]
+    NotAFounding {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: EnvelopeError,
+    },
+    /// Nobody is at a terminal to compare the fingerprint.
+    #[error("nobody is here to confirm the fingerprint: give it with --fingerprint")]
+    NobodyConfirms,
+    /// The person at the console did not say yes.
+    #[error("not confirmed: nothing was signed")]
+    NotConfirmed,
+    /// The founding is not the one whose fingerprint was confirmed.
+    #[error("the fingerprint of this founding is {found}, not {expected}")]
+    OtherFingerprint {
+        /// What was confirmed.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The token refuses.
+    #[error("the token cannot be used")]
+    Hsm(#[from] HsmError),
+    /// A statement could not be written.
+    #[error("a statement could not be made")]
+    Statement(#[from] EnvelopeError),
+    /// The operating system gave no randomness.
+    #[error("no randomness")]
+    Randomness(#[from] getrandom::Error),
+    /// The operating system refused threads, signals, limits or output.
+    #[error("the operating system refused")]
+    System(#[source] io::Error),
+}
+
+#[cfg(test)]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the ledger's own tests use all of it, and a test that cannot go on has failed"
+)]
+#[path = "../../ledger/tests/fold/fixture.rs"]
+mod fixture;

@@ -1,0 +1,93 @@
+//! A process that holds secrets and runs until it is told to stop.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::ConsoleError;
+
+/// What is logged unless `WARIFU_LOG` says otherwise. The PKCS#11 binding calls it an error when a token lists a mechanism
+/// that it has no name for.
+const LOGGED: &str = "info,cryptoki::mechanism=off";
+
+/// How long work under way may take when the process ends.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// Switches core dumps off: halves and shares are in memory for the length of a call, and must not reach a disk.
+///
+/// # Errors
+/// [`ConsoleError::System`].
+pub fn forbid_core_dumps() -> Result<(), ConsoleError> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
+        .map_err(|error| ConsoleError::System(error.into()))
+}
+
+/// Logs to standard error, as much as `WARIFU_LOG` says (the syntax of `tracing_subscriber`).
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("WARIFU_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
+    // Set already where a test runs two services in one process.
+    let _ = log.with_writer(io::stderr).try_init();
+}
+
+/// Says a line on standard output, at once: the operator, or a supervisor, waits for it.
+///
+/// # Errors
+/// [`ConsoleError::System`].
+pub fn say(line: &str) -> Result<(), ConsoleError> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}").and_then(|()| output.flush()).map_err(ConsoleError::System)
+}
+
+/// Does what has to wait for others, with threads of its own, which end with it.
+///
+/// # Errors
+/// [`ConsoleError::System`], and those of the work.
+pub fn run<T, E: From<ConsoleError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let runtime = Runtime::new().map_err(ConsoleError::System)?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WORK);
+    result
+}
+
+/// Listens, and says so: `ready ADDRESS`, with the port that the operating system chose for port 0.
+///
+/// # Errors
+/// [`ConsoleError::Listen`], [`ConsoleError::System`].
+pub async fn listen(address: &str) -> Result<TcpListener, ConsoleError> {
+    let fault = |source| ConsoleError::Listen { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    say(&format!("ready {}", listener.local_addr().map_err(fault)?))?;
+    Ok(listener)
+}
+
+/// SIGTERM and SIGINT, from now on.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Begins to listen. Needs a `tokio` runtime.
+    ///
+    /// # Errors
+    /// [`ConsoleError::System`].
+    pub fn listen() -> Result<Self, ConsoleError> {
+        let listen = |kind| signal(kind).map_err(ConsoleError::System);
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Resolves when the process is told to stop.
+    pub async fn told(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
