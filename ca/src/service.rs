@@ -1,0 +1,352 @@
+//! `warifu-ca run`: follow the ledger, and do what it asks for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use warifu_api::client::{Client, ClientError};
+use warifu_api::tls::{Identity, TlsError};
+use warifu_api::wire::authority::CertificateKind;
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{Act, Fact, FactBody, Order, Statement as _};
+use warifu_replica::clock::{Clock, SystemClock};
+use warifu_replica::follow::{FollowError, Follower, Following};
+use warifu_replica::{Appended, Replica, ReplicaError};
+use warifu_split_key::point::Point;
+
+use crate::certificates::{Certifier, NONE};
+use crate::config::Config;
+use crate::cosign::{CosignError, Cosigned, Cosigner};
+use crate::issue::{IssueError, Issuing, Progress};
+use crate::keys::Keys;
+use crate::queue::{Job, Queue};
+use crate::vault::{self, Vault, VaultError};
+
+/// The ca follows under this id: it is no site.
+const FOLLOWER: Id = Id([0; 16]);
+/// How many things are done at once, each on a connection of its own.
+const WORKERS: usize = 8;
+/// How many leaves may wait to be looked at.
+const BACKLOG: usize = 1024;
+/// The longest time between two looks at the kms's checkpoint.
+const COSIGN_INTERVAL: Duration = Duration::from_secs(30);
+/// The pause after a checkpoint that could not be cosigned.
+const COSIGN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// `found` was never run.
+    #[error(
+        "this ca has no organization yet: run `warifu-ca found` with the founding that the officers signed"
+    )]
+    NotFounded,
+    /// The configuration names another kms key than the founding.
+    #[error("the kms's TLS key in the configuration is not the one in the founding")]
+    OtherKms,
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The ledger could not be read.
+    #[error("the ledger could not be read")]
+    Replica(#[from] ReplicaError),
+    /// The kms cannot be followed.
+    #[error("the kms cannot be followed")]
+    Follow(#[from] FollowError),
+    /// No client could be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No TLS identity could be made.
+    #[error("the TLS key cannot be used")]
+    Tls(#[from] TlsError),
+}
+
+/// The running service.
+pub struct Service {
+    follower: Arc<Follower>,
+    issuing: Issuing,
+    vault: Vault,
+    replica: Replica,
+    appended: mpsc::Receiver<Appended>,
+    clients: Vec<Client>,
+    cosigner: (Cosigner, Client),
+}
+
+impl Service {
+    /// Opens the ledger, starts to follow, and gets ready to work. `configured_kms` is the kms's TLS key in the configuration,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn start(
+        config: &Config,
+        configured_kms: Option<Point>,
+        keys: Keys,
+        pool: SqlitePool,
+    ) -> Result<Self, ServiceError> {
+        Self::start_with(&config.kms.address, configured_kms, keys, pool, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Service::start`], on any clock.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn start_with(
+        kms_address: &str,
+        configured_kms: Option<Point>,
+        keys: Keys,
+        pool: SqlitePool,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServiceError> {
+        let pin = vault::pinned(&pool).await?.ok_or(ServiceError::NotFounded)?;
+        if configured_kms.is_some_and(|key| key != pin.kms_tls) {
+            return Err(ServiceError::OtherKms);
+        }
+        let replica = Replica::open(pool.clone(), Some(pin.organization)).await?;
+        let identity = Identity::self_signed(Arc::new(keys.tls.clone()), "warifu-ca")?;
+        let client = || Client::new(kms_address, pin.kms_tls, Some(&identity));
+        let clients = (0..WORKERS).map(|_| client()).collect::<Result<_, _>>()?;
+        let cosigning = client()?;
+
+        let following = Following::new(FOLLOWER, identity.clone(), kms_address, pin.kms_tls, clock);
+        let (sender, appended) = mpsc::channel(BACKLOG);
+        let keys = Arc::new(keys);
+        let vault = Vault::new(pool, keys.kek.clone());
+        let certifier = Certifier::new(keys.clone(), vault.clone(), kms_address);
+        let follower = Arc::new(Follower::start(following, replica.clone(), sender)?);
+        tracing::info!(organization = %pin.organization, leaves = replica.size(), "following the kms");
+        Ok(Self {
+            issuing: Issuing::new(follower.clone(), keys.clone(), vault.clone(), certifier),
+            cosigner: (Cosigner::new(follower.clone(), keys, vault.clone()), cosigning),
+            follower,
+            vault,
+            replica,
+            appended,
+            clients,
+        })
+    }
+
+    /// What the ca follows.
+    #[must_use]
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// Works until `shutdown` resolves. Whatever is cut off is taken up at the next start.
+    ///
+    /// # Errors
+    /// [`ServiceError::Vault`] if the backlog cannot be read.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServiceError> {
+        let mut queue = self.backlog().await?;
+        let mut status = self.follower.status();
+        let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
+        let cosigning = tokio::spawn(keep_cosigning(self.cosigner.clone(), self.replica.subscribe()));
+        tokio::pin!(shutdown);
+        loop {
+            let mut due = Instant::now() + LEASE_LOOK;
+            // Nothing is begun without a lease: it could not be finished.
+            if self.follower.fresh().is_some() {
+                while let Some(client) = self.clients.pop() {
+                    let Some(job) = queue.next(Instant::now()) else {
+                        self.clients.push(client);
+                        due = queue.due().map_or(due, |first| first.min(due));
+                        break;
+                    };
+                    let issuing = self.issuing.clone();
+                    running.spawn(async move {
+                        let outcome = work(&issuing, &client, job).await;
+                        (client, job, outcome)
+                    });
+                }
+            }
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(finished) = running.join_next() => match finished {
+                    Ok((client, job, outcome)) => {
+                        self.clients.push(client);
+                        settle(&mut queue, job, outcome);
+                    }
+                    Err(error) => tracing::error!(%error, "a worker ended early"),
+                },
+                Some(appended) = self.appended.recv() => self.look_at(&mut queue, &appended).await,
+                Ok(()) = status.changed() => {}
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+        cosigning.abort();
+        running.shutdown().await;
+        Ok(())
+    }
+
+    /// Everything in the ledger that is ordered and not there yet.
+    async fn backlog(&self) -> Result<Queue, ServiceError> {
+        let mut queue = Queue::default();
+        // Their grants may have been issued, or ended, while the ca was not running.
+        for grant in self.vault.shares().await? {
+            queue.add(Job::Grant(grant));
+        }
+        let sent: BTreeSet<_> = self.vault.certificates_sent().await?.into_iter().collect();
+        if let Some(state) = self.replica.state() {
+            for job in jobs_of(&state) {
+                if !matches!(job, Job::Certificate(kind, id) if sent.contains(&(kind, id))) {
+                    queue.add(job);
+                }
+            }
+        }
+        Ok(queue)
+    }
+
+    /// What a leaf asks for.
+    async fn look_at(&self, queue: &mut Queue, appended: &Appended) {
+        let envelope = appended.leaf.envelope();
+        if appended.index == 0 {
+            jobs_of(&appended.after).for_each(|job| queue.add(job));
+        } else if envelope.payload_type == Order::PAYLOAD_TYPE {
+            for job in jobs_of_order(envelope) {
+                queue.add(job);
+            }
+            // An order may have ended grants that were on their way.
+            match self.vault.shares().await {
+                Ok(shares) => self.drop_ended(queue, &appended.after, shares).await,
+                Err(error) => tracing::error!(%error, "the card shares could not be looked through"),
+            }
+        } else if let Ok(Fact { fact, .. }) = envelope.statement() {
+            match fact {
+                FactBody::UnitCreated { unit, .. } => {
+                    queue.remove(Job::Unit(unit));
+                    queue.add(Job::Certificate(CertificateKind::Unit, unit));
+                    // Grants may have been ordered before their unit had a key.
+                    queue.wake();
+                }
+                FactBody::GrantIssued { grant, .. } => {
+                    queue.remove(Job::Grant(grant));
+                    self.forget(queue, grant).await;
+                    queue.add(Job::Certificate(CertificateKind::CardShare, grant));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn drop_ended(&self, queue: &mut Queue, state: &State, shares: Vec<Id>) {
+        for grant in shares {
+            if state.grant(&grant).is_none_or(|grant| grant.revoked || grant.issued.is_some()) {
+                queue.remove(Job::Grant(grant));
+                self.forget(queue, grant).await;
+            }
+        }
+    }
+
+    async fn forget(&self, queue: &mut Queue, grant: Id) {
+        if let Err(error) = self.vault.forget_share(grant).await {
+            tracing::error!(%error, %grant, "a card share could not be forgotten yet");
+            queue.add(Job::Grant(grant));
+        }
+    }
+}
+
+/// A lease begins and ends without an event: how often to look at the latest.
+const LEASE_LOOK: Duration = Duration::from_millis(500);
+
+async fn work(issuing: &Issuing, client: &Client, job: Job) -> Result<Progress, IssueError> {
+    match job {
+        Job::Unit(unit) => issuing.create_unit(client, unit).await,
+        Job::Grant(grant) => issuing.issue_grant(client, grant).await,
+        Job::Certificate(kind, id) => issuing.certify(client, kind, id).await,
+    }
+}
+
+fn settle(queue: &mut Queue, job: Job, outcome: Result<Progress, IssueError>) {
+    match outcome {
+        Ok(Progress::Done) => queue.remove(job),
+        Ok(Progress::Waiting) => queue.again(job, Instant::now()),
+        Err(error) => {
+            use IssueError as E;
+            let source = std::error::Error::source(&error).map(tracing::field::display);
+            match &error {
+                E::NoLease | E::Kms(_) => tracing::warn!(?job, %error, source, "not done yet"),
+                // Only a kms that lies, or two that do not agree, comes here.
+                E::NotOrdered { .. } | E::Answer(_) | E::OtherFact | E::NotOurPoint | E::Rejected(_) => {
+                    tracing::error!(?job, %error, source, "REFUSED: nothing was signed");
+                }
+                _ => tracing::error!(?job, %error, source, "not done"),
+            }
+            queue.again(job, Instant::now());
+        }
+    }
+}
+
+/// Everything that the state asks of the ca, done or not, but for grants and units that have their keys.
+fn jobs_of(state: &State) -> impl Iterator<Item = Job> + '_ {
+    use CertificateKind as K;
+    let services = std::iter::once(NONE).chain(state.sites().filter(|(_, s)| !s.removed).map(|(id, _)| *id));
+    let units = state.units().map(|(&id, unit)| match unit.key {
+        None => Job::Unit(id),
+        Some(_) => Job::Certificate(K::Unit, id),
+    });
+    let grants = state.grants().filter(|(_, grant)| !grant.revoked).map(|(&id, grant)| match grant.issued {
+        None => Job::Grant(id),
+        Some(_) => Job::Certificate(K::CardShare, id),
+    });
+    std::iter::once(Job::Certificate(K::Authority, NONE))
+        .chain(services.map(|id| Job::Certificate(K::Service, id)))
+        .chain(state.cards().flat_map(|(&id, _)| jobs_of_card(id)))
+        .chain(units)
+        .chain(grants)
+}
+
+fn jobs_of_card(card: Id) -> [Job; 2] {
+    [CertificateKind::CardAuthentication, CertificateKind::CardSignature]
+        .map(|kind| Job::Certificate(kind, card))
+}
+
+fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
+    // The fold has read it before.
+    let Ok(order) = envelope.statement::<Order>() else { return Vec::new() };
+    order
+        .acts
+        .iter()
+        .flat_map(|act| match act {
+            Act::UnitOrdered { unit, .. } => vec![Job::Unit(*unit)],
+            Act::GrantOrdered { grant, .. } => vec![Job::Grant(*grant)],
+            Act::CardEnrolled(card) => jobs_of_card(card.card).to_vec(),
+            Act::SiteJoined { site, .. } => vec![Job::Certificate(CertificateKind::Service, *site)],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+/// Cosigns whenever the ledger has grown.
+async fn keep_cosigning((cosigner, client): (Cosigner, Client), mut sizes: watch::Receiver<u64>) {
+    loop {
+        let seen = *sizes.borrow_and_update();
+        let pause = if seen == 0 {
+            COSIGN_INTERVAL
+        } else {
+            match cosigner.cosign(&client).await {
+                Ok(Cosigned::Up(size)) if size >= seen => COSIGN_INTERVAL,
+                Ok(_) => COSIGN_PAUSE,
+                Err(CosignError::Halted) => return,
+                Err(error @ (CosignError::Fork { .. } | CosignError::Shrunk { .. })) => {
+                    tracing::error!(%error, "REFUSED: nothing was cosigned");
+                    COSIGN_INTERVAL
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "not cosigned yet");
+                    COSIGN_PAUSE
+                }
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = sizes.changed() => if changed.is_err() { return },
+        }
+    }
+}

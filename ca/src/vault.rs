@@ -1,0 +1,367 @@
+//! What the ca keeps: issuer halves and card shares, sealed by its HSM before they are written, and its certificates.
+//!
+//! A secret is drawn, sealed and made durable before anything made from it leaves, and a repetition gives the same one
+//! (protocol P-6.1). In the clear it exists inside one blocking call of this module alone; what comes out is public, or on
+//! its way into TLS.
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use sqlx::{Row as _, SqlitePool};
+use warifu_api::wire::SecretBytes;
+use warifu_api::wire::authority::{CertificateKind, ShareRequest};
+use warifu_hardware::hsm::{HsmError, Kek};
+use warifu_ledger::checkpoint::Checkpoint;
+use warifu_ledger::key::{Base64, Bytes};
+use warifu_ledger::statement::PublicHalf;
+use warifu_ledger::{Digest, Id};
+use warifu_split_key::ScalarError;
+use warifu_split_key::half::{HalfContext, HalfRole};
+use warifu_split_key::hpke::{self, SealError};
+use warifu_split_key::issuer::{CardShare, IssuerHalf};
+use warifu_split_key::point::{Point, PointError};
+use zeroize::Zeroizing;
+
+use crate::standing::{OrderedGrant, OrderedUnit};
+
+const ISSUER_HALF: &[u8] = b"issuer";
+const CARD_SHARE: &[u8] = b"share";
+/// The HPKE info that begins a card share's (protocol P-6.3).
+const CARD_SHARE_INFO: &[u8] = b"warifu/card-share/v1";
+
+/// Why the vault gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The database failed.
+    #[error("the ca's database failed")]
+    Storage(#[from] sqlx::Error),
+    /// The HSM failed, or a seal does not open.
+    #[error("the ca's HSM failed")]
+    Hsm(#[from] HsmError),
+    /// A secret that was opened is no scalar: the database and the token do not belong together.
+    #[error("what was sealed is no secret scalar")]
+    Scalar(#[from] ScalarError),
+    /// The card share could not be sealed to the card.
+    #[error("the card share could not be sealed")]
+    Seal(#[from] SealError),
+    /// A stored row has not the form that this program writes.
+    #[error("the table {table} holds something that was not written by this program")]
+    Malformed {
+        /// The table.
+        table: &'static str,
+    },
+    /// A stored key is no point.
+    #[error("a stored key is no P-256 point")]
+    Point(#[from] PointError),
+    /// The service ends while the HSM works.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+}
+
+/// The organization that this ca serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// Its name: the digest of entry 0.
+    pub organization: Digest,
+    /// The kms's TLS key, as entry 0 names it.
+    pub kms_tls: Point,
+}
+
+/// Pins the organization, unless one is pinned already; the one that is pinned then.
+///
+/// # Errors
+/// [`VaultError`].
+pub async fn pin(pool: &SqlitePool, pin: Pin) -> Result<Pin, VaultError> {
+    sqlx::query("INSERT INTO organization (one, digest, kms) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(&pin.organization.0[..])
+        .bind(&pin.kms_tls.to_compressed()[..])
+        .execute(pool)
+        .await?;
+    pinned(pool).await?.ok_or(VaultError::Malformed { table: "organization" })
+}
+
+/// The organization that is pinned.
+///
+/// # Errors
+/// [`VaultError`].
+pub async fn pinned(pool: &SqlitePool) -> Result<Option<Pin>, VaultError> {
+    let row = sqlx::query("SELECT digest, kms FROM organization").fetch_optional(pool).await?;
+    row.map(|row| {
+        let organization = Digest(array(row.try_get("digest")?, "organization")?);
+        let kms: Vec<u8> = row.try_get("kms")?;
+        Ok(Pin { organization, kms_tls: Point::from_sec1(&kms)? })
+    })
+    .transpose()
+}
+
+fn array<const N: usize>(bytes: Vec<u8>, table: &'static str) -> Result<[u8; N], VaultError> {
+    bytes.try_into().map_err(|_| VaultError::Malformed { table })
+}
+
+/// The vault. Cheap to clone.
+#[derive(Clone)]
+pub struct Vault {
+    pool: SqlitePool,
+    kek: Kek,
+}
+
+/// Runs a call that the HSM may keep waiting.
+pub(crate) async fn blocking<T, E>(call: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<VaultError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|_| Err(VaultError::ShuttingDown.into()))
+}
+
+fn rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+fn aad(organization: Digest, id: Id, role: &[u8]) -> Vec<u8> {
+    [&organization.0[..], &id.0, role].concat()
+}
+
+fn open_scalar(kek: &Kek, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+    let opened = kek.open(sealed, aad)?;
+    let bytes = <&[u8; 32]>::try_from(opened.as_slice()).map_err(|_| ScalarError::OutOfRange)?;
+    Ok(Zeroizing::new(*bytes))
+}
+
+impl Vault {
+    /// A vault in this database, sealed by this key.
+    #[must_use]
+    pub fn new(pool: SqlitePool, kek: Kek) -> Self {
+        Self { pool, kek }
+    }
+
+    /// The ca's public half of the unit with its proof. The half is drawn at the first call, and durable before this returns.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn public_half(&self, ordered: &OrderedUnit) -> Result<PublicHalf, VaultError> {
+        let (organization, unit) = (ordered.organization(), ordered.unit());
+        let context = HalfContext {
+            organization: organization.0,
+            unit: unit.0,
+            order: ordered.order().0,
+            role: HalfRole::Issuer,
+        };
+        let aad = aad(organization, unit, ISSUER_HALF);
+        let sealed = match self.sealed_half(unit).await? {
+            Some(sealed) => sealed,
+            None => {
+                let (kek, aad) = (self.kek.clone(), aad.clone());
+                let drawn: Vec<u8> = blocking(move || {
+                    let half = IssuerHalf::draw(&mut rng());
+                    Ok::<_, VaultError>(kek.seal(half.expose_bytes().as_slice(), &aad)?)
+                })
+                .await?;
+                sqlx::query("INSERT INTO issuer_half (unit, sealed) VALUES (?, ?) ON CONFLICT DO NOTHING")
+                    .bind(&unit.0[..])
+                    .bind(drawn)
+                    .execute(&self.pool)
+                    .await?;
+                // What is durable is what counts, whoever drew it.
+                self.sealed_half(unit).await?.ok_or(VaultError::Malformed { table: "issuer_half" })?
+            }
+        };
+        let kek = self.kek.clone();
+        blocking(move || {
+            let half = IssuerHalf::from_bytes(&*open_scalar(&kek, &sealed, &aad)?)?;
+            let proof = Base64(half.prove(&context).0);
+            Ok(PublicHalf { point: half.public().into(), proof })
+        })
+        .await
+    }
+
+    async fn sealed_half(&self, unit: Id) -> Result<Option<Vec<u8>>, VaultError> {
+        Ok(sqlx::query_scalar("SELECT sealed FROM issuer_half WHERE unit = ?")
+            .bind(&unit.0[..])
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+
+    /// The ca's part of the grant: `A`, `d`, and `a` sealed to the card. `a` is drawn at the first call, and durable before
+    /// this returns; only the seal to the card is another one each time.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn share_request(&self, ordered: &OrderedGrant) -> Result<ShareRequest, VaultError> {
+        let (organization, grant, unit) = (ordered.organization(), ordered.grant(), ordered.unit());
+        let half_sealed =
+            self.sealed_half(unit).await?.ok_or(VaultError::Malformed { table: "issuer_half" })?;
+        let share_aad = aad(organization, grant, CARD_SHARE);
+        let share_sealed = match self.sealed_share(grant).await? {
+            Some(sealed) => sealed,
+            None => {
+                let (kek, aad) = (self.kek.clone(), share_aad.clone());
+                let drawn: Vec<u8> = blocking(move || {
+                    let share = CardShare::draw(&mut rng());
+                    Ok::<_, VaultError>(kek.seal(share.expose_bytes().as_slice(), &aad)?)
+                })
+                .await?;
+                sqlx::query("INSERT INTO card_share (grant_id, sealed) VALUES (?, ?) ON CONFLICT DO NOTHING")
+                    .bind(&grant.0[..])
+                    .bind(drawn)
+                    .execute(&self.pool)
+                    .await?;
+                self.sealed_share(grant).await?.ok_or(VaultError::Malformed { table: "card_share" })?
+            }
+        };
+        let (kek, transport) = (self.kek.clone(), ordered.transport());
+        blocking(move || {
+            let half_aad = aad(organization, unit, ISSUER_HALF);
+            let half = IssuerHalf::from_bytes(&*open_scalar(&kek, &half_sealed, &half_aad)?)?;
+            let share = CardShare::from_bytes(&*open_scalar(&kek, &share_sealed, &share_aad)?)?;
+            let delta = half.delta(&share)?;
+            let info = card_share_info(organization, grant);
+            let sealed = hpke::seal(&mut rng(), &transport, &info, &[], share.expose_bytes().as_slice())?;
+            Ok(ShareRequest {
+                card_point: share.public().into(),
+                delta: SecretBytes(delta.expose_bytes()),
+                sealed: Bytes([&sealed.enc[..], &sealed.ciphertext].concat()),
+            })
+        })
+        .await
+    }
+
+    async fn sealed_share(&self, grant: Id) -> Result<Option<Vec<u8>>, VaultError> {
+        Ok(sqlx::query_scalar("SELECT sealed FROM card_share WHERE grant_id = ?")
+            .bind(&grant.0[..])
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+
+    /// The grants whose card share is still here.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn shares(&self) -> Result<Vec<Id>, VaultError> {
+        let ids: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT grant_id FROM card_share").fetch_all(&self.pool).await?;
+        ids.into_iter().map(|id| Ok(Id(array(id, "card_share")?))).collect()
+    }
+
+    /// Forgets a card share: its grant is issued, or over.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn forget_share(&self, grant: Id) -> Result<(), VaultError> {
+        sqlx::query("DELETE FROM card_share WHERE grant_id = ?")
+            .bind(&grant.0[..])
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The newest checkpoint that was cosigned, or was about to be.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn cosigned(&self) -> Result<Option<Checkpoint>, VaultError> {
+        let row = sqlx::query("SELECT size, root FROM cosigned").fetch_optional(&self.pool).await?;
+        row.map(|row| {
+            let size = u64::try_from(row.try_get::<i64, _>("size")?)
+                .map_err(|_| VaultError::Malformed { table: "cosigned" })?;
+            Ok(Checkpoint { size, root: Digest(array(row.try_get("root")?, "cosigned")?) })
+        })
+        .transpose()
+    }
+
+    /// Remembers a checkpoint, before it is cosigned. A smaller one than before is not taken.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn remember_cosigned(&self, checkpoint: &Checkpoint) -> Result<(), VaultError> {
+        sqlx::query(
+            "INSERT INTO cosigned (one, size, root) VALUES (1, ?1, ?2)
+             ON CONFLICT DO UPDATE SET size = ?1, root = ?2 WHERE size < ?1",
+        )
+        .bind(i64::try_from(checkpoint.size).unwrap_or(i64::MAX))
+        .bind(&checkpoint.root.0[..])
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// A certificate's chain, if it was issued.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn certificate(&self, kind: CertificateKind, id: Id) -> Result<Option<Vec<Bytes>>, VaultError> {
+        let chain: Option<String> =
+            sqlx::query_scalar("SELECT chain FROM certificate WHERE kind = ? AND id = ?")
+                .bind(kind_text(kind)?)
+                .bind(&id.0[..])
+                .fetch_optional(&self.pool)
+                .await?;
+        chain.map(|chain| serde_json::from_str(&chain).map_err(|_| malformed_certificate())).transpose()
+    }
+
+    /// Keeps a certificate's chain, unless there is one; the one that is kept then.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn keep_certificate(
+        &self,
+        kind: CertificateKind,
+        id: Id,
+        chain: &[Bytes],
+    ) -> Result<Vec<Bytes>, VaultError> {
+        let chain = serde_json::to_string(chain).map_err(|_| malformed_certificate())?;
+        sqlx::query("INSERT INTO certificate (kind, id, chain) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(kind_text(kind)?)
+            .bind(&id.0[..])
+            .bind(chain)
+            .execute(&self.pool)
+            .await?;
+        self.certificate(kind, id).await?.ok_or_else(malformed_certificate)
+    }
+
+    /// The kms has this certificate.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn certificate_sent(&self, kind: CertificateKind, id: Id) -> Result<(), VaultError> {
+        sqlx::query("UPDATE certificate SET sent = 1 WHERE kind = ? AND id = ?")
+            .bind(kind_text(kind)?)
+            .bind(&id.0[..])
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The certificates that the kms has.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn certificates_sent(&self) -> Result<Vec<(CertificateKind, Id)>, VaultError> {
+        let rows =
+            sqlx::query("SELECT kind, id FROM certificate WHERE sent = 1").fetch_all(&self.pool).await?;
+        rows.into_iter()
+            .map(|row| {
+                let kind = serde_json::from_value(row.try_get::<String, _>("kind")?.into())
+                    .map_err(|_| malformed_certificate())?;
+                Ok((kind, Id(array(row.try_get("id")?, "certificate")?)))
+            })
+            .collect()
+    }
+}
+
+fn malformed_certificate() -> VaultError {
+    VaultError::Malformed { table: "certificate" }
+}
+
+/// The kind as it is written on the wire.
+fn kind_text(kind: CertificateKind) -> Result<String, VaultError> {
+    match serde_json::to_value(kind) {
+        Ok(serde_json::Value::String(text)) => Ok(text),
+        _ => Err(malformed_certificate()),
+    }
+}
+
+/// `"warifu/card-share/v1" ‖ organization ‖ grant` (protocol P-6.3).
+fn card_share_info(organization: Digest, grant: Id) -> Vec<u8> {
+    [CARD_SHARE_INFO, &organization.0, &grant.0].concat()
+}
