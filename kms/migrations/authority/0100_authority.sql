@@ -1,0 +1,96 @@
+-- What the authority keeps beside the ledger. Ids are 16 bytes, digests 32, points 33 (SEC1 compressed); instants are
+-- milliseconds since the Unix epoch, UTC.
+
+-- Where each statement stands in the ledger, by its digest; written before its leaf. A row whose index the ledger has not
+-- reached belongs to an append that did not happen.
+CREATE TABLE entry (
+    digest BLOB NOT NULL PRIMARY KEY,
+    position INTEGER NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    is_order INTEGER NOT NULL,
+    -- The lease that the policy set before this entry.
+    lease_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The register: erasable.
+CREATE TABLE record (
+    id BLOB NOT NULL PRIMARY KEY,
+    key BLOB NOT NULL,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The last stamp that each service was given while the ledger had that many entries.
+CREATE TABLE stamp_given (
+    site BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    lease_ms INTEGER NOT NULL,
+    PRIMARY KEY (site, size)
+) STRICT, WITHOUT ROWID;
+
+-- The time of the last stamp given to anybody: no leaf is older.
+CREATE TABLE stamp_clock (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    time INTEGER NOT NULL
+) STRICT;
+
+-- Keeper halves, sealed by the HSM.
+CREATE TABLE keeper_half (
+    unit BLOB NOT NULL PRIMARY KEY,
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The key pairs that sites made for grants.
+CREATE TABLE grant_key (
+    grant_id BLOB NOT NULL,
+    site BLOB NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (grant_id, site)
+) STRICT, WITHOUT ROWID;
+
+-- A, B, and the card share sealed to the card, until the card has it.
+CREATE TABLE card_share (
+    grant_id BLOB NOT NULL PRIMARY KEY,
+    card_point BLOB NOT NULL,
+    site_point BLOB NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Site shares wrapped to sites, until they have them.
+CREATE TABLE wrap (
+    grant_id BLOB NOT NULL,
+    site BLOB NOT NULL,
+    wrapped BLOB NOT NULL,
+    PRIMARY KEY (grant_id, site)
+) STRICT, WITHOUT ROWID;
+
+-- The sites that have unwrapped and checked their share.
+CREATE TABLE acknowledgement (
+    grant_id BLOB NOT NULL,
+    site BLOB NOT NULL,
+    PRIMARY KEY (grant_id, site)
+) STRICT, WITHOUT ROWID;
+
+-- What the ca issued: a JSON array of base64 DER.
+CREATE TABLE certificate (
+    kind TEXT NOT NULL,
+    id BLOB NOT NULL,
+    chain TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
+-- Signed receipts, as JSON envelopes.
+CREATE TABLE receipt (
+    order_digest BLOB NOT NULL,
+    site BLOB NOT NULL,
+    envelope TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (order_digest, site)
+) STRICT, WITHOUT ROWID;
+
+-- The newest checkpoint that the ca cosigned: the note with its signature alone.
+CREATE TABLE cosignature (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    size INTEGER NOT NULL,
+    note TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,63 @@
+-- What is dead at this site for ever, and by which order (P-8.1). Nothing is ever deleted here.
+CREATE TABLE site_dead (
+    kind     TEXT NOT NULL CHECK (kind IN ('grant', 'card', 'member', 'contract', 'file', 'site')),
+    id       BLOB NOT NULL CHECK (length(id) = CASE kind WHEN 'file' THEN 32 ELSE 16 END),
+    by_order BLOB NOT NULL CHECK (length(by_order) = 32),
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
+-- Suspensions that were brought by hand. They lapse with their order, and are deleted once the ledger confirms it.
+CREATE TABLE site_suspended (
+    card     BLOB    NOT NULL CHECK (length(card) = 16),
+    by_order BLOB    NOT NULL CHECK (length(by_order) = 32),
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (card, by_order)
+) STRICT, WITHOUT ROWID;
+
+-- The orders that were acted on: the grants whose key pairs are destroyed for them, and the signed receipt once they are.
+CREATE TABLE site_revocation (
+    by_order BLOB    NOT NULL PRIMARY KEY CHECK (length(by_order) = 32),
+    destroys BLOB    NOT NULL CHECK (length(destroys) % 16 = 0),
+    receipt  TEXT,
+    accepted INTEGER NOT NULL DEFAULT 0 CHECK (accepted IN (0, 1))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX site_revocation_open ON site_revocation (by_order) WHERE accepted = 0;
+
+-- Grants whose public key the kms has accepted.
+CREATE TABLE site_announced (
+    grant_id BLOB NOT NULL PRIMARY KEY CHECK (length(grant_id) = 16)
+) STRICT, WITHOUT ROWID;
+
+-- Site shares, wrapped to key pairs that never leave the HSM.
+CREATE TABLE site_share (
+    grant_id     BLOB    NOT NULL PRIMARY KEY CHECK (length(grant_id) = 16),
+    wrapped      BLOB    NOT NULL,
+    acknowledged INTEGER NOT NULL DEFAULT 0 CHECK (acknowledged IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+-- How many leaves have been acted on, and whether this site had joined by then.
+CREATE TABLE site_position (
+    one    INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    leaves INTEGER NOT NULL CHECK (leaves >= 0),
+    joined INTEGER NOT NULL CHECK (joined IN (0, 1))
+) STRICT, WITHOUT ROWID;
+INSERT INTO site_position (one, leaves, joined) VALUES (1, 0, 0);
+
+-- The audit journal: one row for each partial, written before it is computed (P-7.2), chained by hash.
+CREATE TABLE site_journal (
+    idx      INTEGER NOT NULL PRIMARY KEY CHECK (idx >= 0),
+    time_ms  INTEGER NOT NULL,
+    card     BLOB NOT NULL CHECK (length(card) = 16),
+    member   BLOB NOT NULL CHECK (length(member) = 16),
+    grant_id BLOB NOT NULL CHECK (length(grant_id) = 16),
+    unit     BLOB NOT NULL CHECK (length(unit) = 16),
+    file     BLOB NOT NULL CHECK (length(file) = 32),
+    previous BLOB NOT NULL CHECK (length(previous) = 32),
+    hash     BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+
+-- Names from the register, for people to read. A copy: it is replaced as a whole whenever the kms gives a newer one.
+CREATE TABLE site_name (
+    record BLOB NOT NULL PRIMARY KEY CHECK (length(record) = 16),
+    text   TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

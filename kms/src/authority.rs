@@ -1,0 +1,241 @@
+//! The kms authority: the one appender of the ledger, keeper of the keeper halves, and the place where sites, ca and people
+//! meet. It is trusted with none of what people decide: ca and sites verify every order themselves.
+//!
+//! Appending and stamping are serialized (P-5.4), by a lock that also covers whatever must not race with an order that ends
+//! a grant. Everything that is acknowledged is durable first.
+
+use std::fs::{File, TryLockError};
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use warifu_api::server::{Connections, Limits};
+use warifu_api::tls::Identity;
+use warifu_console::file;
+use warifu_hardware::hsm::{Ed25519Key, Hsm, Kek, SigningKey};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::{Base64, PublicKey};
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
+use warifu_replica::clock::Clock;
+use warifu_replica::{Replica, storage};
+
+mod certificates;
+pub mod command;
+pub mod config;
+mod directory;
+mod error;
+pub mod founding;
+mod grants;
+mod http;
+mod issuing;
+mod orders;
+mod receipts;
+mod records;
+mod role;
+mod stamps;
+mod store;
+mod stream;
+mod units;
+
+pub use config::Config;
+pub use error::AuthorityError;
+
+use store::Store;
+
+type Result<T> = std::result::Result<T, AuthorityError>;
+
+/// How long a question waits for an answer that is not there yet.
+const LONG_POLL: Duration = Duration::from_secs(5);
+/// Connections at once: every site keeps one for the stream.
+const CONNECTIONS: usize = 16_384;
+
+/// The authority's keys, in its token.
+pub(crate) struct Keys {
+    tls: SigningKey,
+    signing: SigningKey,
+    log: Ed25519Key,
+    /// Seals keeper halves.
+    kek: Kek,
+}
+
+impl Keys {
+    /// Finds the keys in the token, or makes those that are not there. Blocks.
+    fn ensure(hsm: &Hsm) -> Result<Self> {
+        Ok(Self {
+            tls: hsm.ensure_signing_key("tls")?,
+            signing: hsm.ensure_signing_key("signing")?,
+            log: hsm.ensure_ed25519_key("log")?,
+            kek: hsm.ensure_kek("halves")?,
+        })
+    }
+
+    fn public(&self) -> ServiceKeys {
+        ServiceKeys {
+            signing: PublicKey(self.signing.public_key()),
+            tls: PublicKey(self.tls.public_key()),
+            log: Some(Base64(self.log.public())),
+        }
+    }
+
+    /// Signs a statement. Blocks.
+    fn sign(&self, statement: &impl Statement) -> Result<Envelope> {
+        let mut envelope = Envelope::unsigned(statement)?;
+        self.add_signature(&mut envelope)?;
+        Ok(envelope)
+    }
+
+    /// Signs what others signed before. Blocks.
+    fn add_signature(&self, envelope: &mut Envelope) -> Result<()> {
+        let signature = self.signing.sign_digest(envelope.digest().0)?;
+        envelope.add_signature(&PublicKey(self.signing.public_key()), signature);
+        Ok(())
+    }
+}
+
+/// Bytes that were computed for a ledger of that size.
+type Cached<T> = std::sync::Mutex<Option<(u64, T)>>;
+
+/// A running authority.
+pub struct Authority {
+    address: String,
+    helpdesk: String,
+    keys: Arc<Keys>,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    replica: Replica,
+    store: Store,
+    /// Held while a leaf is appended or a stamp is given; inside, the time of the last stamp.
+    appending: Mutex<Millis>,
+    /// Counts what somebody may be waiting for: leaves, grant keys, receipts.
+    progress: watch::Sender<u64>,
+    checkpoint: Cached<String>,
+    directory: Cached<axum::body::Bytes>,
+    profile: Cached<axum::body::Bytes>,
+    /// One process for one data folder; released with the file.
+    _lock: File,
+}
+
+impl Authority {
+    /// Opens token, database and ledger.
+    ///
+    /// # Errors
+    /// [`AuthorityError`]; [`AuthorityError::InUse`] while another process serves the folder, and
+    /// [`AuthorityError::OtherKeys`] if the token is not the one that the organization was founded with.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+        file::make_folder(&config.data)?;
+        let lock = lock_folder(&config.data)?;
+        let token = config.hsm.clone();
+        let keys = Arc::new(blocking(move || Keys::ensure(&token.open()?)).await?);
+        let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
+        let store = Store::new(pool.clone());
+        let replica = Replica::open(pool, None).await?;
+        if let Some(state) = replica.state()
+            && state.founding().kms != keys.public()
+        {
+            return Err(AuthorityError::OtherKeys);
+        }
+        store.forget_entries_from(replica.size()).await?;
+        let last_stamp = store.last_stamp().await?;
+        let signer = Arc::new(keys.tls.clone());
+        let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
+        let authority = Arc::new(Self {
+            address: config.address.clone(),
+            helpdesk: config.helpdesk.clone(),
+            keys,
+            identity,
+            clock,
+            replica,
+            store,
+            appending: Mutex::new(last_stamp),
+            progress: watch::Sender::new(0),
+            checkpoint: Cached::default(),
+            directory: Cached::default(),
+            profile: Cached::default(),
+            _lock: lock,
+        });
+        authority.show_issued_certificate().await?;
+        authority.forget_ended_grants().await?;
+        Ok(authority)
+    }
+
+    /// Serves every request of `warifu_api::wire::authority` until `shutdown` resolves, and then until no append is under
+    /// way.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Tls`].
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<()> {
+        let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+        let router = http::router(self.clone());
+        warifu_api::server::serve(listener, &self.identity, router, limits, Connections::default(), shutdown)
+            .await?;
+        drop(self.appending.lock().await);
+        Ok(())
+    }
+
+    /// The public keys of this authority's token.
+    #[must_use]
+    pub fn public_keys(&self) -> ServiceKeys {
+        self.keys.public()
+    }
+
+    /// What the ledger says.
+    fn state(&self) -> Result<State> {
+        self.replica.state().ok_or(AuthorityError::NotFounded)
+    }
+
+    /// The authority's time: the wall clock's, but never before the last leaf.
+    fn now(&self, state: &State) -> Millis {
+        self.clock.wall_ms().max(state.last_at())
+    }
+
+    async fn sign(&self, statement: impl Statement + Send + 'static) -> Result<Envelope> {
+        let keys = self.keys.clone();
+        blocking(move || keys.sign(&statement)).await
+    }
+
+    fn progressed(&self) {
+        self.progress.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// What was cached for this size.
+fn cached<T: Clone>(cache: &Cached<T>, size: u64) -> Option<T> {
+    let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.as_ref().filter(|(of, _)| *of == size).map(|(_, value)| value.clone())
+}
+
+/// Keeps what was computed for a size, unless there is something newer.
+fn keep<T>(cache: &Cached<T>, size: u64, value: T) {
+    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    if cache.as_ref().is_none_or(|(of, _)| *of <= size) {
+        *cache = Some((size, value));
+    }
+}
+
+/// Runs what waits for the HSM, or computes for long, beside the threads that serve connections.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| AuthorityError::Stopping)?
+}
+
+/// Runs to its end, even if the one who asked goes away in the middle.
+async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.map_err(|_| AuthorityError::Stopping)?
+}
+
+fn lock_folder(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let lock = File::options().create(true).append(true).open(&path).map_err(file::fault(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(AuthorityError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(file::fault(&path)(source).into()),
+    }
+}

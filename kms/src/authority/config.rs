@@ -1,0 +1,40 @@
+//! The authority's configuration file.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use warifu_console::{Settings, Token};
+
+/// How an authority is set up; TOML. Relative paths are relative to the folder that the file is in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder of the database and of the signed statement of keys. Made if it is not there.
+    pub data: PathBuf,
+    /// `address:port` to listen on.
+    pub listen: String,
+    /// `host:port` under which everybody else reaches it.
+    pub address: String,
+    /// Whom members call when something does not work, as people say it.
+    pub helpdesk: String,
+    /// Its token.
+    pub hsm: Token,
+}
+
+impl Settings for Config {
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        [&mut self.data].into_iter().chain(self.hsm.paths()).collect()
+    }
+}
+
+impl Config {
+    /// The database file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data.join("authority.sqlite")
+    }
+}

@@ -1,0 +1,123 @@
+//! What everybody may know: the units' recipients with their proofs, the profile; and the register for those who
+//! administer.
+
+use std::collections::BTreeSet;
+
+use axum::body::Bytes;
+use warifu_api::wire::UnitEntry;
+use warifu_api::wire::authority::{Directory, Records, Register, Status};
+use warifu_envelope::UnitRecipient;
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::Name;
+use warifu_ledger::statement::{Profile, ProfileSite};
+
+use super::error::AuthorityError;
+use super::{Authority, Result, cached, keep};
+
+impl Authority {
+    pub(crate) fn status(&self) -> Status {
+        let state = self.replica.state();
+        Status {
+            organization: state.as_ref().map(|state| state.organization()),
+            size: state.as_ref().map_or(0, |state| state.tree().size()),
+            time: self.clock.wall_ms(),
+        }
+    }
+
+    /// Label and name of something; its record's id for both if the record was erased.
+    pub(crate) async fn name(&self, record: &Id) -> Result<Name> {
+        let Some(found) = self.store.record(record).await? else {
+            return Ok(Name { label: record.to_string(), name: record.to_string() });
+        };
+        Ok(Name::parse(&found.text).unwrap_or_else(|_| Name { label: record.to_string(), name: found.text }))
+    }
+
+    /// A [`Directory`], as JSON.
+    pub(crate) async fn directory(&self) -> Result<Bytes> {
+        let state = self.state()?;
+        let size = state.tree().size();
+        if let Some(directory) = cached(&self.directory, size) {
+            return Ok(directory);
+        }
+        let mut units = Vec::new();
+        for (id, unit) in state.units() {
+            let Name { label, name } = self.name(&unit.name).await?;
+            let created = match unit.key {
+                Some((_, index)) => Some(self.leaf(index).await?),
+                None => None,
+            };
+            let recipient = unit.key.map(|(key, _)| UnitRecipient::encode(&key));
+            units.push(UnitEntry { unit: *id, label, name, kind: unit.kind, recipient, created });
+        }
+        let directory = Directory { organization: state.organization(), units };
+        let directory = Bytes::from(serde_json::to_vec(&directory)?);
+        keep(&self.directory, size, directory.clone());
+        Ok(directory)
+    }
+
+    /// The envelope in a leaf.
+    async fn leaf(&self, index: u64) -> Result<Envelope> {
+        let bytes = self.replica.leaves(index, 1).await?.pop();
+        let bytes = bytes.ok_or(AuthorityError::Damaged { what: "ledger" })?;
+        Ok(Leaf::from_bytes(bytes)?.envelope().clone())
+    }
+
+    /// The signed [`Profile`], as JSON.
+    pub(crate) async fn profile(&self) -> Result<Bytes> {
+        let state = self.state()?;
+        let size = state.tree().size();
+        if let Some(profile) = cached(&self.profile, size) {
+            return Ok(profile);
+        }
+        let mut sites = Vec::new();
+        for (id, site) in state.sites().filter(|(_, site)| !site.removed) {
+            let name = self.name(&site.name).await?.name;
+            sites.push(ProfileSite {
+                site: *id,
+                name,
+                address: site.address.clone(),
+                keys: site.keys.clone(),
+            });
+        }
+        let founding = state.founding();
+        let envelope = self
+            .sign(Profile {
+                organization: state.organization(),
+                name: self.name(&founding.name.record).await?.name,
+                zone: founding.zone.clone(),
+                ca: founding.ca.clone(),
+                kms: founding.kms.clone(),
+                kms_address: self.address.clone(),
+                sites,
+                helpdesk: self.helpdesk.clone(),
+                pin_ceiling_ms: state.policy().pin_ceiling_ms,
+            })
+            .await?;
+        let profile = Bytes::from(serde_json::to_vec(&envelope)?);
+        keep(&self.profile, size, profile.clone());
+        Ok(profile)
+    }
+
+    pub(crate) async fn register(&self) -> Result<Records> {
+        Ok(Records { records: self.store.records().await? })
+    }
+
+    /// The names that a site may show its cards: its own, those of the units it serves, and those of the members who hold
+    /// grants to them.
+    pub(crate) async fn register_served(&self, site: Id) -> Result<Register> {
+        let state = self.state()?;
+        let mut wanted: BTreeSet<Id> = state.site(&site).map(|site| site.name).into_iter().collect();
+        let serves = |unit: &Id| state.unit(unit).is_some_and(|unit| unit.sites.contains(&site));
+        wanted
+            .extend(state.units().filter(|(_, unit)| unit.sites.contains(&site)).map(|(_, unit)| unit.name));
+        for (_, grant) in state.grants().filter(|(_, grant)| !grant.revoked && serves(&grant.unit)) {
+            let member = state.card(&grant.card).and_then(|card| state.member(&card.card.member));
+            wanted.extend(member.map(|member| member.name));
+        }
+        let mut records = self.store.texts().await?;
+        records.retain(|record, _| wanted.contains(record));
+        Ok(Register { records })
+    }
+}

@@ -1,0 +1,250 @@
+//! Why the authority refuses, or cannot answer.
+
+use warifu_api::tls::TlsError;
+use warifu_api::{ErrorBody, ErrorCode};
+use warifu_console::ConsoleError;
+use warifu_hardware::hsm::HsmError;
+use warifu_hardware::hsm::wrap::WrapError;
+use warifu_ledger::checkpoint::CheckpointError;
+use warifu_ledger::dsse::EnvelopeError;
+use warifu_ledger::leaf::LeafError;
+use warifu_ledger::state::{NotAnswered, Rejected};
+use warifu_ledger::tree::BeyondTree;
+use warifu_ledger::{Digest, Id};
+use warifu_replica::ReplicaError;
+use warifu_replica::storage::StorageError;
+use warifu_split_key::ScalarError;
+use warifu_split_key::half::HalfError;
+
+/// Everything that keeps the authority from doing what it is asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// There is no organization yet.
+    #[error("no organization has been founded here")]
+    NotFounded,
+    /// There is an organization already.
+    #[error("the organization {organization} is founded here already")]
+    FoundedAlready {
+        /// Its name.
+        organization: Digest,
+    },
+    /// The founding names other keys for the kms than this token's.
+    #[error("the founding names other keys for the kms than those of this token")]
+    OtherKeys,
+    /// The caller's key does not allow this.
+    #[error("only {allowed} may do this")]
+    NotAllowed {
+        /// Who may.
+        allowed: &'static str,
+    },
+    /// The caller's card does not count any more.
+    #[error(transparent)]
+    Card(#[from] NotAnswered),
+    /// The request cannot be read.
+    #[error("the request does not parse: {why}")]
+    Malformed {
+        /// What the parser said.
+        why: String,
+    },
+    /// The request is larger than allowed.
+    #[error("the request is too large")]
+    TooLarge,
+    /// No such thing.
+    #[error("no such {what}")]
+    NotFound {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// It depends on something that has not happened yet.
+    #[error("not yet: {what}")]
+    NotYet {
+        /// What has to happen.
+        what: &'static str,
+    },
+    /// The envelope cannot be read or lacks a signature.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The fold refuses it.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// A register record is missing that a commitment points to.
+    #[error("the record {record} is missing or another one")]
+    RecordMismatch {
+        /// The record's id.
+        record: Id,
+    },
+    /// A register record that no commitment points to.
+    #[error("nothing points to the record {record}")]
+    RecordSuperfluous {
+        /// The record's id.
+        record: Id,
+    },
+    /// Another record has this id.
+    #[error("the record {record} exists with another text")]
+    RecordTaken {
+        /// The record's id.
+        record: Id,
+    },
+    /// A statement speaks for somebody else than the caller.
+    #[error("the statement is not the caller's own")]
+    NotOneself,
+    /// The ca's half is not proved.
+    #[error("the half is not proved")]
+    Half(#[from] HalfError),
+    /// `d` does not belong to `A`: `dG ≠ S1 - A`, or `bG ≠ P - A`, or a share would be degenerate.
+    #[error("d and A do not fit the unit's key")]
+    ShareMismatch,
+    /// The grant's shares are in the ledger, and other ones.
+    #[error("the grant was issued with other shares")]
+    IssuedOtherwise,
+    /// A fact states other shares than those that this kms wrapped.
+    #[error("these are not the shares that were wrapped to the sites")]
+    OtherShares,
+    /// The site has given another key for this grant.
+    #[error("the site has given another key for this grant")]
+    KeyTaken,
+    /// The certificate is over another key than the ledger names.
+    #[error("the certificate is over another key than the ledger names")]
+    CertificateMismatch,
+    /// The checkpoint does not count.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// It took too long.
+    #[error("it took too long")]
+    TimedOut,
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+    /// Another process serves this data folder.
+    #[error("the folder {folder} is in use: stop the running authority first")]
+    InUse {
+        /// The data folder.
+        folder: std::path::PathBuf,
+    },
+    /// Something at the console: a file, the configuration, the token, the address.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// The HSM failed.
+    #[error("the HSM failed")]
+    Hsm(#[from] HsmError),
+    /// A share could not be wrapped.
+    #[error("a share could not be wrapped")]
+    Wrap(#[from] WrapError),
+    /// A sealed half is not a scalar.
+    #[error("a keeper half is damaged")]
+    HalfDamaged(#[from] ScalarError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Replica(ReplicaError),
+    /// What is in the database is not what was written there.
+    #[error("the database holds a {what} that makes no sense")]
+    Damaged {
+        /// What.
+        what: &'static str,
+    },
+    /// A leaf could not be made.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The tree is not what the state says.
+    #[error(transparent)]
+    Tree(#[from] BeyondTree),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Something has no JSON form.
+    #[error("something could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<ReplicaError> for AuthorityError {
+    fn from(error: ReplicaError) -> Self {
+        match error {
+            ReplicaError::Rejected(rejected) => Self::Rejected(rejected),
+            ReplicaError::Storage(source) => Self::Database(source),
+            ReplicaError::Leaf(source) => Self::Leaf(source),
+            ReplicaError::ShuttingDown => Self::Stopping,
+            other => Self::Replica(other),
+        }
+    }
+}
+
+impl AuthorityError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFounded => ErrorCode::NotFounded,
+            Self::NotAllowed { .. } => ErrorCode::Forbidden,
+            Self::Card(reason) => match reason {
+                NotAnswered::CardSuspended => ErrorCode::CardSuspended,
+                NotAnswered::ContractOver => ErrorCode::ContractOver,
+                NotAnswered::GrantNotLive | NotAnswered::WrongRight => ErrorCode::GrantNotLive,
+                NotAnswered::GrantExpired => ErrorCode::GrantExpired,
+                NotAnswered::NotServedHere => ErrorCode::NotServedHere,
+                NotAnswered::NotIssued => ErrorCode::NotReady,
+                _ => ErrorCode::CardNotLive,
+            },
+            Self::Malformed { .. } => ErrorCode::Malformed,
+            Self::TooLarge | Self::Leaf(LeafError::TooLarge) => ErrorCode::TooLarge,
+            Self::Envelope(error) | Self::Rejected(Rejected::Envelope(error)) => match error {
+                EnvelopeError::TooLarge => ErrorCode::TooLarge,
+                EnvelopeError::NotSigned { .. } => ErrorCode::Rejected,
+                _ => ErrorCode::Malformed,
+            },
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::NotYet { .. } => ErrorCode::NotReady,
+            Self::Rejected(Rejected::Fork { .. }) => ErrorCode::Fork,
+            Self::Rejected(_)
+            | Self::FoundedAlready { .. }
+            | Self::OtherKeys
+            | Self::RecordMismatch { .. }
+            | Self::RecordSuperfluous { .. }
+            | Self::RecordTaken { .. }
+            | Self::NotOneself
+            | Self::Half(_)
+            | Self::ShareMismatch
+            | Self::IssuedOtherwise
+            | Self::OtherShares
+            | Self::KeyTaken
+            | Self::CertificateMismatch
+            | Self::Checkpoint(_) => ErrorCode::Rejected,
+            Self::TimedOut => ErrorCode::Busy,
+            Self::Hsm(_) => ErrorCode::HsmUnavailable,
+            Self::Database(_) | Self::Storage(_) | Self::Replica(_) | Self::Damaged { .. } => {
+                ErrorCode::StorageUnavailable
+            }
+            Self::Stopping
+            | Self::InUse { .. }
+            | Self::Console(_)
+            | Self::Wrap(_)
+            | Self::HalfDamaged(_)
+            | Self::Leaf(_)
+            | Self::Tree(_)
+            | Self::Tls(_)
+            | Self::Json(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// What leaves for the caller. Faults inside are told by their code alone; the log has the rest.
+    pub(crate) fn into_body(self) -> ErrorBody {
+        let code = self.code();
+        let inside =
+            matches!(code, ErrorCode::Internal | ErrorCode::HsmUnavailable | ErrorCode::StorageUnavailable);
+        if inside {
+            let error: &dyn std::error::Error = &self;
+            tracing::error!(error, "a request failed inside");
+            let message = match code {
+                ErrorCode::HsmUnavailable => "the HSM does not work; the authority's log says more",
+                ErrorCode::StorageUnavailable => "the database does not work; the authority's log says more",
+                _ => "something failed inside; the authority's log says more",
+            };
+            return ErrorBody::new(code, message);
+        }
+        ErrorBody::new(code, self.to_string())
+    }
+}

@@ -1,0 +1,158 @@
+//! A grant on its way: the sites' keys, their wraps, and the card's package.
+
+use std::collections::BTreeSet;
+
+use tokio::time::{Instant, timeout_at};
+use warifu_api::wire::authority::{CertificateKind, Package, PackagedShare, Readiness, Wrap};
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Bytes;
+use warifu_ledger::state::{Grant, Issued, NotAnswered, State, Unit};
+use warifu_ledger::statement::{GrantKey, Millis};
+
+use super::error::AuthorityError;
+use super::{Authority, LONG_POLL, Result};
+
+/// A grant that is not over, by itself or with a contract. A suspended card's grant is one: suspension destroys nothing.
+pub(crate) fn live_grant<'s>(state: &'s State, grant: &Id, now: Millis) -> Result<&'s Grant> {
+    let found = state.grant(grant).ok_or(AuthorityError::NotFound { what: "grant" })?;
+    if found.revoked {
+        return Err(NotAnswered::GrantNotLive.into());
+    }
+    if found.expires_at.is_some_and(|end| end <= now) {
+        return Err(NotAnswered::GrantExpired.into());
+    }
+    let unit = state.unit(&found.unit).and_then(|unit| unit.contract);
+    let member = state.card(&found.card).and_then(|card| state.member(&card.card.member)?.contract);
+    if [unit, member].iter().flatten().any(|contract| state.contract_is_over(contract, now)) {
+        return Err(NotAnswered::ContractOver.into());
+    }
+    Ok(found)
+}
+
+fn serves(state: &State, site: &Id) -> bool {
+    state.site(site).is_some_and(|s| !s.removed)
+}
+
+/// The unit's sites that have not left.
+pub(crate) fn serving_sites(state: &State, unit: &Unit) -> BTreeSet<Id> {
+    unit.sites.iter().copied().filter(|site| serves(state, site)).collect()
+}
+
+impl Authority {
+    /// Keeps a site's public key for a grant. The first one stays.
+    pub(crate) async fn grant_key(&self, site: Id, envelope: &Envelope) -> Result<()> {
+        let state = self.state()?;
+        let keys = &state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?.keys;
+        let statement: GrantKey = envelope.verified(&keys.signing)?;
+        if statement.site != site || statement.organization != state.organization() {
+            return Err(AuthorityError::NotOneself);
+        }
+        let grant = live_grant(&state, &statement.grant, self.now(&state))?;
+        if !state.unit(&grant.unit).is_some_and(|unit| unit.sites.contains(&site)) {
+            return Err(NotAnswered::NotServedHere.into());
+        }
+        let key = statement.key.0;
+        if self.store.keep_grant_key(&statement.grant, &site, &key).await? != key {
+            return Err(AuthorityError::KeyTaken);
+        }
+        self.progressed();
+        Ok(())
+    }
+
+    /// The sites whose keys are missing; waits for them for a while.
+    pub(crate) async fn readiness(&self, grant: Id) -> Result<Readiness> {
+        let deadline = Instant::now() + LONG_POLL;
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.mark_unchanged();
+            let state = self.state()?;
+            let found = live_grant(&state, &grant, self.now(&state))?;
+            let unit = state.unit(&found.unit).ok_or(AuthorityError::NotFound { what: "unit" })?;
+            let keys = self.store.grant_keys(&grant).await?;
+            let sites = serving_sites(&state, unit);
+            let waiting_for: Vec<Id> = sites.into_iter().filter(|site| !keys.contains_key(site)).collect();
+            let over = waiting_for.is_empty() || timeout_at(deadline, progress.changed()).await.is_err();
+            if over {
+                return Ok(Readiness { waiting_for });
+            }
+        }
+    }
+
+    /// The site's own wrap, once the ledger says what is in it.
+    pub(crate) async fn wrap(&self, site: Id, grant: Id) -> Result<Wrap> {
+        let state = self.state()?;
+        let found = live_grant(&state, &grant, self.now(&state))?;
+        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
+        if !issued.sites.contains(&site) {
+            return Err(NotAnswered::NotServedHere.into());
+        }
+        let wrapped = self.store.wrap(&grant, &site).await?;
+        Ok(Wrap { wrapped: Bytes(wrapped.ok_or(AuthorityError::NotFound { what: "wrap" })?) })
+    }
+
+    /// The site has its share, checked and durable.
+    pub(crate) async fn acknowledge(&self, site: Id, grant: Id) -> Result<()> {
+        let state = self.state()?;
+        let found = live_grant(&state, &grant, self.now(&state))?;
+        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
+        if !issued.sites.contains(&site) {
+            return Err(NotAnswered::NotServedHere.into());
+        }
+        self.store.acknowledge(&grant, &site).await?;
+        self.progressed();
+        Ok(())
+    }
+
+    /// What has to go onto a card: a share only once all its sites hold theirs (P-6.5).
+    pub(crate) async fn package(&self, card: Id) -> Result<Package> {
+        let state = self.state()?;
+        let now = self.now(&state);
+        state.may_connect(&card, now)?;
+        let mut shares = Vec::new();
+        let mut pending = Vec::new();
+        for (grant, found) in state.grants_of_card(card) {
+            if live_grant(&state, &grant, now).is_err() {
+                continue;
+            }
+            let Some(issued) = &found.issued else {
+                pending.push(grant);
+                continue;
+            };
+            // Gone once the card has it.
+            let Some(share) = self.store.card_share(&grant).await? else { continue };
+            let chain = self.store.certificate(CertificateKind::CardShare, &grant).await?;
+            let certificate = chain.and_then(|chain| chain.into_iter().next());
+            match certificate {
+                Some(certificate) if self.is_everywhere(&state, &grant, issued).await? => {
+                    shares.push(PackagedShare {
+                        grant,
+                        unit: found.unit,
+                        card_point: issued.card_point.into(),
+                        sealed: Bytes(share.sealed),
+                        certificate,
+                    });
+                }
+                _ => pending.push(grant),
+            }
+        }
+        let authentication = self.store.certificate(CertificateKind::CardAuthentication, &card).await?;
+        let signature = self.store.certificate(CertificateKind::CardSignature, &card).await?;
+        Ok(Package { authentication, signature, shares, pending })
+    }
+
+    async fn is_everywhere(&self, state: &State, grant: &Id, issued: &Issued) -> Result<bool> {
+        let acknowledged = self.store.acknowledged(grant).await?;
+        Ok(issued.sites.iter().all(|site| acknowledged.contains(site) || !serves(state, site)))
+    }
+
+    /// The card has its share.
+    pub(crate) async fn imported(&self, card: Id, grant: Id) -> Result<()> {
+        let state = self.state()?;
+        let found = state.grant(&grant).filter(|found| found.card == card && found.issued.is_some());
+        if found.is_none() {
+            return Err(AuthorityError::NotFound { what: "issued grant of this card" });
+        }
+        self.store.forget_card_share(&grant).await
+    }
+}

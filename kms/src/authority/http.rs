@@ -1,0 +1,347 @@
+//! The authority's interface: `warifu_api::wire::authority`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::middleware::{self, Next};
+use axum::response::sse::{KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Extension, Json, Router};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use warifu_api::ErrorBody;
+use warifu_api::server::Peer;
+use warifu_api::wire::Done;
+use warifu_api::wire::authority::{
+    Certificate, CertificateKind, Cosignature, HalfRequest, OrderRequest, ShareRequest, StampRequest,
+};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::{Digest, Id};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::Authority;
+use super::error::AuthorityError;
+use super::role::{OfCa, OfCard, OfReader, OfReporter, OfService, OfSite};
+
+/// The largest body of a request, in bytes.
+const BODY_LIMIT: usize = 64 << 10;
+/// The largest body of an order with its records, and of a receipt, which names every key that was destroyed.
+const LARGE_BODY_LIMIT: usize = 8 << 20;
+/// How much of a body that is too large is passed over before the connection is given up, in bytes.
+const PASSED_OVER: usize = 32 << 20;
+/// How long a request may take from its header to the answer's.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+/// How often a silent stream shows that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
+type Shared = State<Arc<Authority>>;
+type Answer<T> = Result<Json<T>, ErrorBody>;
+
+fn answer<T>(result: Result<T, AuthorityError>) -> Answer<T> {
+    result.map(Json).map_err(AuthorityError::into_body)
+}
+
+fn done(result: Result<(), AuthorityError>) -> Answer<Done> {
+    answer(result.map(|()| Done {}))
+}
+
+/// JSON that was written before.
+fn written(result: Result<Bytes, AuthorityError>) -> Response {
+    match result {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => error.into_body().into_response(),
+    }
+}
+
+pub(crate) fn router(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/profile", get(profile))
+        .route("/v1/directory", get(directory))
+        .route("/v1/checkpoint", get(checkpoint))
+        .route("/v1/orders", post(order))
+        .route("/v1/orders/{digest}/receipts", get(receipts))
+        .route("/v1/ledger", get(ledger))
+        .route("/v1/ledger/stream", get(stream))
+        .route("/v1/stamps", post(stamp))
+        .route("/v1/units/{unit}/half", post(half))
+        .route("/v1/facts", post(fact))
+        .route("/v1/grants/{grant}/readiness", get(readiness))
+        .route("/v1/grants/{grant}/share", post(share))
+        .route("/v1/certificates", put(keep_certificate))
+        .route("/v1/cosignatures", post(cosignature))
+        .route("/v1/grant-keys", post(grant_key))
+        .route("/v1/wraps/{grant}", get(wrap).delete(acknowledge))
+        .route("/v1/receipts", post(receipt))
+        .route("/v1/certificates/{kind}/{id}", get(certificate))
+        .route("/v1/cards/{card}/package", get(package))
+        .route("/v1/cards/{card}/package/{grant}", delete(imported))
+        .route("/v1/register", get(register))
+        .route("/v1/register/served", get(register_served))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_path)
+        .layer(middleware::from_fn(in_time))
+        .with_state(authority)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => AuthorityError::TimedOut.into_body().into_response(),
+    }
+}
+
+async fn no_such_path() -> ErrorBody {
+    AuthorityError::NotFound { what: "path" }.into_body()
+}
+
+/// A JSON body of at most `LIMIT` bytes, read strictly (P-1.1).
+struct Body<T, const LIMIT: usize = BODY_LIMIT>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT> {
+    type Rejection = ErrorBody;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ErrorBody> {
+        // It may hold a `d`.
+        let bytes = Zeroizing::new(read(request, LIMIT).await.map_err(AuthorityError::into_body)?);
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(&error))
+    }
+}
+
+/// Reads a body. What is beyond the limit is passed over, within reason: whoever is still sending would not hear the
+/// answer.
+async fn read(request: Request, limit: usize) -> Result<Vec<u8>, AuthorityError> {
+    let mut frames = request.into_body().into_data_stream();
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = frames.next().await {
+        let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
+        let frame = frame.map_err(unreadable)?;
+        length += frame.len();
+        if length <= limit {
+            bytes.extend_from_slice(&frame);
+        } else if length > PASSED_OVER {
+            break;
+        }
+        if let Ok(mut frame) = frame.try_into_mut() {
+            frame.zeroize();
+        }
+    }
+    if length > limit { Err(AuthorityError::TooLarge) } else { Ok(bytes) }
+}
+
+/// A path's variables.
+struct At<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
+    type Rejection = ErrorBody;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorBody> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(path)| Self(path)).map_err(|error| malformed(&error))
+    }
+}
+
+/// A query's variables.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = ErrorBody;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorBody> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| malformed(&error))
+    }
+}
+
+/// Parsers quote what they were given: only the beginning of a complaint goes back.
+fn malformed(error: &dyn std::error::Error) -> ErrorBody {
+    AuthorityError::Malformed { why: error.to_string().chars().take(200).collect() }.into_body()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct From {
+    from: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    known: Option<usize>,
+}
+
+async fn status(State(authority): Shared) -> Json<warifu_api::wire::authority::Status> {
+    Json(authority.status())
+}
+
+async fn profile(State(authority): Shared) -> Response {
+    written(authority.profile().await)
+}
+
+async fn directory(State(authority): Shared) -> Response {
+    written(authority.directory().await)
+}
+
+async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::authority::CheckpointAnswer> {
+    answer(authority.newest_checkpoint().await)
+}
+
+async fn order(
+    State(authority): Shared,
+    Body(request): Body<OrderRequest, LARGE_BODY_LIMIT>,
+) -> Answer<warifu_api::wire::authority::Appended> {
+    answer(authority.order(request).await)
+}
+
+async fn receipts(
+    State(authority): Shared,
+    At(order): At<Digest>,
+    Asked(Known { known }): Asked<Known>,
+) -> Answer<warifu_api::wire::authority::Receipts> {
+    answer(authority.receipts(order, known).await)
+}
+
+async fn ledger(
+    State(authority): Shared,
+    _: OfReader,
+    Asked(From { from }): Asked<From>,
+) -> Answer<warifu_api::wire::Leaves> {
+    answer(authority.leaves(from).await)
+}
+
+async fn stream(
+    State(authority): Shared,
+    _: OfService,
+    Extension(peer): Extension<Peer>,
+    Asked(From { from }): Asked<From>,
+) -> Result<impl IntoResponse, ErrorBody> {
+    let events = authority.stream(peer.key, from).map_err(AuthorityError::into_body)?;
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+async fn stamp(
+    State(authority): Shared,
+    OfService(service): OfService,
+    Body(StampRequest { nonce }): Body<StampRequest>,
+) -> Answer<Envelope> {
+    answer(authority.stamp(service, nonce).await)
+}
+
+async fn half(
+    State(authority): Shared,
+    _: OfCa,
+    At(unit): At<Id>,
+    Body(HalfRequest { issuer }): Body<HalfRequest>,
+) -> Answer<Envelope> {
+    answer(authority.half(unit, issuer).await)
+}
+
+async fn fact(
+    State(authority): Shared,
+    _: OfCa,
+    Body(envelope): Body<Envelope>,
+) -> Answer<warifu_api::wire::authority::Appended> {
+    answer(authority.fact(envelope).await)
+}
+
+async fn readiness(
+    State(authority): Shared,
+    _: OfCa,
+    At(grant): At<Id>,
+) -> Answer<warifu_api::wire::authority::Readiness> {
+    answer(authority.readiness(grant).await)
+}
+
+async fn share(
+    State(authority): Shared,
+    _: OfCa,
+    At(grant): At<Id>,
+    Body(request): Body<ShareRequest>,
+) -> Answer<Envelope> {
+    answer(authority.share(grant, request).await)
+}
+
+async fn keep_certificate(
+    State(authority): Shared,
+    _: OfCa,
+    Body(certificate): Body<Certificate>,
+) -> Answer<Done> {
+    done(authority.keep_certificate(certificate).await)
+}
+
+async fn cosignature(
+    State(authority): Shared,
+    _: OfCa,
+    Body(Cosignature { note }): Body<Cosignature>,
+) -> Answer<Done> {
+    done(authority.cosignature(&note).await)
+}
+
+async fn grant_key(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    Body(envelope): Body<Envelope>,
+) -> Answer<Done> {
+    done(authority.grant_key(site, &envelope).await)
+}
+
+async fn wrap(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    At(grant): At<Id>,
+) -> Answer<warifu_api::wire::authority::Wrap> {
+    answer(authority.wrap(site, grant).await)
+}
+
+async fn acknowledge(State(authority): Shared, OfSite(site): OfSite, At(grant): At<Id>) -> Answer<Done> {
+    done(authority.acknowledge(site, grant).await)
+}
+
+async fn receipt(
+    State(authority): Shared,
+    reporter: OfReporter,
+    Body(envelope): Body<Envelope, LARGE_BODY_LIMIT>,
+) -> Answer<Done> {
+    done(authority.receipt(reporter, &envelope).await)
+}
+
+async fn certificate(
+    State(authority): Shared,
+    At((kind, id)): At<(CertificateKind, Id)>,
+) -> Answer<Certificate> {
+    authority.state().map_err(AuthorityError::into_body)?;
+    answer(authority.certificate(kind, id).await)
+}
+
+async fn package(
+    State(authority): Shared,
+    caller: OfCard,
+    At(card): At<Id>,
+) -> Answer<warifu_api::wire::authority::Package> {
+    caller.may_handle(&card).map_err(AuthorityError::into_body)?;
+    answer(authority.package(card).await)
+}
+
+async fn imported(State(authority): Shared, caller: OfCard, At((card, grant)): At<(Id, Id)>) -> Answer<Done> {
+    caller.may_handle(&card).map_err(AuthorityError::into_body)?;
+    done(authority.imported(card, grant).await)
+}
+
+async fn register(State(authority): Shared, caller: OfCard) -> Answer<warifu_api::wire::authority::Records> {
+    caller.may_administer().map_err(AuthorityError::into_body)?;
+    answer(authority.register().await)
+}
+
+async fn register_served(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+) -> Answer<warifu_api::wire::authority::Register> {
+    answer(authority.register_served(site).await)
+}

@@ -1,0 +1,150 @@
+//! Appending: orders and facts, each once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use warifu_api::wire::authority::{Appended, OrderRequest};
+use warifu_ledger::Digest;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::Record;
+use warifu_ledger::state::Rejected;
+use warifu_ledger::statement::{Fact, FactBody, Order};
+
+use super::error::AuthorityError;
+use super::store::Entry;
+use super::{Authority, Result, blocking, records, whole};
+
+impl Authority {
+    /// Appends an order, after the fold and the register agree to it. The same order again gets the same answer.
+    pub(crate) async fn order(self: &Arc<Self>, request: OrderRequest) -> Result<Appended> {
+        let state = self.state()?;
+        let OrderRequest { envelope, records } = request;
+        if let Some(done) = self.appended(&envelope.digest()).await? {
+            return Ok(done);
+        }
+        // Whoever is not allowed to order anything is turned away before he holds up others.
+        let at = self.now(&state);
+        let (envelope, checked) = blocking(move || {
+            let checked = state.check_order(&envelope, at);
+            Ok((envelope, checked))
+        })
+        .await?;
+        let order = match checked {
+            Ok(order) => order,
+            // The same order may have come twice at once.
+            Err(Rejected::Replayed { id }) => {
+                let done = self.appended(&envelope.digest()).await?;
+                return done.ok_or(AuthorityError::Rejected(Rejected::Replayed { id }));
+            }
+            Err(rejected) => return Err(rejected.into()),
+        };
+        let records = records::check(&self.store, &records::of_order(&order), records).await?;
+        let appended = self.append(envelope, records, true).await?;
+        tracing::info!(order = %appended.digest, index = appended.index, acts = order.acts.len(), "order appended");
+        Ok(appended)
+    }
+
+    /// Appends a fact that ca and kms have signed. The same fact again gets the same answer.
+    pub(crate) async fn fact(self: &Arc<Self>, envelope: Envelope) -> Result<Appended> {
+        let state = self.state()?;
+        if let Some(done) = self.appended(&envelope.digest()).await? {
+            return Ok(done);
+        }
+        let envelope = blocking(move || {
+            state.check_fact(&envelope)?;
+            Ok(envelope)
+        })
+        .await?;
+        let appended = self.append(envelope, Vec::new(), false).await?;
+        tracing::info!(fact = %appended.digest, index = appended.index, "fact appended");
+        Ok(appended)
+    }
+
+    /// This kms may have signed several facts for one grant, if the ca asked so; only the last one's shares are kept.
+    async fn check_own_shares(&self, envelope: &Envelope) -> Result<()> {
+        let fact: Fact = envelope.statement()?;
+        let FactBody::GrantIssued { grant, card_point, site_point, sites, .. } = &fact.fact else {
+            return Ok(());
+        };
+        let kept = self.store.card_share(grant).await?;
+        let same = kept.is_some_and(|s| s.card_point == card_point.0 && s.site_point == site_point.0);
+        if !same || self.store.wrapped_to(grant).await? != *sites {
+            return Err(AuthorityError::OtherShares);
+        }
+        Ok(())
+    }
+
+    /// Where a statement stands, if it is in the ledger.
+    pub(crate) async fn entry(&self, digest: &Digest) -> Result<Option<Entry>> {
+        let entry = self.store.entry(digest).await?;
+        Ok(entry.filter(|entry| entry.position < self.replica.size()))
+    }
+
+    async fn appended(&self, digest: &Digest) -> Result<Option<Appended>> {
+        let entry = self.entry(digest).await?;
+        Ok(entry.map(|e| Appended { index: e.position, digest: e.digest, at: e.at }))
+    }
+
+    async fn append(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        records: Vec<Record>,
+        is_order: bool,
+    ) -> Result<Appended> {
+        let this = self.clone();
+        whole(async move {
+            let last_stamp = this.appending.lock().await;
+            this.settle().await?;
+            let digest = envelope.digest();
+            if let Some(done) = this.appended(&digest).await? {
+                return Ok(done);
+            }
+            if !is_order {
+                this.check_own_shares(&envelope).await?;
+            }
+            let state = this.state()?;
+            // P-5.4: no leaf is older than a stamp given before it.
+            let at = this.now(&state).max(*last_stamp);
+            let leaf = Leaf::new(at, envelope)?;
+            let position = this.replica.size();
+            let entry = Entry { digest, position, at, is_order, lease_ms: state.policy().lease_ms };
+            this.store.prepare_entry(&entry, &records).await?;
+            let appended = this.replica.append(leaf).await?;
+            this.forget_what_ended(&appended).await;
+            this.progressed();
+            Ok(Appended { index: appended.index, digest, at })
+        })
+        .await
+    }
+
+    /// If an earlier commit failed, finds out whether it happened, so that the next position is known.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.replica.append_many(self.replica.size(), Vec::new()).await?;
+        Ok(())
+    }
+
+    /// What waits for a card or a site under a grant that this leaf ends is of no more use to anybody.
+    async fn forget_what_ended(&self, appended: &warifu_replica::Appended) {
+        let Some(before) = &appended.before else { return };
+        let Ok(order) = appended.leaf.envelope().statement::<Order>() else { return };
+        let ended: BTreeSet<_> = order.acts.iter().flat_map(|act| before.ended_by(act)).collect();
+        if ended.is_empty() {
+            return;
+        }
+        // The order is in the ledger whatever happens here, and nothing is handed out for a grant that is over. The next
+        // start tries again.
+        if let Err(error) = self.store.forget_grants(&ended).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "what waits under ended grants could not be deleted");
+        }
+    }
+
+    /// Deletes what a crash left of grants that are over.
+    pub(crate) async fn forget_ended_grants(&self) -> Result<()> {
+        let Some(state) = self.replica.state() else { return Ok(()) };
+        let mut ended = self.store.grants_under_way().await?;
+        ended.retain(|grant| state.grant(grant).is_none_or(|g| g.revoked));
+        if ended.is_empty() { Ok(()) } else { self.store.forget_grants(&ended).await }
+    }
+}

@@ -1,0 +1,80 @@
+//! Receipts: which sites have acted on an order, and by when the others' leases are over.
+
+use tokio::time::{Instant, timeout_at};
+use warifu_api::wire::authority::{Receipts, SiteReceipt};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::state::LONGEST_LEASE_MS;
+use warifu_ledger::statement::{Millis, Receipt};
+use warifu_ledger::{Digest, Id};
+
+use super::error::AuthorityError;
+use super::role::OfReporter;
+use super::store::Entry;
+use super::{Authority, LONG_POLL, Result};
+
+impl Authority {
+    /// Keeps a site's receipt. It may come before the order itself, which the administrator brought to the site; from a site
+    /// that was removed, only receipts for orders in the ledger are of interest.
+    pub(crate) async fn receipt(&self, reporter: OfReporter, envelope: &Envelope) -> Result<()> {
+        let OfReporter { site, removed } = reporter;
+        let state = self.state()?;
+        let keys = &state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?.keys;
+        let receipt: Receipt = envelope.verified(&keys.signing)?;
+        if receipt.site != site || receipt.organization != state.organization() {
+            return Err(AuthorityError::NotOneself);
+        }
+        if removed && self.entry(&receipt.order).await?.is_none_or(|entry| !entry.is_order) {
+            return Err(AuthorityError::NotFound { what: "order" });
+        }
+        self.store.keep_receipt(&receipt.order, &site, envelope, self.clock.wall_ms()).await?;
+        self.progressed();
+        Ok(())
+    }
+
+    /// The receipts for an order; waits for a while for more than `known`.
+    pub(crate) async fn receipts(&self, order: Digest, known: Option<usize>) -> Result<Receipts> {
+        let entry = self.entry(&order).await?.filter(|entry| entry.is_order);
+        let entry = entry.ok_or(AuthorityError::NotFound { what: "order" })?;
+        let deadline = Instant::now() + LONG_POLL;
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.mark_unchanged();
+            let receipts = self.receipts_now(&entry).await?;
+            let count = receipts.sites.iter().filter(|site| site.receipt.is_some()).count();
+            let enough = known.is_none_or(|known| count > known);
+            if enough || timeout_at(deadline, progress.changed()).await.is_err() {
+                return Ok(receipts);
+            }
+        }
+    }
+
+    async fn receipts_now(&self, order: &Entry) -> Result<Receipts> {
+        let state = self.state()?;
+        let mut received = self.store.receipts(&order.digest).await?;
+        let mut sites = Vec::new();
+        for (id, site) in state.sites() {
+            let (receipt, received_at) = received.remove(id).unzip();
+            if site.removed && receipt.is_none() {
+                continue;
+            }
+            let name = self.name(&site.name).await?.name;
+            let lease_ends_at = self.lease_ends_at(id, order).await?;
+            sites.push(SiteReceipt { site: *id, name, receipt, received_at, lease_ends_at });
+        }
+        let cosigned_size = self.store.cosignature().await?.map_or(0, |(size, _)| size);
+        Ok(Receipts { appended_at: order.at, cosigned: cosigned_size > order.position, sites })
+    }
+
+    /// The last stamp without the order, plus the lease: a site that has a later one has the order, too (P-5.2). None for
+    /// a site that never had a stamp before it.
+    async fn lease_ends_at(&self, site: &Id, order: &Entry) -> Result<Option<Millis>> {
+        let stamp = self.store.stamp_before(site, order.position).await?;
+        if let Some((time, lease_ms)) = stamp {
+            // A site that has folded a longer lease since that stamp uses it.
+            return Ok(Some(time.saturating_add(lease_ms.max(order.lease_ms))));
+        }
+        // Old stamps are forgotten. None was later than the order, and no lease lasts longer than this.
+        let latest = order.at.saturating_add(LONGEST_LEASE_MS);
+        Ok((latest < self.clock.wall_ms()).then_some(latest))
+    }
+}

@@ -1,0 +1,69 @@
+//! The register's records that come with an order: every commitment is checked (P-3.1).
+
+use std::collections::BTreeMap;
+
+use warifu_ledger::Id;
+use warifu_ledger::register::{Commitment, Record};
+use warifu_ledger::statement::{Act, Founding, Order};
+
+use super::error::AuthorityError;
+use super::store::Store;
+
+/// What an order commits to.
+pub(crate) fn of_order(order: &Order) -> Vec<Commitment> {
+    order.acts.iter().filter_map(of_act).collect()
+}
+
+fn of_act(act: &Act) -> Option<Commitment> {
+    match act {
+        Act::SiteJoined { name, .. } | Act::ContractOpened { name, .. } | Act::UnitOrdered { name, .. } => {
+            Some(*name)
+        }
+        Act::CardEnrolled(card) => Some(card.name),
+        Act::ContractEnded { reason, .. }
+        | Act::GrantRevoked { reason, .. }
+        | Act::CardRevoked { reason, .. }
+        | Act::MemberRevoked { reason, .. } => *reason,
+        _ => None,
+    }
+}
+
+/// What a founding commits to.
+pub(crate) fn of_founding(founding: &Founding) -> Vec<Commitment> {
+    std::iter::once(founding.name).chain(founding.officers.iter().map(|card| card.name)).collect()
+}
+
+/// Checks that each commitment has its record, among those given or in the register already (a member's second card
+/// commits to the name of the first), and that nothing else was given. Answers the records that are new.
+pub(crate) async fn check(
+    store: &Store,
+    commitments: &[Commitment],
+    given: Vec<Record>,
+) -> Result<Vec<Record>, AuthorityError> {
+    let mut by_id: BTreeMap<Id, Record> = BTreeMap::new();
+    for record in given {
+        let id = record.id;
+        if by_id.insert(id, record).is_some() {
+            return Err(AuthorityError::RecordSuperfluous { record: id });
+        }
+    }
+    for commitment in commitments {
+        let id = commitment.record;
+        let stored = store.record(&id).await?;
+        let matches = match (by_id.get(&id), &stored) {
+            (Some(given), Some(stored)) if given != stored => {
+                return Err(AuthorityError::RecordTaken { record: id });
+            }
+            (Some(record), _) | (None, Some(record)) => record.matches(commitment),
+            (None, None) => false,
+        };
+        if !matches {
+            return Err(AuthorityError::RecordMismatch { record: id });
+        }
+    }
+    let pointed_to = |id: &Id| commitments.iter().any(|commitment| commitment.record == *id);
+    if let Some(id) = by_id.keys().find(|id| !pointed_to(id)) {
+        return Err(AuthorityError::RecordSuperfluous { record: *id });
+    }
+    Ok(by_id.into_values().collect())
+}

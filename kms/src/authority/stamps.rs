@@ -1,0 +1,78 @@
+//! Checkpoints, the ca's cosignatures, and stamps.
+
+use std::sync::Arc;
+
+use warifu_api::wire::authority::CheckpointAnswer;
+use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Base64;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::Stamp;
+use warifu_ledger::{Digest, Id};
+
+use super::{Authority, Result, blocking, cached, keep, whole};
+
+impl Authority {
+    /// The signed checkpoint of this state.
+    pub(crate) async fn checkpoint(&self, state: &State) -> Result<String> {
+        let size = state.tree().size();
+        if let Some(note) = cached(&self.checkpoint, size) {
+            return Ok(note);
+        }
+        let organization = state.organization();
+        let checkpoint = Checkpoint { size, root: state.tree().root(size)? };
+        let text = checkpoint.text(&organization)?;
+        let keys = self.keys.clone();
+        let note = blocking(move || {
+            let signature = keys.log.sign(&text)?;
+            Ok(checkpoint.note(&organization, Signer::Kms, &Base64(keys.log.public()), signature)?)
+        })
+        .await?;
+        keep(&self.checkpoint, size, note.clone());
+        Ok(note)
+    }
+
+    /// The newest checkpoint, joined with the ca's signature if it has one.
+    pub(crate) async fn newest_checkpoint(&self) -> Result<CheckpointAnswer> {
+        let state = self.state()?;
+        let note = self.checkpoint(&state).await?;
+        let Some((cosigned_size, cosigned)) = self.store.cosignature().await? else {
+            return Ok(CheckpointAnswer { note, cosigned_size: 0 });
+        };
+        let note =
+            if cosigned_size == state.tree().size() { Checkpoint::join(&note, &cosigned)? } else { note };
+        Ok(CheckpointAnswer { note, cosigned_size })
+    }
+
+    /// Keeps the ca's cosignature of a checkpoint of this ledger; an older one than is kept changes nothing.
+    pub(crate) async fn cosignature(&self, note: &str) -> Result<()> {
+        let state = self.state()?;
+        let key = state.founding().ca.log.ok_or(CheckpointError::NotSigned(Signer::Ca))?;
+        let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Ca, &key)?;
+        state.check_against(&checkpoint)?;
+        self.store.keep_cosignature(checkpoint.size, note).await?;
+        self.progressed();
+        Ok(())
+    }
+
+    /// Answers a service's nonce with the time and the newest checkpoint.
+    pub(crate) async fn stamp(self: &Arc<Self>, service: Id, nonce: Digest) -> Result<Envelope> {
+        let this = self.clone();
+        whole(async move {
+            let mut last_stamp = this.appending.lock().await;
+            this.settle().await?;
+            let state = this.state()?;
+            let time = this.now(&state).max(*last_stamp);
+            let checkpoint = this.checkpoint(&state).await?;
+            // Before it leaves: after a crash too, no leaf may be older than it (P-5.4), and people must be told how long
+            // its lease may run.
+            let size = state.tree().size();
+            this.store.stamp_given(&service, size, time, state.policy().lease_ms).await?;
+            *last_stamp = time;
+            drop(last_stamp);
+            let organization = state.organization();
+            this.sign(Stamp { organization, site: service, nonce, time, checkpoint }).await
+        })
+        .await
+    }
+}

@@ -1,0 +1,455 @@
+//! The authority's own tables. Every function is one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+use warifu_api::wire::authority::CertificateKind;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::{Base64, Bytes};
+use warifu_ledger::register::Record;
+use warifu_ledger::statement::Millis;
+use warifu_ledger::{Digest, Id};
+use warifu_split_key::point::Point;
+
+use super::error::AuthorityError;
+
+type Result<T> = std::result::Result<T, AuthorityError>;
+
+/// Stamps older than this are forgotten: their leases, of at most a day, are long over.
+const STAMPS_KEPT_MS: Millis = 30 * 24 * 60 * 60 * 1000;
+
+/// Where a statement stands in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) digest: Digest,
+    pub(crate) position: u64,
+    pub(crate) at: Millis,
+    pub(crate) is_order: bool,
+    /// The lease that the policy set before this entry.
+    pub(crate) lease_ms: u64,
+}
+
+/// `A`, `B`, and `a` sealed to the card.
+#[derive(Debug, Clone)]
+pub(crate) struct CardShareRow {
+    pub(crate) card_point: Point,
+    pub(crate) site_point: Point,
+    pub(crate) sealed: Vec<u8>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Store(SqlitePool);
+
+fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &SqliteRow, column: &str) -> Result<u64> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| AuthorityError::Damaged { what: "number" })
+}
+
+fn record_of(row: &SqliteRow, id: Id) -> Result<Record> {
+    let key: Vec<u8> = row.try_get("key")?;
+    let key = key.try_into().map_err(|_| AuthorityError::Damaged { what: "record" })?;
+    Ok(Record { id, key: Base64(key), text: row.try_get("text")? })
+}
+
+fn id(row: &SqliteRow, column: &str) -> Result<Id> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    bytes.try_into().map(Id).map_err(|_| AuthorityError::Damaged { what: "id" })
+}
+
+fn point(row: &SqliteRow, column: &str) -> Result<Point> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    Point::from_sec1(&bytes).map_err(|_| AuthorityError::Damaged { what: "point" })
+}
+
+fn bytes(id: &Id) -> &[u8] {
+    id.as_bytes()
+}
+
+fn kind(kind: CertificateKind) -> &'static str {
+    match kind {
+        CertificateKind::Authority => "authority",
+        CertificateKind::Service => "service",
+        CertificateKind::CardAuthentication => "card-authentication",
+        CertificateKind::CardSignature => "card-signature",
+        CertificateKind::CardShare => "card-share",
+        CertificateKind::Unit => "unit",
+    }
+}
+
+impl Store {
+    pub(crate) fn new(pool: SqlitePool) -> Self {
+        Self(pool)
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
+        // The write lock at once: a transaction that first reads may be refused it later.
+        Ok(self.0.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    // Entries and records.
+
+    pub(crate) async fn entry(&self, digest: &Digest) -> Result<Option<Entry>> {
+        let row = sqlx::query("SELECT position, at, is_order, lease_ms FROM entry WHERE digest = ?")
+            .bind(digest.as_bytes().as_slice())
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| {
+            Ok(Entry {
+                digest: *digest,
+                position: unsigned(&row, "position")?,
+                at: unsigned(&row, "at")?,
+                is_order: row.try_get("is_order")?,
+                lease_ms: unsigned(&row, "lease_ms")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Makes durable what an entry points to, before its leaf is.
+    pub(crate) async fn prepare_entry(&self, entry: &Entry, records: &[Record]) -> Result<()> {
+        let mut transaction = self.write().await?;
+        for record in records {
+            sqlx::query("INSERT INTO record (id, key, text) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+                .bind(bytes(&record.id))
+                .bind(record.key.0.as_slice())
+                .bind(&record.text)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        // A row that stands at this position already belongs to an append that did not happen.
+        sqlx::query(
+            "INSERT OR REPLACE INTO entry (digest, position, at, is_order, lease_ms) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(entry.digest.as_bytes().as_slice())
+        .bind(to_sql(entry.position))
+        .bind(to_sql(entry.at))
+        .bind(entry.is_order)
+        .bind(to_sql(entry.lease_ms))
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Forgets the rows of entries that the ledger has not.
+    pub(crate) async fn forget_entries_from(&self, size: u64) -> Result<()> {
+        sqlx::query("DELETE FROM entry WHERE position >= ?").bind(to_sql(size)).execute(&self.0).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn record(&self, record: &Id) -> Result<Option<Record>> {
+        let row = sqlx::query("SELECT key, text FROM record WHERE id = ?")
+            .bind(bytes(record))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| record_of(&row, *record)).transpose()
+    }
+
+    pub(crate) async fn records(&self) -> Result<Vec<Record>> {
+        let rows = sqlx::query("SELECT id, key, text FROM record").fetch_all(&self.0).await?;
+        rows.iter().map(|row| record_of(row, id(row, "id")?)).collect()
+    }
+
+    pub(crate) async fn texts(&self) -> Result<BTreeMap<Id, String>> {
+        let rows = sqlx::query("SELECT id, text FROM record").fetch_all(&self.0).await?;
+        rows.iter().map(|row| Ok((id(row, "id")?, row.try_get("text")?))).collect()
+    }
+
+    // Stamps.
+
+    pub(crate) async fn last_stamp(&self) -> Result<Millis> {
+        let row = sqlx::query("SELECT time FROM stamp_clock").fetch_optional(&self.0).await?;
+        row.map_or(Ok(0), |row| unsigned(&row, "time"))
+    }
+
+    pub(crate) async fn stamp_given(&self, site: &Id, size: u64, time: Millis, lease_ms: u64) -> Result<()> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO stamp_clock (one, time) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET time = excluded.time")
+            .bind(to_sql(time))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO stamp_given (site, size, time, lease_ms) VALUES (?, ?, ?, ?)
+             ON CONFLICT (site, size) DO UPDATE SET time = excluded.time",
+        )
+        .bind(bytes(site))
+        .bind(to_sql(size))
+        .bind(to_sql(time))
+        .bind(to_sql(lease_ms))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM stamp_given WHERE site = ? AND time < ?")
+            .bind(bytes(site))
+            .bind(to_sql(time.saturating_sub(STAMPS_KEPT_MS)))
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Time and lease of the last stamp that `site` was given while the ledger had at most `size` entries.
+    pub(crate) async fn stamp_before(&self, site: &Id, size: u64) -> Result<Option<(Millis, u64)>> {
+        let row = sqlx::query(
+            "SELECT time, lease_ms FROM stamp_given WHERE site = ? AND size <= ? ORDER BY size DESC LIMIT 1",
+        )
+        .bind(bytes(site))
+        .bind(to_sql(size))
+        .fetch_optional(&self.0)
+        .await?;
+        row.map(|row| Ok((unsigned(&row, "time")?, unsigned(&row, "lease_ms")?))).transpose()
+    }
+
+    // Units.
+
+    pub(crate) async fn keeper_half(&self, unit: &Id) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT sealed FROM keeper_half WHERE unit = ?")
+            .bind(bytes(unit))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| Ok(row.try_get("sealed")?)).transpose()
+    }
+
+    pub(crate) async fn keep_half(&self, unit: &Id, sealed: &[u8]) -> Result<()> {
+        sqlx::query("INSERT INTO keeper_half (unit, sealed) VALUES (?, ?)")
+            .bind(bytes(unit))
+            .bind(sealed)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    // Grants.
+
+    pub(crate) async fn grant_keys(&self, grant: &Id) -> Result<BTreeMap<Id, Point>> {
+        let rows = sqlx::query("SELECT site, key FROM grant_key WHERE grant_id = ?")
+            .bind(bytes(grant))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(|row| Ok((id(row, "site")?, point(row, "key")?))).collect()
+    }
+
+    /// The site's key for the grant: the one given, or the one that was given first.
+    pub(crate) async fn keep_grant_key(&self, grant: &Id, site: &Id, key: &Point) -> Result<Point> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO grant_key (grant_id, site, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(bytes(grant))
+            .bind(bytes(site))
+            .bind(key.to_compressed().as_slice())
+            .execute(&mut *transaction)
+            .await?;
+        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = ? AND site = ?")
+            .bind(bytes(grant))
+            .bind(bytes(site))
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        point(&row, "key")
+    }
+
+    /// Puts shares and wraps of a grant in the place of those that may be there.
+    pub(crate) async fn keep_share(
+        &self,
+        grant: &Id,
+        share: &CardShareRow,
+        wraps: &BTreeMap<Id, Vec<u8>>,
+    ) -> Result<()> {
+        let mut transaction = self.write().await?;
+        sqlx::query("DELETE FROM wrap WHERE grant_id = ?")
+            .bind(bytes(grant))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO card_share (grant_id, card_point, site_point, sealed) VALUES (?, ?, ?, ?)",
+        )
+        .bind(bytes(grant))
+        .bind(share.card_point.to_compressed().as_slice())
+        .bind(share.site_point.to_compressed().as_slice())
+        .bind(&share.sealed)
+        .execute(&mut *transaction)
+        .await?;
+        for (site, wrapped) in wraps {
+            sqlx::query("INSERT INTO wrap (grant_id, site, wrapped) VALUES (?, ?, ?)")
+                .bind(bytes(grant))
+                .bind(bytes(site))
+                .bind(wrapped)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn card_share(&self, grant: &Id) -> Result<Option<CardShareRow>> {
+        let row = sqlx::query("SELECT card_point, site_point, sealed FROM card_share WHERE grant_id = ?")
+            .bind(bytes(grant))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| {
+            Ok(CardShareRow {
+                card_point: point(&row, "card_point")?,
+                site_point: point(&row, "site_point")?,
+                sealed: row.try_get("sealed")?,
+            })
+        })
+        .transpose()
+    }
+
+    pub(crate) async fn forget_card_share(&self, grant: &Id) -> Result<()> {
+        sqlx::query("DELETE FROM card_share WHERE grant_id = ?").bind(bytes(grant)).execute(&self.0).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn wrap(&self, grant: &Id, site: &Id) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT wrapped FROM wrap WHERE grant_id = ? AND site = ?")
+            .bind(bytes(grant))
+            .bind(bytes(site))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| Ok(row.try_get("wrapped")?)).transpose()
+    }
+
+    pub(crate) async fn wrapped_to(&self, grant: &Id) -> Result<BTreeSet<Id>> {
+        self.sites("SELECT site FROM wrap WHERE grant_id = ?", grant).await
+    }
+
+    pub(crate) async fn acknowledge(&self, grant: &Id, site: &Id) -> Result<()> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO acknowledgement (grant_id, site) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(bytes(grant))
+            .bind(bytes(site))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM wrap WHERE grant_id = ? AND site = ?")
+            .bind(bytes(grant))
+            .bind(bytes(site))
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(crate) async fn acknowledged(&self, grant: &Id) -> Result<BTreeSet<Id>> {
+        self.sites("SELECT site FROM acknowledgement WHERE grant_id = ?", grant).await
+    }
+
+    async fn sites(&self, sql: &'static str, grant: &Id) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query(sql).bind(bytes(grant)).fetch_all(&self.0).await?;
+        rows.iter().map(|row| id(row, "site")).collect()
+    }
+
+    /// Grants of which something is kept that a card or a site still waits for.
+    pub(crate) async fn grants_under_way(&self) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query(
+            "SELECT grant_id FROM wrap UNION SELECT grant_id FROM card_share UNION SELECT grant_id FROM grant_key",
+        )
+        .fetch_all(&self.0)
+        .await?;
+        rows.iter().map(|row| id(row, "grant_id")).collect()
+    }
+
+    /// Deletes everything of grants that are over.
+    pub(crate) async fn forget_grants(&self, grants: &BTreeSet<Id>) -> Result<()> {
+        let mut transaction = self.write().await?;
+        for grant in grants {
+            for sql in [
+                "DELETE FROM wrap WHERE grant_id = ?",
+                "DELETE FROM card_share WHERE grant_id = ?",
+                "DELETE FROM grant_key WHERE grant_id = ?",
+                "DELETE FROM acknowledgement WHERE grant_id = ?",
+            ] {
+                sqlx::query(sql).bind(bytes(grant)).execute(&mut *transaction).await?;
+            }
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    // Certificates.
+
+    pub(crate) async fn keep_certificate(
+        &self,
+        of: CertificateKind,
+        whose: &Id,
+        chain: &[Bytes],
+    ) -> Result<()> {
+        sqlx::query("INSERT OR REPLACE INTO certificate (kind, id, chain) VALUES (?, ?, ?)")
+            .bind(kind(of))
+            .bind(bytes(whose))
+            .bind(serde_json::to_string(chain)?)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn certificate(&self, of: CertificateKind, whose: &Id) -> Result<Option<Vec<Bytes>>> {
+        let row = sqlx::query("SELECT chain FROM certificate WHERE kind = ? AND id = ?")
+            .bind(kind(of))
+            .bind(bytes(whose))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| {
+            let chain: String = row.try_get("chain")?;
+            serde_json::from_str(&chain).map_err(|_| AuthorityError::Damaged { what: "certificate" })
+        })
+        .transpose()
+    }
+
+    // Receipts.
+
+    /// Keeps a site's first receipt for an order.
+    pub(crate) async fn keep_receipt(
+        &self,
+        order: &Digest,
+        site: &Id,
+        envelope: &Envelope,
+        received_at: Millis,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(order.as_bytes().as_slice())
+        .bind(bytes(site))
+        .bind(serde_json::to_string(envelope)?)
+        .bind(to_sql(received_at))
+        .execute(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn receipts(&self, order: &Digest) -> Result<BTreeMap<Id, (Envelope, Millis)>> {
+        let rows = sqlx::query("SELECT site, envelope, received_at FROM receipt WHERE order_digest = ?")
+            .bind(order.as_bytes().as_slice())
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let text: String = row.try_get("envelope")?;
+                let envelope =
+                    serde_json::from_str(&text).map_err(|_| AuthorityError::Damaged { what: "receipt" })?;
+                Ok((id(row, "site")?, (envelope, unsigned(row, "received_at")?)))
+            })
+            .collect()
+    }
+
+    // Cosignatures.
+
+    /// Keeps a cosigned checkpoint unless a larger one is there.
+    pub(crate) async fn keep_cosignature(&self, size: u64, note: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO cosignature (one, size, note) VALUES (1, ?, ?)
+             ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note
+             WHERE excluded.size > cosignature.size",
+        )
+        .bind(to_sql(size))
+        .bind(note)
+        .execute(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Size and note of the newest checkpoint that the ca cosigned.
+    pub(crate) async fn cosignature(&self) -> Result<Option<(u64, String)>> {
+        let row = sqlx::query("SELECT size, note FROM cosignature").fetch_optional(&self.0).await?;
+        row.map(|row| Ok((unsigned(&row, "size")?, row.try_get("note")?))).transpose()
+    }
+}

@@ -1,0 +1,113 @@
+//! The ledger for those who read or follow it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::response::sse::Event;
+use futures_util::Stream;
+use tokio::sync::watch;
+use warifu_api::tls::PeerKey;
+use warifu_api::wire::{LeafEvent, Leaves};
+use warifu_ledger::key::Bytes;
+
+use super::error::AuthorityError;
+use super::role::caller;
+use super::{Authority, Result};
+
+/// The most leaves in one answer.
+const LEAVES_LIMIT: usize = 500;
+/// No further leaf is put into an answer that has this many bytes.
+const ENOUGH_BYTES: usize = 8 << 20;
+/// How many leaves are read from the database at a time.
+const CHUNK: u32 = 50;
+
+impl Authority {
+    /// Leaves from index `from` on, as many as fit into an answer.
+    pub(crate) async fn leaves(&self, from: u64) -> Result<Leaves> {
+        let state = self.state()?;
+        self.check_index(from)?;
+        let mut leaves = Vec::new();
+        let mut bytes = 0;
+        let size = state.tree().size();
+        'reading: loop {
+            let next = from + leaves.len() as u64;
+            let limit = u32::try_from(size.saturating_sub(next)).unwrap_or(CHUNK).min(CHUNK);
+            let chunk = self.replica.leaves(next, limit).await?;
+            if chunk.is_empty() {
+                break;
+            }
+            for leaf in chunk {
+                if leaves.len() == LEAVES_LIMIT || bytes >= ENOUGH_BYTES {
+                    break 'reading;
+                }
+                bytes += leaf.len();
+                leaves.push(Bytes(leaf));
+            }
+        }
+        Ok(Leaves { from, leaves, checkpoint: self.checkpoint(&state).await? })
+    }
+
+    /// Whoever asks for what follows a leaf that is not here has seen another ledger.
+    fn check_index(&self, from: u64) -> Result<()> {
+        if from > self.replica.size() {
+            return Err(AuthorityError::NotFound { what: "place in the ledger" });
+        }
+        Ok(())
+    }
+
+    /// Every leaf from index `from` on, and then each as it is appended, until the key at the other end is no longer that
+    /// of a service.
+    pub(crate) fn stream(
+        self: &Arc<Self>,
+        key: Option<PeerKey>,
+        from: u64,
+    ) -> Result<impl Stream<Item = std::result::Result<Event, Infallible>> + use<>> {
+        self.check_index(from)?;
+        let sizes = self.replica.subscribe();
+        let tail = Tail { authority: self.clone(), key, sizes, next: from, read: VecDeque::new() };
+        Ok(futures_util::stream::unfold(tail, |mut tail| async {
+            match tail.event().await {
+                Ok(event) => event.map(|event| (Ok(event), tail)),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "a ledger stream broke");
+                    None
+                }
+            }
+        }))
+    }
+}
+
+struct Tail {
+    authority: Arc<Authority>,
+    key: Option<PeerKey>,
+    sizes: watch::Receiver<u64>,
+    next: u64,
+    read: VecDeque<Vec<u8>>,
+}
+
+impl Tail {
+    async fn event(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(leaf) = self.read.pop_front() {
+                let event = LeafEvent { index: self.next, leaf: Bytes(leaf) };
+                self.next += 1;
+                return Ok(Some(Event::default().event("leaf").data(serde_json::to_string(&event)?)));
+            }
+            self.sizes.mark_unchanged();
+            self.read = self.authority.replica.leaves(self.next, CHUNK).await?.into();
+            if !self.read.is_empty() {
+                continue;
+            }
+            // After the last leaf, so that a site that was removed has read so.
+            let state = self.authority.state()?;
+            if caller(&state, self.key, self.authority.now(&state)).service().is_err() {
+                return Ok(None);
+            }
+            if self.sizes.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Keeper halves: drawn once for each unit, proved, and at rest sealed by the HSM (design section 3.1).
+
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Base64;
+use warifu_ledger::state::{Kind, Rejected};
+use warifu_ledger::statement::{Fact, FactBody, PublicHalf};
+use warifu_ledger::{Digest, Id};
+use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
+use warifu_split_key::keeper::KeeperHalf;
+
+use super::error::AuthorityError;
+use super::{Authority, Keys, Result, blocking, whole};
+
+/// What a sealed half is bound to: `organization (32) ‖ unit (16) ‖ "keeper"`.
+fn seal_context(organization: &Digest, unit: &Id) -> Vec<u8> {
+    [organization.as_bytes().as_slice(), unit.as_bytes(), b"keeper"].concat()
+}
+
+/// Opens a half. Blocks.
+pub(crate) fn open_half(keys: &Keys, organization: &Digest, unit: &Id, sealed: &[u8]) -> Result<KeeperHalf> {
+    let opened = keys.kek.open(sealed, &seal_context(organization, unit))?;
+    let bytes: &[u8; 32] =
+        opened.as_slice().try_into().map_err(|_| AuthorityError::Damaged { what: "keeper half" })?;
+    Ok(KeeperHalf::from_bytes(bytes)?)
+}
+
+/// Draws a half and seals it. Blocks.
+fn draw_half(keys: &Keys, organization: &Digest, unit: &Id) -> Result<Vec<u8>> {
+    let half = KeeperHalf::draw(&mut UnwrapErr(SysRng));
+    Ok(keys.kek.seal(half.expose_bytes().as_slice(), &seal_context(organization, unit))?)
+}
+
+impl Authority {
+    /// Answers the ca's half with `unit.created`, signed by the kms. The same unit gets the same keeper half for ever
+    /// (P-6.1).
+    pub(crate) async fn half(self: &Arc<Self>, unit: Id, issuer: PublicHalf) -> Result<Envelope> {
+        let state = self.state()?;
+        let organization = state.organization();
+        let found = state.unit(&unit).ok_or(AuthorityError::NotFound { what: "unit" })?;
+        if found.key.is_some() {
+            return Err(Rejected::Exists { kind: Kind::Unit, id: unit }.into());
+        }
+        let order = found.order;
+        let context =
+            move |role| HalfContext { organization: organization.0, unit: unit.0, order: order.0, role };
+        // Before anything is drawn: whoever chooses S1 without knowing s1 learns nothing of S2.
+        verify_half(&context(HalfRole::Issuer), &issuer.point.0, &HalfProof(issuer.proof.0))?;
+
+        let this = self.clone();
+        whole(async move {
+            // Two requests at once must not draw two halves.
+            let _serialized = this.appending.lock().await;
+            let sealed = match this.store.keeper_half(&unit).await? {
+                Some(sealed) => sealed,
+                None => {
+                    let keys = this.keys.clone();
+                    let sealed = blocking(move || draw_half(&keys, &organization, &unit)).await?;
+                    this.store.keep_half(&unit, &sealed).await?;
+                    sealed
+                }
+            };
+            let keys = this.keys.clone();
+            blocking(move || {
+                let half = open_half(&keys, &organization, &unit, &sealed)?;
+                let proof = half.prove(&context(HalfRole::Keeper));
+                let keeper = PublicHalf { point: half.public().into(), proof: Base64(proof.0) };
+                drop(half);
+                let fact = Fact { organization, fact: FactBody::UnitCreated { unit, order, issuer, keeper } };
+                state.check_unsigned_fact(&fact)?;
+                keys.sign(&fact)
+            })
+            .await
+        })
+        .await
+    }
+}

@@ -1,0 +1,181 @@
+//! Answering cards: `POST /v1/partials` in P-7.2's order, and what a card may open here.
+
+use std::collections::BTreeSet;
+
+use warifu_api::error::{ErrorBody, ErrorCode};
+use warifu_api::tls::PeerKey;
+use warifu_api::wire::SecretBytes;
+use warifu_api::wire::site::{
+    ITEMS_LIMIT, Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status,
+};
+use warifu_ledger::Id;
+use warifu_ledger::register::Name;
+use zeroize::Zeroizing;
+
+use super::check::may_answer;
+use super::error::SiteError;
+use super::events::Subscription;
+use super::gate::Turn;
+use super::journal;
+use super::refusal;
+use super::service::{Core, Now};
+
+/// An answer, and the turn that ends when it has been handed to the connection.
+pub(super) struct Answer {
+    pub(super) body: PartialsAnswer,
+    pub(super) turn: Turn,
+}
+
+fn refused(code: ErrorCode, message: &str) -> SiteError {
+    SiteError::Refused(ErrorBody::new(code, message))
+}
+
+impl Core {
+    pub(super) fn status(&self) -> Result<Status, SiteError> {
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        let site = self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
+        Ok(Status {
+            site,
+            organization: now.state.organization(),
+            folded: now.state.tree().size(),
+            time: now.time,
+            lease_left_ms: now.left_ms,
+        })
+    }
+
+    /// The card at the other end, by its officer-signed key and nothing else (P-7.1).
+    fn card_of(&self, peer: Option<PeerKey>) -> Result<(Now, Id, Id), SiteError> {
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        let site = self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
+        let peer = peer.ok_or(refused(ErrorCode::CardNotLive, "no card has shown itself"))?;
+        let card = now
+            .state
+            .card_of_authentication_key(&peer.0)
+            .ok_or(refused(ErrorCode::CardNotLive, "no card with this key is enrolled"))?;
+        Ok((now, site, card))
+    }
+
+    /// Answers a batch. Every item of a known card gets an outcome of its own.
+    pub(super) async fn partials(
+        &self,
+        peer: Option<PeerKey>,
+        request: PartialsRequest,
+    ) -> Result<Answer, SiteError> {
+        if request.items.len() > ITEMS_LIMIT {
+            return Err(refused(ErrorCode::TooLarge, "at most 256 items"));
+        }
+        let (_, site, card) = self.card_of(peer)?;
+        let turn = self
+            .gates
+            .enter(card, request.items.len(), self.clock.boot_ms())
+            .await
+            .map_err(|code| refused(code, "too many requests of this card"))?;
+
+        let grants: BTreeSet<Id> = request.items.iter().map(|item| item.grant).collect();
+        let shares = self.store.shares(grants).await?;
+        // Only now, under the card's lock: whatever ended before is seen here, and whatever ends later waits for the turn.
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        let mut outcomes = Vec::with_capacity(request.items.len());
+        let mut answers = Vec::new();
+        {
+            let dead = self.dead();
+            let view = self.view(site, &now, &dead);
+            for item in &request.items {
+                match may_answer(&turn, &view, &shares, item) {
+                    Ok(answer) => {
+                        answers.push(answer);
+                        outcomes.push(Ok(()));
+                    }
+                    Err(code) => outcomes.push(Err(code)),
+                }
+            }
+        }
+        let genesis = journal::genesis(&now.state.organization(), &site);
+        let recorded = self.journal.record(genesis, answers).await?;
+        let computed = self.vault.answer(recorded).await?;
+        // The machine may have slept in between.
+        let fresh = self.is_fresh();
+        let mut computed = computed.into_iter();
+        let items = outcomes
+            .into_iter()
+            .map(|outcome| {
+                let code = match (outcome, fresh) {
+                    (Err(code), _) => code,
+                    (Ok(()), false) => ErrorCode::LeaseExpired,
+                    (Ok(()), true) => match computed.next() {
+                        Some(Ok(x)) => {
+                            return PartialOutcome::Partial { x: SecretBytes(Zeroizing::new(*x.expose())) };
+                        }
+                        Some(Err(error)) => {
+                            tracing::error!(%error, "the HSM did not compute a partial");
+                            refusal::of_hsm(&error)
+                        }
+                        None => ErrorCode::Internal,
+                    },
+                };
+                PartialOutcome::Refused { code }
+            })
+            .collect();
+        Ok(Answer { body: PartialsAnswer { items }, turn })
+    }
+
+    /// What the card may open here.
+    pub(super) async fn me(&self, peer: Option<PeerKey>) -> Result<Me, SiteError> {
+        let (now, site, card) = self.card_of(peer)?;
+        let not_now = |code| refused(code, "this card is not answered");
+        let (time, allowed) = {
+            let dead = self.dead();
+            let time = self.view(site, &now, &dead).may_connect(&card).map_err(not_now)?;
+            let allowed: BTreeSet<Id> = now
+                .state
+                .grants_of_card(card)
+                .filter(|(id, grant)| {
+                    now.state.may_answer(&site, &card, id, grant.right, time).is_ok()
+                        && dead.refuses_grant(&now.state, id, grant).is_none()
+                })
+                .map(|(id, _)| id)
+                .collect();
+            (time, allowed)
+        };
+        let shares = self.store.shares(allowed).await?;
+        let names = self.names().clone();
+        let name = |record: &Id| names.get(record).map(|text| spoken(text));
+        let grants = shares
+            .into_keys()
+            .filter_map(|id| {
+                let grant = now.state.grant(&id)?;
+                let unit = now.state.unit(&grant.unit)?;
+                Some(MyGrant {
+                    grant: id,
+                    unit: grant.unit,
+                    unit_name: name(&unit.name).unwrap_or_else(|| grant.unit.to_string()),
+                    right: grant.right,
+                    unit_key: unit.key?.0.into(),
+                    card_point: grant.issued.as_ref()?.card_point.into(),
+                })
+            })
+            .collect();
+        let member = now.state.card(&card).map(|found| found.card.member);
+        let member = member.ok_or_else(|| not_now(ErrorCode::CardNotLive))?;
+        let member_name = now.state.member(&member).and_then(|found| name(&found.name));
+        Ok(Me { site, card, member, member_name, grants, time, lease_left_ms: now.left_ms })
+    }
+
+    /// Opens an event stream for a card that may be here, lease or no lease.
+    pub(super) fn subscribe(&self, peer: Option<PeerKey>) -> Result<Subscription, SiteError> {
+        let (_, site, card) = self.card_of(peer)?;
+        let refuse = |code| refused(code, "this card gets no events");
+        let subscription = self.streams.subscribe(card).map_err(refuse)?;
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        let dead = self.dead();
+        match self.view(site, &now, &dead).may_connect(&card) {
+            Ok(_) | Err(ErrorCode::LeaseExpired) => Ok(subscription),
+            Err(code) => Err(refuse(code)),
+        }
+    }
+}
+
+/// A register record as people say it.
+fn spoken(text: &str) -> String {
+    Name::parse(text).map_or_else(|_| text.to_owned(), |name| name.name)
+}

@@ -1,0 +1,172 @@
+//! Key pairs and shares: for each live grant that is served here, one EC key pair in the HSM, then the share that the kms
+//! wrapped to it (P-6.4).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warifu_api::error::ErrorCode;
+use warifu_api::wire::Done;
+use warifu_api::wire::authority::Wrap;
+use warifu_hardware::hsm::WrappedShare;
+use warifu_ledger::Id;
+use warifu_ledger::key::PublicKey;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{GrantKey, Millis};
+use warifu_split_key::point::Point;
+
+use super::dead::Dead;
+use super::error::SiteError;
+use super::service::Core;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a grant wants of this site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    /// A key pair, announced to the kms.
+    KeyPair,
+    /// The share `b` of this `B`.
+    Share(Point),
+}
+
+/// What this grant wants at `at`, as far as the ledger and what is dead here say.
+fn wanted(state: &State, dead: &Dead, site: &Id, id: &Id, at: Millis) -> Wanted {
+    let Some(grant) = state.grant(id) else { return Wanted::Nothing };
+    let Some(unit) = state.unit(&grant.unit) else { return Wanted::Nothing };
+    let member = state.card(&grant.card).and_then(|card| state.member(&card.card.member));
+    let contracts = [unit.contract, member.and_then(|member| member.contract)];
+    let over = dead.is_over(state, id)
+        || grant.expires_at.is_some_and(|end| end <= at)
+        || contracts.iter().flatten().any(|contract| state.contract_is_over(contract, at))
+        || state.site(site).is_none_or(|site| site.removed);
+    match &grant.issued {
+        _ if over => Wanted::Nothing,
+        Some(issued) if issued.sites.contains(site) => Wanted::Share(issued.site_point),
+        None if unit.sites.contains(site) => Wanted::KeyPair,
+        _ => Wanted::Nothing,
+    }
+}
+
+impl Core {
+    /// Has these grants looked at.
+    pub(super) fn want(&self, grants: impl IntoIterator<Item = Id>) {
+        self.wanting().extend(grants);
+        self.provision.notify_one();
+    }
+
+    /// Gives every grant what it wants; at first all that the ledger has, then those that leaves name.
+    pub(super) async fn provision(self: Arc<Self>) {
+        if let Some(state) = self.replica.state() {
+            self.want(state.grants().filter(|(_, grant)| !grant.revoked).map(|(id, _)| *id));
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Taken out first: what a leaf adds meanwhile is looked at again.
+            let batch = std::mem::take(&mut *self.wanting());
+            let mut waiting = BTreeSet::new();
+            for grant in batch {
+                match self.provide(grant).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        waiting.insert(grant);
+                    }
+                    Err(error) => {
+                        let source = std::error::Error::source(&error);
+                        tracing::warn!(%grant, %error, ?source, "a grant waits");
+                        waiting.insert(grant);
+                    }
+                }
+            }
+            if !waiting.is_empty() {
+                self.wanting().extend(waiting);
+                tokio::select! {
+                    () = self.provision.notified() => pause = FIRST_PAUSE,
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                }
+            } else {
+                pause = FIRST_PAUSE;
+                self.provision.notified().await;
+            }
+        }
+    }
+
+    fn wanted(&self, grant: &Id) -> Option<(Id, Wanted)> {
+        let now = self.now()?;
+        let site = self.site_id(&now.state)?;
+        let at = now.time.unwrap_or(now.state.last_at());
+        Some((site, wanted(&now.state, &self.dead(), &site, grant, at)))
+    }
+
+    /// Gives one grant what it wants. False if that has to wait for the kms.
+    async fn provide(&self, grant: Id) -> Result<bool, SiteError> {
+        let Some((site, wanted)) = self.wanted(&grant) else { return Ok(false) };
+        match wanted {
+            Wanted::Nothing => Ok(true),
+            Wanted::KeyPair => {
+                if !self.store.is_announced(&grant).await? {
+                    self.make_key_pair(site, grant).await?;
+                }
+                Ok(true)
+            }
+            Wanted::Share(site_point) => match self.store.has_share(&grant).await? {
+                Some(true) => Ok(true),
+                Some(false) => self.acknowledge(grant).await,
+                None => match self.kms.get::<Wrap>(&format!("/v1/wraps/{grant}")).await {
+                    Ok(wrap) => self.take_share(grant, site_point, &wrap).await,
+                    Err(error) if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::NotReady)) => {
+                        Ok(false)
+                    }
+                    Err(error) => Err(error.into()),
+                },
+            },
+        }
+    }
+
+    async fn make_key_pair(&self, site: Id, grant: Id) -> Result<(), SiteError> {
+        let keys = self.vault.keys().await;
+        // Asked again now that nobody destroys anything: a revocation comes entirely before or entirely after.
+        if !matches!(self.wanted(&grant), Some((_, Wanted::KeyPair))) {
+            return Ok(());
+        }
+        let (keys, key) = keys.generate(grant).await?;
+        drop(keys);
+        let organization = self.replica.state().ok_or(SiteError::NotJoined)?.organization();
+        let statement = self.signed(&GrantKey { organization, site, grant, key: PublicKey(key) }).await?;
+        let Done {} = self.kms.post("/v1/grant-keys", &statement).await?;
+        // Again: what a revocation has forgotten meanwhile stays forgotten.
+        let keys = self.vault.keys().await;
+        if !matches!(self.wanted(&grant), Some((_, Wanted::Nothing))) {
+            self.store.announced(&grant).await?;
+        }
+        drop(keys);
+        Ok(())
+    }
+
+    async fn take_share(&self, grant: Id, site_point: Point, wrap: &Wrap) -> Result<bool, SiteError> {
+        let share = WrappedShare::from_bytes(&wrap.wrapped.0)
+            .map_err(|_| SiteError::Damaged { what: "wrapped share" })?;
+        let keys = self.vault.keys().await;
+        if !matches!(self.wanted(&grant), Some((_, Wanted::Share(point))) if point == site_point) {
+            return Ok(true);
+        }
+        let keys = keys.check_share(grant, share.clone(), site_point).await?;
+        // Before the right to the keys is given up: a revocation that comes now finds the row and deletes it.
+        self.store.put_share(&grant, &share).await?;
+        drop(keys);
+        self.acknowledge(grant).await
+    }
+
+    async fn acknowledge(&self, grant: Id) -> Result<bool, SiteError> {
+        match self.kms.delete::<Done>(&format!("/v1/wraps/{grant}")).await {
+            Ok(Done {}) => {}
+            // An acknowledgement whose answer was lost.
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.store.acknowledged(&grant).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,219 @@
+//! Acting on orders: what they end is marked, destroyed, cut off, and only then receipted (P-8.1 to P-8.3, invariant I3).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use warifu_api::error::{ErrorBody, ErrorCode};
+use warifu_api::tls::PeerKey;
+use warifu_api::wire::Leaves;
+use warifu_api::wire::site::RevocationRequest;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::state::{Rejected, State};
+use warifu_ledger::statement::{Act, Millis, Order, Receipt};
+use warifu_ledger::{Digest, Id};
+use warifu_replica::ReplicaError;
+
+use super::ending::{Ending, calls_for_receipt};
+use super::error::SiteError;
+use super::service::Core;
+
+/// How long an answer that was checked before a shredding may take to be handed to its connection; then the connection ends.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a caller waits for the leaves that are here to have been acted on.
+const ACTING: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// Acts on an order, whoever brought it, and gives the receipt. `by_hand` is its expiry where the ledger does not have
+    /// it yet. Idempotent: a repetition gives the same receipt.
+    ///
+    /// The caller sees to it that this is not dropped half-way; if it is, it is finished at the next start.
+    pub(super) async fn act_on(
+        &self,
+        order: Digest,
+        acts: &[Act],
+        by_hand: Option<Millis>,
+    ) -> Result<Envelope, SiteError> {
+        let _one_after_the_other = self.revoking.lock().await;
+        let receipt = self.store.receipt(&order).await?;
+        if by_hand.is_some()
+            && let Some(receipt) = receipt
+        {
+            return Ok(receipt);
+        }
+        let state = self.replica.state().ok_or(SiteError::NotJoined)?;
+        let site = self.site_id(&state).ok_or(SiteError::NotJoined)?;
+        let mut ending = Ending::of(&state, &site, acts);
+
+        // From here on no check passes and no key pair is made for any of it.
+        self.dead_mut().add(order, &ending, by_hand);
+        let mut keys = self.vault.keys().await;
+        let here: BTreeSet<Id> = if ending.leaves {
+            keys.held().iter().copied().collect()
+        } else {
+            ending.grants.iter().filter(|grant| keys.held().contains(grant)).copied().collect()
+        };
+        let destroyed = self.store.mark(order, site, &ending, by_hand, &here).await?;
+        for grant in &here {
+            keys = keys.destroy(*grant).await?;
+        }
+        drop(keys);
+        self.store.forget_grants(&ending.grants.union(&destroyed).copied().collect()).await?;
+
+        if ending.leaves {
+            ending.touched.extend(self.gates.seen());
+            ending.touched.extend(self.streams.cards());
+        }
+        self.cut_off(&state, site, &ending).await;
+        if let Some(receipt) = receipt {
+            return Ok(receipt);
+        }
+        self.receipt(order, destroyed).await
+    }
+
+    /// Signs and stores the receipt for an order: everything it says is durable already.
+    async fn receipt(&self, order: Digest, destroyed: BTreeSet<Id>) -> Result<Envelope, SiteError> {
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        let receipt = Receipt {
+            organization: now.state.organization(),
+            site: self.site_id(&now.state).ok_or(SiteError::NotJoined)?,
+            order,
+            time: now.time,
+            folded: now.state.tree().size(),
+            destroyed,
+        };
+        let envelope = self.signed(&receipt).await?;
+        self.store.put_receipt(&order, &envelope).await?;
+        self.post.notify_one();
+        Ok(envelope)
+    }
+
+    /// Tells the cards, ends their connections, and waits until no answer that was checked before is under way to them.
+    async fn cut_off(&self, state: &State, site: Id, ending: &Ending) {
+        let mut told: BTreeMap<&'static str, (ErrorCode, BTreeSet<Id>)> = BTreeMap::new();
+        if let Some(now) = self.now() {
+            let dead = self.dead();
+            let view = self.view(site, &now, &dead);
+            for card in &ending.touched {
+                let (name, code) = match view.may_connect(card) {
+                    Err(ErrorCode::CardSuspended) => ("suspended", ErrorCode::CardSuspended),
+                    Err(ErrorCode::CardNotLive) => ("card", ErrorCode::CardNotLive),
+                    Err(ErrorCode::ContractOver) => ("contract", ErrorCode::ContractOver),
+                    // The card is live, but not for all that it was.
+                    _ => ("grant", ErrorCode::GrantNotLive),
+                };
+                told.entry(name).or_insert_with(|| (code, BTreeSet::new())).1.insert(*card);
+            }
+        }
+        for (code, cards) in told.values() {
+            self.streams.tell(cards, *code).await;
+        }
+        for card in &ending.touched {
+            self.end_connections(state, card).await;
+            self.gates.drain(*card).await;
+        }
+        if !ending.files.is_empty() {
+            // Whoever it was that asked for the file: what is under way leaves, or ends.
+            for card in self.gates.seen() {
+                if tokio::time::timeout(PATIENCE, self.gates.drain(card)).await.is_err() {
+                    self.end_connections(state, &card).await;
+                    self.gates.drain(card).await;
+                }
+            }
+        }
+    }
+
+    async fn end_connections(&self, state: &State, card: &Id) {
+        if let Some(found) = state.card(card) {
+            self.connections.end(PeerKey(found.card.authentication.0)).await;
+        }
+    }
+
+    /// After a start: destroys what is dead and still in the HSM (a crash came in between, or the database is an old copy),
+    /// and receipts what was begun.
+    pub(super) async fn finish_what_was_begun(&self) -> Result<(), SiteError> {
+        let Some(state) = self.replica.state() else { return Ok(()) };
+        let mut keys = self.vault.keys().await;
+        let over: BTreeSet<Id> = {
+            let dead = self.dead();
+            keys.held().iter().filter(|grant| dead.is_over(&state, grant)).copied().collect()
+        };
+        for grant in &over {
+            keys = keys.destroy(*grant).await?;
+        }
+        drop(keys);
+        self.store.forget_grants(&over).await?;
+        for begun in self.store.begun().await? {
+            self.receipt(begun.order, begun.destroys).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an order that somebody brought, with the leaves that may be missing here (P-8.1).
+    pub(super) async fn take_brought(&self, request: RevocationRequest) -> Result<Envelope, SiteError> {
+        let digest = request.order.digest();
+        if let Some(receipt) = self.store.receipt(&digest).await? {
+            return Ok(receipt);
+        }
+        let seen = request.order.statement::<Order>().ok().map(|order| order.seen);
+        let leaves = match request.leaves {
+            Some(leaves) => self.take_leaves(leaves, seen.as_deref()).await,
+            None => Ok(()),
+        };
+        let now = self.now().ok_or(SiteError::NotJoined)?;
+        self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
+        let at = now.time.unwrap_or(now.state.last_at());
+        let order = match now.state.check_order(&request.order, at) {
+            Ok(order) => order,
+            Err(Rejected::Fork { size }) => {
+                // The kms signed what the order's signers saw, and it is not what the kms showed us (P-4.4).
+                self.halt(size);
+                return Err(Rejected::Fork { size }.into());
+            }
+            Err(why) => {
+                // It may be in the ledger, and about to be acted on from there.
+                self.wait_until_acted(now.state.tree().size()).await;
+                return match self.store.receipt(&digest).await? {
+                    Some(receipt) => Ok(receipt),
+                    None => Err(leaves.err().unwrap_or(why.into())),
+                };
+            }
+        };
+        if !order.acts.iter().any(calls_for_receipt) {
+            let why = "the order revokes nothing";
+            return Err(SiteError::Refused(ErrorBody::new(ErrorCode::Rejected, why)));
+        }
+        let site = self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
+        if Ending::of(&now.state, &site, &order.acts).is_empty() {
+            let why = "the order ends nothing at this site before the ledger has it";
+            return Err(SiteError::Refused(ErrorBody::new(ErrorCode::NotReady, why)));
+        }
+        self.act_on(digest, &order.acts, Some(order.expires_at)).await
+    }
+
+    /// Appends leaves that somebody brought, if the kms signed a checkpoint over them: the one that came with them, or the
+    /// one that the order's signers saw.
+    async fn take_leaves(&self, brought: Leaves, seen: Option<&str>) -> Result<(), SiteError> {
+        let leaves = brought
+            .leaves
+            .into_iter()
+            .map(|bytes| Leaf::from_bytes(bytes.0))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ReplicaError::Leaf)?;
+        let vouched = self.replica.append_vouched(brought.from, leaves.clone(), &brought.checkpoint).await;
+        match (vouched, seen) {
+            (Err(ReplicaError::NotCovered { .. }), Some(seen)) => {
+                self.replica.append_vouched(brought.from, leaves, seen).await?;
+            }
+            (result, _) => drop(result?),
+        }
+        Ok(())
+    }
+
+    async fn wait_until_acted(&self, size: u64) {
+        let mut acted = self.acted.subscribe();
+        let done = acted.wait_for(|&acted| acted >= size);
+        // If it takes longer, the caller is told what is known now, and may ask again.
+        drop(tokio::time::timeout(ACTING, done).await);
+    }
+}

@@ -1,0 +1,316 @@
+//! A running site: what its parts share, and its tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use sqlx::SqlitePool;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use warifu_api::Client;
+use warifu_api::server::{Connections, Limits, serve};
+use warifu_api::tls::Identity;
+use warifu_hardware::hsm::{Hsm, SigningKey};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::PublicKey;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
+use warifu_ledger::{Digest, Id};
+use warifu_replica::Replica;
+use warifu_replica::clock::Clock;
+use warifu_replica::follow::{Follower, Following, Halt};
+use warifu_split_key::point::Point;
+
+use super::check::View;
+use super::dead::Dead;
+use super::error::SiteError;
+use super::events::Streams;
+use super::gate::{Gates, Rate};
+use super::journal::Journal;
+use super::store::Store;
+use super::vault::{Vault, blocking};
+
+/// Names of the site's keys in its token.
+pub(super) const TLS_KEY: &str = "tls";
+pub(super) const SIGNING_KEY: &str = "signing";
+
+/// Requests that bring an order, at once: from callers whose key the ledger knows, and from anybody.
+const BRINGING_KNOWN: usize = 8;
+const BRINGING_STRANGERS: usize = 4;
+
+/// What a site needs to run.
+pub struct Settings {
+    /// Its database, as [`Site::database`] opens it.
+    pub pool: SqlitePool,
+    /// Its token, probed, in which `site init` made its keys.
+    pub hsm: Hsm,
+    /// The organization it belongs to.
+    pub organization: Digest,
+    /// `host:port` of the kms authority.
+    pub kms_address: String,
+    /// The authority's TLS key.
+    pub kms_tls_key: Point,
+    /// The clock of its lease.
+    pub clock: Arc<dyn Clock>,
+    /// How often a card may ask.
+    pub rate: Rate,
+}
+
+/// A site. Its tasks end when it is dropped.
+pub struct Site {
+    core: Arc<Core>,
+    tasks: JoinSet<()>,
+}
+
+/// What the parts of a site share.
+pub(super) struct Core {
+    pub(super) replica: Replica,
+    pub(super) store: Store,
+    pub(super) journal: Journal,
+    pub(super) vault: Vault,
+    pub(super) gates: Gates,
+    pub(super) streams: Streams,
+    pub(super) connections: Connections,
+    pub(super) identity: Identity,
+    pub(super) kms: Client,
+    pub(super) clock: Arc<dyn Clock>,
+    signing: SigningKey,
+    keys: ServiceKeys,
+    site: OnceLock<Id>,
+    follower: RwLock<Option<Arc<Follower>>>,
+    dead: RwLock<Dead>,
+    names: RwLock<BTreeMap<Id, String>>,
+    /// Held while an order is acted on: one after the other.
+    pub(super) revoking: tokio::sync::Mutex<()>,
+    /// Grants that may want a key pair or a share.
+    pub(super) wanting: Mutex<BTreeSet<Id>>,
+    pub(super) provision: Notify,
+    pub(super) post: Notify,
+    /// How many leaves have been acted on.
+    pub(super) acted: watch::Sender<u64>,
+    pub(super) bringing_known: Arc<Semaphore>,
+    pub(super) bringing_strangers: Arc<Semaphore>,
+}
+
+/// What the lease says at one moment.
+pub(super) struct Now {
+    pub(super) state: State,
+    /// Site time; none while no lease runs.
+    pub(super) time: Option<Millis>,
+    pub(super) left_ms: u64,
+    pub(super) halted: bool,
+}
+
+impl Site {
+    /// Opens the database of a site, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`SiteError::Storage`].
+    pub async fn database(path: &std::path::Path) -> Result<SqlitePool, SiteError> {
+        Ok(warifu_replica::storage::open(path, sqlx::migrate!("./migrations/site")).await?)
+    }
+
+    /// Reads what is stored, finishes what was begun, and starts to follow the ledger. It answers once [`Site::serve`] is
+    /// called.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub async fn start(settings: Settings) -> Result<Self, SiteError> {
+        let replica = Replica::open(settings.pool.clone(), Some(settings.organization)).await?;
+        let (hsm, signing, tls) = {
+            let hsm = settings.hsm;
+            blocking(move || {
+                let (signing, tls) = (hsm.ensure_signing_key(SIGNING_KEY)?, hsm.ensure_signing_key(TLS_KEY)?);
+                Ok::<_, SiteError>((hsm, signing, tls))
+            })
+            .await??
+        };
+        let keys = ServiceKeys {
+            signing: PublicKey(signing.public_key()),
+            tls: PublicKey(tls.public_key()),
+            log: None,
+        };
+        let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
+        let kms = Client::new(settings.kms_address.as_str(), settings.kms_tls_key, Some(&identity))?;
+        let store = Store::new(settings.pool.clone());
+        let core = Arc::new(Core {
+            dead: RwLock::new(store.dead().await?),
+            names: RwLock::new(store.names().await?),
+            acted: watch::Sender::new(store.position().await?.leaves),
+            vault: Vault::open(hsm).await?,
+            replica,
+            store,
+            journal: Journal::new(settings.pool),
+            gates: Gates::new(settings.rate),
+            streams: Streams::default(),
+            connections: Connections::default(),
+            identity,
+            kms,
+            clock: settings.clock,
+            signing,
+            keys,
+            site: OnceLock::new(),
+            follower: RwLock::new(None),
+            revoking: tokio::sync::Mutex::default(),
+            wanting: Mutex::default(),
+            provision: Notify::new(),
+            post: Notify::new(),
+            bringing_known: Arc::new(Semaphore::new(BRINGING_KNOWN)),
+            bringing_strangers: Arc::new(Semaphore::new(BRINGING_STRANGERS)),
+        });
+        core.finish_what_was_begun().await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(core.clone().follow(settings.kms_address, settings.kms_tls_key));
+        tasks.spawn(core.clone().act_on_leaves());
+        tasks.spawn(core.clone().provision());
+        tasks.spawn(core.clone().deliver_receipts());
+        tasks.spawn(core.clone().run_errands());
+        Ok(Self { core, tasks })
+    }
+
+    /// Answers on `listener` until `shutdown` resolves.
+    ///
+    /// # Errors
+    /// [`SiteError::Tls`].
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), SiteError> {
+        let router = super::http::router(self.core.clone());
+        let (identity, connections) = (&self.core.identity, self.core.connections.clone());
+        serve(listener, identity, router, Limits::default(), connections, shutdown).await?;
+        Ok(())
+    }
+
+    /// Its public keys.
+    #[must_use]
+    pub fn keys(&self) -> &ServiceKeys {
+        &self.core.keys
+    }
+
+    /// The number of leaves that have been folded *and* acted on, now and whenever it grows.
+    #[must_use]
+    pub fn acted(&self) -> watch::Receiver<u64> {
+        self.core.acted.subscribe()
+    }
+
+    /// Site time, if it may answer now.
+    #[must_use]
+    pub fn time(&self) -> Option<Millis> {
+        self.core.now().and_then(|now| now.time)
+    }
+
+    /// Ends all tasks and waits for them. What is being written is finished.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Core {
+    pub(super) fn dead(&self) -> RwLockReadGuard<'_, Dead> {
+        self.dead.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn dead_mut(&self) -> RwLockWriteGuard<'_, Dead> {
+        self.dead.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn names(&self) -> RwLockReadGuard<'_, BTreeMap<Id, String>> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_names(&self, names: BTreeMap<Id, String>) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    pub(super) fn wanting(&self) -> MutexGuard<'_, BTreeSet<Id>> {
+        self.wanting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follower(&self) -> Option<Arc<Follower>> {
+        self.follower.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the ledger and the lease say now; none before the founding is here.
+    pub(super) fn now(&self) -> Option<Now> {
+        let follower = self.follower();
+        let halted = follower.as_ref().is_some_and(|follower| follower.status().borrow().halted.is_some());
+        if let Some(fresh) = follower.and_then(|follower| follower.fresh()) {
+            let time = Some(fresh.time);
+            return Some(Now { state: fresh.state, time, left_ms: fresh.left_ms, halted });
+        }
+        Some(Now { state: self.replica.state()?, time: None, left_ms: 0, halted })
+    }
+
+    /// Whether the lease runs and nothing is halted.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.follower().is_some_and(|follower| follower.site_time().is_some())
+    }
+
+    /// Stops for good: the kms has signed two ledgers.
+    pub(super) fn halt(&self, size: u64) {
+        if let Some(follower) = self.follower() {
+            follower.halt(Halt::Fork { size });
+        }
+    }
+
+    pub(super) fn view<'a>(&self, site: Id, now: &'a Now, dead: &'a Dead) -> View<'a> {
+        View { site, state: &now.state, dead, time: now.time, halted: now.halted }
+    }
+
+    /// This site, as the ledger calls it: the one with our keys.
+    pub(super) fn site_id(&self, state: &State) -> Option<Id> {
+        if let Some(id) = self.site.get() {
+            return Some(*id);
+        }
+        let (id, _) = state.sites().find(|(_, site)| site.keys == self.keys)?;
+        Some(*self.site.get_or_init(|| *id))
+    }
+
+    /// Whether an act lets a site with our keys join.
+    pub(super) fn are_ours(&self, keys: &ServiceKeys) -> bool {
+        *keys == self.keys
+    }
+
+    /// Signs a statement with the site's key.
+    pub(super) async fn signed(&self, statement: &impl Statement) -> Result<Envelope, SiteError> {
+        let mut envelope = Envelope::unsigned(statement)?;
+        let (key, digest) = (self.signing.clone(), envelope.digest());
+        let signature = blocking(move || key.sign_digest(digest.0)).await??;
+        envelope.add_signature(&self.keys.signing, signature);
+        Ok(envelope)
+    }
+
+    /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.
+    async fn follow(self: Arc<Self>, kms_address: String, kms_tls_key: Point) {
+        let mut size = self.replica.subscribe();
+        loop {
+            let id = self.replica.state().and_then(|state| self.site_id(&state));
+            let following = Following::new(
+                id.unwrap_or(Id([0; 16])),
+                self.identity.clone(),
+                kms_address.as_str(),
+                kms_tls_key,
+                self.clock.clone(),
+            );
+            // Leaves are read from the replica, whoever appended them; nobody listens here.
+            let (appended, _) = mpsc::channel(1);
+            match Follower::start(following, self.replica.clone(), appended) {
+                Ok(follower) => {
+                    *self.follower.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(follower));
+                }
+                Err(error) => tracing::error!(%error, "the kms cannot be followed"),
+            }
+            if id.is_some() {
+                // The follower works on its own; it ends with us.
+                return std::future::pending().await;
+            }
+            while self.replica.state().and_then(|state| self.site_id(&state)).is_none() {
+                if size.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The site's HSM: one key pair for each grant. A partial is computed for an [`AuditRecorded`] and for nothing else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use warifu_hardware::hsm::{Hsm, HsmError, WrappedShare};
+use warifu_ledger::Id;
+use warifu_split_key::partial::PartialX;
+use warifu_split_key::point::Point;
+
+use super::error::SiteError;
+use super::journal::AuditRecorded;
+
+/// The HSM, with the grants that have a key pair in it.
+pub(super) struct Vault {
+    hsm: Hsm,
+    held: Arc<Mutex<HashSet<Id>>>,
+}
+
+impl Vault {
+    /// Asks the HSM what it holds: the database is not believed, it may be a restored copy.
+    pub(super) async fn open(hsm: Hsm) -> Result<Self, SiteError> {
+        let listing = hsm.clone();
+        let labels = blocking(move || listing.grant_keys()).await??;
+        let held: HashSet<Id> = labels.iter().filter_map(|label| label.parse().ok()).collect();
+        Ok(Self { hsm, held: Arc::new(Mutex::new(held)) })
+    }
+
+    /// The right to make and destroy key pairs. Whoever makes one has asked whether the grant is dead while holding it;
+    /// whoever destroys one has marked the grant as dead before asking for it: so none is made after its destruction.
+    pub(super) async fn keys(&self) -> Keys {
+        Keys { hsm: self.hsm.clone(), held: self.held.clone().lock_owned().await }
+    }
+
+    /// Computes `x(bR)` for each, in order. The HSM's time is spent on a thread of its own.
+    pub(super) async fn answer(
+        &self,
+        recorded: Vec<AuditRecorded>,
+    ) -> Result<Vec<Result<PartialX, HsmError>>, SiteError> {
+        let hsm = self.hsm.clone();
+        let answers = move || recorded.into_iter().map(|one| partial(&hsm, one)).collect();
+        blocking(answers).await
+    }
+}
+
+fn partial(hsm: &Hsm, recorded: AuditRecorded) -> Result<PartialX, HsmError> {
+    let answer = recorded.spend();
+    hsm.partial(&answer.grant().to_string(), answer.share(), answer.encapsulated())
+}
+
+/// See [`Vault::keys`].
+pub(super) struct Keys {
+    hsm: Hsm,
+    held: OwnedMutexGuard<HashSet<Id>>,
+}
+
+impl Keys {
+    pub(super) fn held(&self) -> &HashSet<Id> {
+        &self.held
+    }
+
+    /// Makes the grant's key pair, or finds it.
+    pub(super) async fn generate(self, grant: Id) -> Result<(Self, Point), SiteError> {
+        // The lock goes along: whoever waits for this may go away, and the pair is made all the same.
+        blocking(move || {
+            let mut this = self;
+            let key = this.hsm.grant_key_generate(&grant.to_string())?;
+            this.held.insert(grant);
+            Ok((this, key))
+        })
+        .await?
+    }
+
+    /// Checks inside the HSM that the share is `b` (design section 3.2).
+    pub(super) async fn check_share(
+        self,
+        grant: Id,
+        share: WrappedShare,
+        site_point: Point,
+    ) -> Result<Self, SiteError> {
+        blocking(move || {
+            self.hsm.unwrap_check(&grant.to_string(), &share, &site_point)?;
+            Ok(self)
+        })
+        .await?
+    }
+
+    /// Destroys the grant's key pair and every session object made from it. Idempotent.
+    pub(super) async fn destroy(self, grant: Id) -> Result<Self, SiteError> {
+        blocking(move || {
+            let mut this = self;
+            this.hsm.grant_key_destroy(&grant.to_string())?;
+            this.held.remove(&grant);
+            Ok(this)
+        })
+        .await?
+    }
+}
+
+/// Runs what blocks (an HSM's work) where it keeps nobody waiting.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SiteError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SiteError::ShuttingDown)
+}

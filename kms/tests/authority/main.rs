@@ -1,0 +1,25 @@
+//! The kms authority as ca, sites, cards and strangers meet it: a real SoftHSM token, real TLS on loopback, a real database.
+//! Cards, ca and sites are software here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed; clippy.toml spares test functions, not what they share"
+)]
+
+mod appending;
+mod following;
+mod founding;
+mod grants;
+mod issuing;
+mod program;
+mod receipts;
+mod roles;
+mod stage;
+mod town;
+mod units;
+
+#[allow(dead_code, reason = "the ledger's own tests use all of it")]
+#[path = "../../../ledger/tests/fold/fixture.rs"]
+mod fixture;

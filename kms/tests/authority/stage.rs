@@ -1,0 +1,231 @@
+//! Where a test runs: a folder with a token and a database, in a process of its own, since a PKCS#11 module reads its
+//! configuration from the environment once.
+
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use p256::ecdsa::{Signature, SigningKey};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use warifu_api::tls::Identity;
+use warifu_api::{Client, ClientError, ErrorCode};
+use warifu_console::Token;
+use warifu_console::founding::Proposal;
+use warifu_hardware::signer::{DigestSigner, SignerError};
+use warifu_kms::authority::founding::{found, init};
+use warifu_kms::authority::{Authority, AuthorityError, Config};
+use warifu_ledger::Digest;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::register::Record;
+use warifu_ledger::statement::{Founding, ServiceKeys, ServiceStatement};
+use warifu_replica::clock::ManualClock;
+use warifu_split_key::point::Point;
+
+use crate::fixture::{self, T0, key, public, record};
+
+const CHILD: &str = "WARIFU_AUTHORITY_TEST_FOLDER";
+pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+/// The first officers.
+pub(crate) const OFFICERS: &[&str] = &["sakura", "kenji", "midori"];
+/// How long to wait for what must happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Runtimes that are going down.
+static ENDING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Prepares a folder for SoftHSM and says where its configuration is.
+pub(crate) fn softhsm(folder: &Path) -> PathBuf {
+    let tokens = folder.join("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let file = folder.join("softhsm2.conf");
+    std::fs::write(&file, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display()))
+        .unwrap();
+    file
+}
+
+/// Runs `body` in a child process: this same test again, told so by its environment.
+pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Stage) -> F) {
+    let (_, test) = test.split_once("::").unwrap();
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let stage = Stage::new(folder.into());
+        Runtime::new().unwrap().block_on(body(stage));
+        // The module's own destructors run when the process ends: nobody may be using it then.
+        let ending = std::mem::take(&mut *ENDING.lock().unwrap());
+        return ending.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+    assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed");
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("SOFTHSM2_CONF", softhsm(folder.path()))
+        .env(CHILD, folder.path())
+        .output()
+        .unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed"), "{test}\n{text}");
+}
+
+macro_rules! staged {
+    ($(async fn $name:ident($stage:ident) $body:block)*) => {$(
+        #[test]
+        fn $name() {
+            crate::stage::run(concat!(module_path!(), "::", stringify!($name)), |$stage| async move $body);
+        }
+    )*};
+}
+pub(crate) use staged;
+
+/// A P-256 key in software.
+struct Soft(SigningKey);
+
+impl DigestSigner for Soft {
+    fn public_key(&self) -> Point {
+        public(&self.0).0
+    }
+
+    fn sign_digest(&self, digest: [u8; 32]) -> Result<[u8; 64], SignerError> {
+        let signature: Signature = self.0.sign_prehash(&digest).unwrap();
+        Ok(signature.to_bytes().into())
+    }
+}
+
+pub(crate) fn identity(key: SigningKey) -> Identity {
+    Identity::self_signed(Arc::new(Soft(key)), "test").unwrap()
+}
+
+/// Why the service refused.
+pub(crate) fn code<T>(result: Result<T, ClientError>) -> ErrorCode {
+    match result {
+        Ok(_) => panic!("this was to be refused"),
+        Err(error) => error.code().unwrap_or_else(|| panic!("{error:?}")),
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) keys: ServiceKeys,
+}
+
+impl Stage {
+    fn new(folder: PathBuf) -> Self {
+        let pin_file = folder.join("pin");
+        std::fs::write(&pin_file, "7531-user\n").unwrap();
+        std::fs::set_permissions(&pin_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let config = Config {
+            data: folder.join("data"),
+            listen: "127.0.0.1:0".to_owned(),
+            address: "kms.example:7443".to_owned(),
+            helpdesk: "内線 1234".to_owned(),
+            hsm: Token { module: MODULE.into(), token_label: "kms".to_owned(), pin_file },
+        };
+        let statement = init(&config, None).unwrap();
+        let again = init(&config, None).unwrap();
+        assert_eq!(statement.digest(), again.digest(), "init changes nothing that is there");
+        let keys = statement.statement::<ServiceStatement>().unwrap().keys;
+        statement.verify(&keys.signing).unwrap();
+        Self { config, clock: Arc::new(ManualClock::new(0, T0)), keys }
+    }
+
+    pub(crate) fn founding(&self) -> Founding {
+        Founding { kms: self.keys.clone(), ..fixture::founding() }
+    }
+
+    /// The founding as it comes to the kms: signed by these officers' cards and these services.
+    pub(crate) fn founding_by(&self, officers: &[&str], services: &[&str]) -> Envelope {
+        let mut envelope = fixture::envelope_by_cards(&self.founding(), officers);
+        for service in services {
+            fixture::add_signature(&mut envelope, &key(&format!("{service} signing")));
+        }
+        envelope
+    }
+
+    pub(crate) fn founding_records() -> Vec<Record> {
+        ["大町市"].iter().chain(OFFICERS).map(|text| record(text)).collect()
+    }
+
+    pub(crate) async fn try_to_found(
+        &self,
+        envelope: &Envelope,
+        records: Vec<Record>,
+    ) -> Result<Envelope, AuthorityError> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (envelope, records) = (envelope.clone(), records.clone());
+            let proposal = Proposal::try_from(envelope)?;
+            let fingerprint = proposal.fingerprint();
+            let confirmed = proposal.confirm(Some(fingerprint))?;
+            match found(&self.config, self.clock.clone(), confirmed, records).await {
+                Err(AuthorityError::InUse { .. }) if Instant::now() < deadline => {
+                    tokio::task::yield_now().await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    pub(crate) async fn found(&self) -> Digest {
+        let founding = self.founding_by(OFFICERS, &["ca"]);
+        self.try_to_found(&founding, Self::founding_records()).await.unwrap().digest()
+    }
+
+    /// A running authority.
+    pub(crate) async fn start(&self) -> Kms {
+        let runtime = Runtime::new().unwrap();
+        let (config, clock) = (self.config.clone(), self.clock.clone());
+        let started = runtime.spawn(async move {
+            let deadline = Instant::now() + DEADLINE;
+            let authority = loop {
+                match Authority::open(&config, clock.clone()).await {
+                    // The one before is on its way out.
+                    Err(AuthorityError::InUse { .. }) if Instant::now() < deadline => {
+                        tokio::task::yield_now().await;
+                    }
+                    opened => break opened.unwrap(),
+                }
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            tokio::spawn(async move { authority.serve(listener, std::future::pending()).await });
+            address
+        });
+        let address = started.await.unwrap();
+        Kms { runtime: Some(runtime), address, tls: self.keys.tls.0, clock: self.clock.clone() }
+    }
+}
+
+/// An authority that runs.
+pub(crate) struct Kms {
+    runtime: Option<Runtime>,
+    pub(crate) address: String,
+    tls: Point,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl Kms {
+    pub(crate) fn stranger(&self) -> Client {
+        Client::new(&self.address, self.tls, None).unwrap()
+    }
+
+    /// A client that holds this key.
+    pub(crate) fn by(&self, key: SigningKey) -> Client {
+        Client::new(&self.address, self.tls, Some(&identity(key))).unwrap()
+    }
+
+    /// Ends it without any farewell, wherever it is.
+    pub(crate) fn kill(self) {}
+}
+
+impl Drop for Kms {
+    fn drop(&mut self) {
+        let runtime = self.runtime.take();
+        ENDING.lock().unwrap().push(std::thread::spawn(move || drop(runtime)));
+    }
+}
