@@ -1,0 +1,454 @@
+//! The agent: what is in the readers, and what people and programs on this PC may ask of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use warifu_api::wire::agent::{AgentFault, AgentState, CardInReader, Cards, Status, Unlock};
+use warifu_api::{Client, ErrorCode};
+use warifu_hardware::card::readers::ReaderEvent;
+use warifu_hardware::card::{CardError, LastTry};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::statement::Profile;
+use warifu_split_key::point::Point;
+
+use crate::fault;
+use crate::follow;
+use crate::opening::Meter;
+use crate::platform::{Claim, Viewer, write_private};
+use crate::profile::{self, ProfileError};
+use crate::session::{Phase, Session, Unlocked};
+use crate::site::Sites;
+
+/// How long after insertion a card that another program has for itself is tried again.
+const RETRY: Duration = Duration::from_millis(400);
+
+/// What the agent is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The profile's file; it need not exist yet.
+    pub profile: PathBuf,
+    /// Only readers whose name contains one of these; all if there is none.
+    pub readers: Vec<String>,
+    /// Where the bootstrap file is written: a folder that only this user can enter.
+    pub runtime_dir: PathBuf,
+    /// The command that shows files, to which the path is appended; the desktop's own choice if empty.
+    pub viewer: Vec<String>,
+    /// The site to ask first: its name or id.
+    pub site: Option<String>,
+    /// The kms's address and TLS key, to be used until there is a profile.
+    pub kms: Option<(String, Point)>,
+    /// Root certificates (DER) of makers whose attestations are believed.
+    pub attestation_roots: Vec<Vec<u8>>,
+}
+
+/// The state of a running agent.
+pub(crate) struct Agent {
+    pub(crate) config: Config,
+    profile: RwLock<Option<Arc<Profile>>>,
+    world: Mutex<World>,
+    claim: Claim,
+    folders: AtomicU64,
+    pub(crate) meter: Meter,
+    pub(crate) viewer: Viewer,
+}
+
+#[derive(Default)]
+struct World {
+    service: bool,
+    readers: BTreeMap<String, Slot>,
+    insertions: u64,
+}
+
+/// What is in a reader.
+enum Slot {
+    Empty,
+    /// A card that is being looked at; the number says which insertion it is.
+    Opening(u64),
+    Foreign,
+    Card(Arc<Session>),
+}
+
+impl Agent {
+    pub(crate) fn new(config: Config, claim: Claim) -> Result<Arc<Self>, ProfileError> {
+        let profile = match profile::read(&config.profile) {
+            Ok(profile) => Some(Arc::new(profile)),
+            Err(ProfileError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let viewer = Viewer::new(config.viewer.clone(), config.runtime_dir.clone());
+        Ok(Arc::new(Self {
+            config,
+            profile: RwLock::new(profile),
+            world: Mutex::default(),
+            claim,
+            folders: AtomicU64::new(0),
+            meter: Meter::default(),
+            viewer,
+        }))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn profile(&self) -> Option<Arc<Profile>> {
+        self.profile.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the profile file again. What is open goes on under the old one until the next PIN entry.
+    pub(crate) fn reload_profile(&self) -> Result<(), AgentFault> {
+        let new = profile::read(&self.config.profile)?;
+        let mut profile = self.profile.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = profile.as_deref() {
+            profile::check_successor(old, &new)?;
+        }
+        *profile = Some(Arc::new(new));
+        Ok(())
+    }
+
+    /// Fetches the profile from the kms, writes it to the profile file if it may take the old one's place, and uses it.
+    pub(crate) async fn refresh_profile(&self) -> Result<(), AgentFault> {
+        let old = self.profile().ok_or(AgentFault::NoProfile)?;
+        let client =
+            Client::new(old.kms_address.clone(), old.kms.tls.0, None).map_err(fault::of_authority)?;
+        let envelope: Envelope = client.get("/v1/profile").await.map_err(fault::of_authority)?;
+        let text = profile::successor(&old, &envelope)?;
+        write_private(&self.config.profile, &text)
+            .map_err(|error| AgentFault::OutputUnwritable { why: error.to_string() })?;
+        self.reload_profile()
+    }
+
+    /// A name for a new folder in memory.
+    pub(crate) fn new_folder(&self) -> PathBuf {
+        self.claim.folder().join(self.folders.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Takes note of what happens at the readers. Returns at once: a slow card must not hide that another one goes.
+    pub(crate) fn on_reader(self: &Arc<Self>, event: ReaderEvent) {
+        let mut world = self.world();
+        match event {
+            ReaderEvent::ServiceUp => world.service = true,
+            ReaderEvent::ServiceDown => world.service = false,
+            ReaderEvent::ReaderAdded { reader } => {
+                world.readers.insert(reader, Slot::Empty);
+            }
+            ReaderEvent::ReaderRemoved { reader } => {
+                let slot = world.readers.remove(&reader);
+                Self::gone(slot);
+            }
+            ReaderEvent::CardInserted { reader } => {
+                world.insertions += 1;
+                let number = world.insertions;
+                Self::gone(world.readers.insert(reader.clone(), Slot::Opening(number)));
+                tokio::spawn(self.clone().look_at(reader, number));
+            }
+            ReaderEvent::CardRemoved { reader } => {
+                Self::gone(world.readers.insert(reader, Slot::Empty));
+            }
+            _ => {}
+        }
+    }
+
+    fn gone(slot: Option<Slot>) {
+        if let Some(Slot::Card(session)) = slot {
+            tracing::info!(serial = session.serial, "card out");
+            tokio::spawn(async move { session.end(None).await });
+        }
+    }
+
+    async fn look_at(self: Arc<Self>, reader: String, number: u64) {
+        while !self.settle(&reader, number, Session::open(&reader).await) {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Puts what was found in its place; false if the card has to be looked at again.
+    fn settle(&self, reader: &str, number: u64, opened: Result<Session, CardError>) -> bool {
+        let mut world = self.world();
+        let Some(slot) = world.readers.get_mut(reader) else { return true };
+        if !matches!(slot, Slot::Opening(current) if *current == number) {
+            // It was pulled meanwhile.
+            return true;
+        }
+        match opened {
+            Ok(session) => {
+                tracing::info!(serial = session.serial, "card in");
+                *slot = Slot::Card(Arc::new(session));
+                true
+            }
+            Err(CardError::ForeignCard) => {
+                *slot = Slot::Foreign;
+                true
+            }
+            Err(error) => {
+                tracing::info!(error = fault::chain(&error), "the card does not answer yet");
+                false
+            }
+        }
+    }
+
+    /// The cards that can be talked to, in the order of their readers.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        let sessions = |slot: &Slot| match slot {
+            Slot::Card(session) => Some(session.clone()),
+            Slot::Empty | Slot::Opening(_) | Slot::Foreign => None,
+        };
+        self.world().readers.values().filter_map(sessions).collect()
+    }
+
+    /// The card with this serial number.
+    pub(crate) fn session(&self, serial: u32) -> Result<Arc<Session>, AgentFault> {
+        self.sessions().into_iter().find(|session| session.serial == serial).ok_or(AgentFault::NoCard)
+    }
+
+    /// Whether the card says it is one of this organization's, or a site has said so.
+    fn is_ours(&self, session: &Session) -> bool {
+        let named = session.facts().member_of.map(|(organization, _)| organization);
+        let ours = self.profile().map(|profile| profile.organization);
+        (named.is_some() && named == ours) || !matches!(session.phase(), Phase::Locked)
+    }
+
+    /// The card that is meant where none is named: the only one of this organization.
+    fn only_session(&self) -> Result<Arc<Session>, AgentFault> {
+        let mut ours: Vec<_> = self.sessions().into_iter().filter(|session| self.is_ours(session)).collect();
+        if ours.len() > 1 {
+            ours.retain(|session| session.unlocked().is_none());
+        }
+        match (ours.pop(), ours.is_empty()) {
+            (Some(session), true) => Ok(session),
+            (Some(_), false) => {
+                Err(AgentFault::Malformed { why: "there are several cards: name one".to_owned() })
+            }
+            (None, _) => Err(self.without_card()),
+        }
+    }
+
+    /// What is wrong where there is no card of this organization.
+    fn without_card(&self) -> AgentFault {
+        let world = self.world();
+        let any = |wanted: fn(&Slot) -> bool| world.readers.values().any(wanted);
+        if !world.service {
+            AgentFault::NoReaderService
+        } else if world.readers.is_empty() {
+            AgentFault::NoReader
+        } else if any(|slot| matches!(slot, Slot::Foreign | Slot::Card(_))) {
+            AgentFault::ForeignCard
+        } else {
+            AgentFault::NoCard
+        }
+    }
+
+    /// Why no file can be opened now.
+    pub(crate) async fn why_not_open(&self) -> AgentFault {
+        match self.status().await.state {
+            AgentState::NoReaderService => AgentFault::NoReaderService,
+            AgentState::NoReader => AgentFault::NoReader,
+            AgentState::NoCard => AgentFault::NoCard,
+            AgentState::ForeignCard { .. } if self.profile().is_none() => AgentFault::NoProfile,
+            AgentState::ForeignCard { .. } => AgentFault::ForeignCard,
+            AgentState::PinNeeded { tries_left, .. } => AgentFault::PinNeeded { tries_left },
+            AgentState::PinBlocked { .. } => AgentFault::PinBlocked,
+            AgentState::Refused { code: Some(code), .. } => AgentFault::SiteRefused { code },
+            AgentState::Refused { code: None, .. } if self.profile().is_none() => AgentFault::NoProfile,
+            _ => AgentFault::SiteUnreachable,
+        }
+    }
+
+    /// Where the agent stands: of several cards, the one that can do most.
+    pub(crate) async fn status(&self) -> Status {
+        let profile = self.profile();
+        let mut best: Option<(u8, AgentState)> = None;
+        for session in self.sessions() {
+            let (rank, state) = self.state_of(&session).await;
+            if best.as_ref().is_none_or(|(held, _)| rank > *held) {
+                best = Some((rank, state));
+            }
+        }
+        let state = match best {
+            Some((_, state)) => state,
+            None => self.state_without_card(),
+        };
+        Status {
+            state,
+            organization: profile.as_ref().map(|profile| profile.name.clone()),
+            helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
+        }
+    }
+
+    fn state_without_card(&self) -> AgentState {
+        match self.without_card() {
+            AgentFault::NoReaderService => AgentState::NoReaderService,
+            AgentFault::NoReader => AgentState::NoReader,
+            AgentFault::ForeignCard => {
+                let world = self.world();
+                let foreign = world.readers.iter().find(|(_, slot)| matches!(slot, Slot::Foreign));
+                AgentState::ForeignCard {
+                    reader: foreign.map(|(reader, _)| reader.clone()).unwrap_or_default(),
+                }
+            }
+            _ => AgentState::NoCard,
+        }
+    }
+
+    async fn state_of(&self, session: &Session) -> (u8, AgentState) {
+        let (reader, serial) = (session.reader.clone(), session.serial);
+        match session.phase() {
+            Phase::Open(unlocked) => match unlocked.sites.current() {
+                Some(link) => {
+                    let usable = session.usable(&link.me.grants);
+                    let open_files = unlocked.viewing.load(Ordering::Relaxed);
+                    let state = AgentState::Open {
+                        reader,
+                        serial,
+                        member: link.me.member_name.clone(),
+                        units: usable.into_iter().map(|usable| usable.grant.unit_name).collect(),
+                        site: link.site.name.clone(),
+                        lease_left_ms: link.lease_left_ms(),
+                        open_files,
+                    };
+                    (6, state)
+                }
+                None => (5, AgentState::Refused { reader, serial, code: None }),
+            },
+            Phase::Refused(code) => (4, AgentState::Refused { reader, serial, code: Some(code) }),
+            Phase::Locked if !self.is_ours(session) => (1, AgentState::ForeignCard { reader }),
+            Phase::Locked => match session.tries_left().await {
+                Ok(0) => (2, AgentState::PinBlocked { reader, serial }),
+                Ok(tries_left) => (3, AgentState::PinNeeded { reader, serial, tries_left }),
+                Err(_) => (0, AgentState::NoCard),
+            },
+        }
+    }
+
+    /// What is in the readers.
+    pub(crate) async fn cards(&self) -> Cards {
+        let mut cards = Vec::new();
+        for session in self.sessions() {
+            let Ok(tries_left) = session.tries_left().await else { continue };
+            let facts = session.facts();
+            cards.push(CardInReader {
+                reader: session.reader.clone(),
+                serial: session.serial,
+                firmware: session.actor.identity().firmware.clone(),
+                tries_left,
+                keys: facts.keys(),
+                shares: facts.shares.len(),
+            });
+        }
+        Cards { cards }
+    }
+
+    /// One PIN entry for this insertion.
+    pub(crate) async fn unlock(self: &Arc<Self>, request: Unlock) -> Result<Status, AgentFault> {
+        let session = match request.serial {
+            Some(serial) => self.session(serial)?,
+            None => self.only_session()?,
+        };
+        let gate = session.gate.lock().await;
+        if session.unlocked().is_none() {
+            let last_try = if request.spend_last_try { LastTry::Spend } else { LastTry::Keep };
+            session.verify(request.pin.0, last_try).await?;
+            if let Err(fault) = self.open_session(&session).await {
+                session.end(None).await;
+                return Err(fault);
+            }
+        }
+        drop(gate);
+        Ok(self.status().await)
+    }
+
+    /// The PIN holds: connect to a site and follow it.
+    async fn open_session(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), AgentFault> {
+        let identity = session.tls_identity().await?;
+        let profile = self.profile();
+        let sites =
+            profile.as_deref().map(|p| profile::sites(p, self.config.site.as_deref())).unwrap_or_default();
+        let unlocked = Arc::new(Unlocked::new(identity.clone(), Sites::new(identity, sites)));
+        // Before the site is asked, so that a card that is pulled meanwhile ends it.
+        session.set_open(unlocked.clone());
+        if self.session(session.serial).is_err() {
+            return Err(AgentFault::CardRemoved);
+        }
+        let ending = unlocked.ending();
+        let ceiling = profile.as_ref().map(|profile| Duration::from_millis(profile.pin_ceiling_ms));
+        let connected = {
+            let mut over = ending.clone();
+            tokio::select! {
+                connected = unlocked.sites.connect(None) => connected,
+                _ = over.wait_for(|over| *over) => Err(AgentFault::CardRemoved),
+            }
+        };
+        match connected {
+            Ok(link) => unlocked.told(link.grants()),
+            Err(AgentFault::SiteRefused { code }) if fault::ends_card(code) => {
+                drop(ending);
+                session.end(Some(code)).await;
+                return Ok(());
+            }
+            Err(AgentFault::CardRemoved) => return Err(AgentFault::CardRemoved),
+            // The card is unlocked all the same: a site may answer later, and the kms knows the key.
+            Err(fault) => tracing::info!(?fault, "no site answers"),
+        }
+        tokio::spawn(follow::follow(Arc::downgrade(self), session.clone(), unlocked, ending, ceiling));
+        Ok(())
+    }
+
+    /// Forgets all PINs and closes what is open.
+    pub(crate) async fn lock(&self) {
+        for session in self.sessions() {
+            session.end(None).await;
+        }
+    }
+
+    /// A site has spoken: where it says that the card is over, everything ends as if the card were pulled.
+    pub(crate) fn heard(&self, session: &Arc<Session>, fault: &AgentFault) {
+        if let AgentFault::SiteRefused { code } = fault
+            && fault::ends_card(*code)
+        {
+            let (session, code) = (session.clone(), *code);
+            tokio::spawn(async move { session.end(Some(code)).await });
+        }
+    }
+
+    /// A card has failed at something that needs the PIN: where it could not be restored, the card is locked.
+    pub(crate) async fn card_failed(&self, session: &Arc<Session>, error: CardError) -> AgentFault {
+        if !matches!(error, CardError::PinNeeded) {
+            return fault::of_card(error);
+        }
+        let fault = session.pin_needed().await;
+        let session = session.clone();
+        tokio::spawn(async move { session.end(None).await });
+        fault
+    }
+
+    /// A site has refused one item: the card may be over, or the grant, in which case the site is asked anew.
+    pub(crate) fn heard_of_grant(&self, session: &Arc<Session>, code: ErrorCode) {
+        match code {
+            ErrorCode::CardNotLive | ErrorCode::CardSuspended => {
+                self.heard(session, &AgentFault::SiteRefused { code });
+            }
+            ErrorCode::GrantNotLive | ErrorCode::GrantExpired | ErrorCode::ContractOver => {
+                let session = session.clone();
+                tokio::spawn(async move { follow::ask_again(&session).await });
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends everything, and leaves nothing in memory.
+    pub(crate) async fn shut_down(&self) {
+        let ends: Vec<_> = self
+            .sessions()
+            .into_iter()
+            .map(|session| tokio::spawn(async move { session.end(None).await }))
+            .collect();
+        for end in ends {
+            let _ = end.await;
+        }
+        // Not left to the last owner of this value: a request that still runs may be one.
+        self.claim.wipe();
+    }
+}

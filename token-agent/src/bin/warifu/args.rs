@@ -1,0 +1,153 @@
+//! The command line, explained in the person's language.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command, CommandFactory, Parser, Subcommand};
+use warifu_token_agent::texts::Texts;
+
+#[derive(Parser)]
+#[command(
+    name = "warifu",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: What,
+}
+
+#[derive(Args)]
+pub(crate) struct Common {
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[arg(long, global = true, value_name = "ja|en")]
+    pub(crate) lang: Option<String>,
+    #[arg(short = 'h', long, global = true, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum What {
+    Status,
+    Doctor,
+    Unlock {
+        #[command(flatten)]
+        pin: PinArgs,
+        #[arg(long, value_name = "SERIAL")]
+        serial: Option<u32>,
+    },
+    Lock,
+    Open {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[arg(short, long, value_name = "OUT")]
+        out: Option<PathBuf>,
+        #[arg(long, requires = "out")]
+        overwrite: bool,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    Seal {
+        #[arg(short, long = "recipient", required = true, value_name = "UNIT", value_delimiter = ',')]
+        recipients: Vec<String>,
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[arg(short, long, value_name = "OUT")]
+        out: Option<PathBuf>,
+        #[arg(long)]
+        overwrite: bool,
+        #[arg(long)]
+        armor: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct PinArgs {
+    #[arg(long)]
+    pub(crate) pin_stdin: bool,
+    #[arg(long)]
+    pub(crate) spend_last_try: bool,
+}
+
+/// The command with its explanations.
+pub(crate) fn command(texts: &Texts) -> Command {
+    let headings = Headings {
+        commands: heading(texts, "help-commands"),
+        options: heading(texts, "help-options"),
+        arguments: heading(texts, "help-arguments"),
+    };
+    localized(Cli::command(), "help-warifu", texts, &headings).after_help(texts.get("help-exit-codes"))
+}
+
+struct Headings {
+    commands: &'static str,
+    options: &'static str,
+    arguments: &'static str,
+}
+
+/// `clap` wants headings that live for ever; there are three, and they are made once.
+fn heading(texts: &Texts, id: &str) -> &'static str {
+    texts.get(id).leak()
+}
+
+fn localized(command: Command, id: &str, texts: &Texts, headings: &Headings) -> Command {
+    let usage = texts.get("help-usage");
+    let template = format!("{{about}}\n\n{usage} {{usage}}\n\n{{all-args}}{{after-help}}");
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let mut command = command
+        .about(texts.get(id))
+        .help_template(template)
+        .subcommand_help_heading(headings.commands)
+        .mut_args(|arg| {
+            let heading = if arg.is_positional() { headings.arguments } else { headings.options };
+            let help = texts.get(&format!("help-arg-{}", arg.get_id()));
+            arg.help(help).help_heading(heading)
+        });
+    for name in names {
+        let id = format!("{id}-{name}");
+        command = command.mut_subcommand(name, |sub| localized(sub, &id, texts, headings));
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warifu_token_agent::texts::{AGENT, Language};
+
+    #[test]
+    fn every_command_and_argument_is_explained_in_both_languages() {
+        fn check(command: &Command, id: &str, texts: &Texts) {
+            assert!(texts.has(id), "{id}");
+            for arg in command.get_arguments() {
+                let id = format!("help-arg-{}", arg.get_id());
+                assert!(texts.has(&id), "{id}");
+            }
+            for sub in command.get_subcommands() {
+                check(sub, &format!("{id}-{}", sub.get_name()), texts);
+            }
+        }
+        for language in [Language::Japanese, Language::English] {
+            let texts = Texts::load(language, &[AGENT]).unwrap();
+            check(&Cli::command(), "help-warifu", &texts);
+            command(&texts).debug_assert();
+        }
+    }
+
+    #[test]
+    fn help_is_in_the_persons_language() {
+        let texts = Texts::load(Language::Japanese, &[AGENT]).unwrap();
+        let error = command(&texts).try_get_matches_from(["warifu", "open", "--help"]).unwrap_err();
+        let help = error.to_string();
+        assert!(help.contains("カードを抜くと閉じます"), "{help}");
+        assert!(!help.contains("Options"), "{help}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong at the command line, what it says to people, and its exit code.
+
+use serde_json::json;
+use warifu_api::ErrorCode;
+use warifu_api::wire::agent::AgentFault;
+use warifu_token_agent::client::AgentError;
+use warifu_token_agent::texts::{Explained, Texts};
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("no PIN was entered")]
+    PinNotEntered,
+    #[error("unknown unit {unit}")]
+    UnitUnknown { unit: String },
+    #[error("unit {unit} has no key yet")]
+    UnitWithoutKey { unit: String },
+    #[error("{recipient} is not a recipient: {why}")]
+    RecipientMalformed { recipient: String, why: String },
+    #[error("one output for several files")]
+    OneOutput,
+    #[error("{file} could not be sealed: {why}")]
+    Seal { file: String, why: String },
+}
+
+impl Fault {
+    pub(crate) fn explained(&self, texts: &Texts) -> Explained {
+        let message = |id: &str, values: &[(&str, fluent_bundle::FluentValue<'_>)]| Explained {
+            what: texts.with(id, values),
+            remedy: texts.attribute(id, "remedy", values).unwrap_or_default(),
+        };
+        match self {
+            Self::Agent(AgentError::Fault(fault)) => texts.fault(fault),
+            Self::Agent(error @ AgentError::Nonsense { .. }) => {
+                message("agent-nonsense", &[("why", error.to_string().into())])
+            }
+            Self::Agent(error) => message("agent-not-running", &[("why", error.to_string().into())]),
+            Self::PinNotEntered => message("pin-not-entered", &[]),
+            Self::UnitUnknown { unit } => message("unit-unknown", &[("unit", unit.as_str().into())]),
+            Self::UnitWithoutKey { unit } => message("unit-without-key", &[("unit", unit.as_str().into())]),
+            Self::RecipientMalformed { recipient, why } => message(
+                "recipient-malformed",
+                &[("recipient", recipient.as_str().into()), ("why", why.as_str().into())],
+            ),
+            Self::OneOutput => message("one-output", &[]),
+            Self::Seal { file, why } => {
+                message("seal-failed", &[("file", file.as_str().into()), ("why", why.as_str().into())])
+            }
+        }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Agent(AgentError::Fault(fault)) => json!({ "error": fault }),
+            other => json!({ "error": { "fault": "local", "why": other.to_string() } }),
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Agent(AgentError::Fault(fault)) => exit_code(fault),
+            Self::Agent(_) => 4,
+            Self::PinNotEntered => 3,
+            Self::UnitUnknown { .. } | Self::RecipientMalformed { .. } | Self::OneOutput => 1,
+            Self::UnitWithoutKey { .. } => 2,
+            Self::Seal { .. } => 5,
+        }
+    }
+}
+
+/// The exit code for an agent's fault, as `--help` lists them.
+pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
+    match fault {
+        AgentFault::Malformed { .. } => 1,
+        AgentFault::SiteRefused { code } | AgentFault::AuthorityRefused { code, .. } => refusal(*code),
+        AgentFault::NotForYou | AgentFault::NotTrustworthy { .. } => 2,
+        AgentFault::SiteUnreachable | AgentFault::AuthorityUnreachable => 4,
+        AgentFault::FileUnreadable { .. }
+        | AgentFault::FileDamaged
+        | AgentFault::OutputExists
+        | AgentFault::OutputUnwritable { .. } => 5,
+        AgentFault::ViewerFailed { .. } | AgentFault::NoProfile => 6,
+        _ => 3,
+    }
+}
+
+fn refusal(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::LeaseExpired
+        | ErrorCode::Busy
+        | ErrorCode::NotReady
+        | ErrorCode::HsmUnavailable
+        | ErrorCode::StorageUnavailable
+        | ErrorCode::Internal => 4,
+        ErrorCode::Malformed | ErrorCode::TooLarge => 1,
+        _ => 2,
+    }
+}

@@ -1,0 +1,116 @@
+//! `warifu`: the member's command.
+
+mod args;
+mod doctor;
+mod fault;
+mod open;
+mod screen;
+mod seal;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
+use warifu_api::wire::agent::AgentState;
+use warifu_token_agent::client::AgentClient;
+use warifu_token_agent::texts::{AGENT, Language, Texts};
+
+use crate::args::{Cli, Common, What};
+use crate::fault::Fault;
+use crate::screen::Screen;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let texts = Texts::load(language(), &[AGENT])?;
+    let matches = match args::command(&texts).try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return Ok(ExitCode::from(u8::from(!asked)));
+        }
+    };
+    let cli = Cli::from_arg_matches(&matches)?;
+    let screen = Screen { texts, json: cli.common.json };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    Ok(runtime.block_on(run(cli, screen)))
+}
+
+/// Asked for before the arguments are read, because their explanations depend on it.
+fn language() -> Language {
+    let mut words = std::env::args().skip(1);
+    let mut asked = None;
+    while let Some(word) = words.next() {
+        if word == "--" {
+            break;
+        } else if word == "--lang" {
+            asked = words.next();
+        } else if let Some(value) = word.strip_prefix("--lang=") {
+            asked = Some(value.to_owned());
+        }
+    }
+    asked.and_then(|text| Language::parse(&text)).unwrap_or_else(Language::from_environment)
+}
+
+async fn run(cli: Cli, screen: Screen) -> ExitCode {
+    let done = match &cli.command {
+        What::Doctor => return ExitCode::from(doctor::run(&screen, agent(&cli.common)).await),
+        What::Seal { recipients, files, out, overwrite, armor } => {
+            let sealing = seal::Sealing {
+                recipients,
+                files,
+                out: out.as_deref(),
+                overwrite: *overwrite,
+                armor: *armor,
+            };
+            sealing.run(&screen, || agent(&cli.common)).await.map(|()| 0)
+        }
+        command => with_agent(&screen, &cli.common, command).await,
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => {
+            screen.fault(&fault, helpdesk(&cli.common).await.as_deref());
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}
+
+fn agent(common: &Common) -> Result<AgentClient, Fault> {
+    let path = common.agent.clone().unwrap_or_else(AgentClient::default_bootstrap);
+    Ok(AgentClient::from_bootstrap(&path)?)
+}
+
+/// Whom to call, if the agent knows.
+async fn helpdesk(common: &Common) -> Option<String> {
+    agent(common).ok()?.status().await.ok()?.helpdesk
+}
+
+async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<u8, Fault> {
+    let agent = agent(common)?;
+    match command {
+        What::Status => {
+            screen.status(&agent.status().await?);
+            Ok(0)
+        }
+        What::Unlock { pin, serial } => {
+            let status = open::unlock(screen, &agent, pin, *serial, None).await?;
+            screen.status(&status);
+            Ok(match status.state {
+                AgentState::Refused { code: Some(_), .. } => 2,
+                AgentState::Refused { code: None, .. } => 4,
+                _ => 0,
+            })
+        }
+        What::Lock => {
+            let done = agent.lock().await?;
+            screen.answer(&done);
+            screen.say("locked", &[]);
+            Ok(0)
+        }
+        What::Open { files, out, overwrite, pin } => {
+            open::Opening { files, out: out.as_deref(), overwrite: *overwrite, pin }.run(screen, &agent).await
+        }
+        // Handled before an agent is needed.
+        What::Doctor | What::Seal { .. } => Ok(0),
+    }
+}

@@ -1,0 +1,127 @@
+//! What people see and type.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use fluent_bundle::FluentValue;
+use serde::Serialize;
+use warifu_api::wire::agent::{PinText, Status};
+use warifu_token_agent::texts::{Explained, Texts};
+use zeroize::Zeroizing;
+
+use crate::args::PinArgs;
+use crate::fault::Fault;
+
+/// The person's terminal, or the program that reads the JSON.
+pub(crate) struct Screen {
+    pub(crate) texts: Texts,
+    pub(crate) json: bool,
+}
+
+impl Screen {
+    /// Prints a message for people.
+    pub(crate) fn say(&self, id: &str, values: &[(&str, FluentValue<'_>)]) {
+        if !self.json {
+            write_line(&self.texts.with(id, values));
+        }
+    }
+
+    /// Prints an answer for programs.
+    pub(crate) fn answer(&self, answer: &impl Serialize) {
+        if self.json
+            && let Ok(text) = serde_json::to_string(answer)
+        {
+            write_line(&text);
+        }
+    }
+
+    /// What happened, and what to do.
+    pub(crate) fn explain(&self, explained: &Explained) {
+        if !self.json {
+            write_line(&explained.what);
+            self.remedy(explained);
+        }
+    }
+
+    fn remedy(&self, explained: &Explained) {
+        if !explained.remedy.is_empty() {
+            self.say("remedy", &[("remedy", explained.remedy.as_str().into())]);
+        }
+    }
+
+    pub(crate) fn status(&self, status: &Status) {
+        self.answer(status);
+        if let Some(name) = &status.organization {
+            self.say("organization", &[("name", name.as_str().into())]);
+        }
+        self.explain(&self.texts.state(&status.state));
+        self.helpdesk(status.helpdesk.as_deref());
+    }
+
+    pub(crate) fn helpdesk(&self, helpdesk: Option<&str>) {
+        if let Some(helpdesk) = helpdesk {
+            self.say("helpdesk", &[("helpdesk", helpdesk.into())]);
+        }
+    }
+
+    /// A fault goes to standard error, with whom to call.
+    pub(crate) fn fault(&self, fault: &Fault, helpdesk: Option<&str>) {
+        if self.json {
+            if let Ok(text) = serde_json::to_string(&fault.json()) {
+                write_line(&text);
+            }
+            return;
+        }
+        let explained = fault.explained(&self.texts);
+        self.complain("problem", &[("what", explained.what.as_str().into())]);
+        self.complain_remedy(&explained, helpdesk);
+    }
+
+    /// What to do about a fault, and whom to call.
+    pub(crate) fn complain_remedy(&self, explained: &Explained, helpdesk: Option<&str>) {
+        if !explained.remedy.is_empty() {
+            self.complain("remedy", &[("remedy", explained.remedy.as_str().into())]);
+        }
+        if let Some(helpdesk) = helpdesk {
+            self.complain("helpdesk", &[("helpdesk", helpdesk.into())]);
+        }
+    }
+
+    /// A line on standard error; programs read the answer instead.
+    pub(crate) fn complain(&self, id: &str, values: &[(&str, FluentValue<'_>)]) {
+        if !self.json {
+            // Nowhere to complain where standard error is gone.
+            let _ = writeln!(std::io::stderr().lock(), "{}", self.texts.with(id, values));
+        }
+    }
+
+    /// Asks for the PIN, with the tries left; and before the last one, whether to go on. The PIN, and whether the last
+    /// try may be spent.
+    pub(crate) fn pin(&self, args: &PinArgs, tries_left: u8) -> Result<(PinText, bool), Fault> {
+        let mut spend_last_try = args.spend_last_try;
+        if args.pin_stdin {
+            let mut line = Zeroizing::new(String::new());
+            std::io::stdin().lock().read_line(&mut line).map_err(|_| Fault::PinNotEntered)?;
+            return Ok((PinText(Zeroizing::new(line.trim_end().to_owned())), spend_last_try));
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(Fault::PinNotEntered);
+        }
+        if tries_left == 1 && !spend_last_try {
+            eprint!("{}", self.texts.get("pin-last-try"));
+            let mut answer = String::new();
+            std::io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::PinNotEntered)?;
+            spend_last_try = answer.trim() == "yes";
+            if !spend_last_try {
+                return Err(Fault::PinNotEntered);
+            }
+        }
+        let prompt = self.texts.with("pin-prompt", &[("tries_left", tries_left.into())]);
+        let pin = rpassword::prompt_password(prompt).map_err(|_| Fault::PinNotEntered)?;
+        Ok((PinText(Zeroizing::new(pin)), spend_last_try))
+    }
+}
+
+fn write_line(line: &str) {
+    // A reader that has gone, such as `head`, is no fault.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

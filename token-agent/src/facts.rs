@@ -1,0 +1,89 @@
+//! What a card tells about itself without its PIN.
+
+use std::collections::BTreeMap;
+
+use rustls::pki_types::CertificateDer;
+use warifu_api::tls::key_of_certificate;
+use warifu_api::wire::agent::CardKeys;
+use warifu_hardware::card::{Card, CardError, KeyRole, ShareSlot};
+use warifu_ledger::{Digest, Id};
+use warifu_split_key::point::Point;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// What a card tells.
+#[derive(Clone, Default)]
+pub(crate) struct Facts {
+    /// The keys that are there.
+    pub(crate) authentication: Option<Point>,
+    pub(crate) signature: Option<Point>,
+    pub(crate) transport: Option<Point>,
+    /// The 9A certificate, DER, if it is for the 9A key.
+    pub(crate) certificate: Option<Vec<u8>>,
+    /// The organization and card in that certificate.
+    pub(crate) member_of: Option<(Digest, Id)>,
+    /// The shares, by their point `A`.
+    pub(crate) shares: BTreeMap<Point, ShareSlot>,
+}
+
+impl Facts {
+    /// Asks the card.
+    pub(crate) fn read(card: &mut impl Card) -> Result<Self, CardError> {
+        let authentication = key(card, KeyRole::Authentication)?;
+        let signature = key(card, KeyRole::Signature)?;
+        let transport = key(card, KeyRole::Transport)?;
+        let certificate = card.certificate(KeyRole::Authentication)?.filter(|der| {
+            authentication.is_some()
+                && key_of_certificate(&CertificateDer::from(der.as_slice())).ok() == authentication
+        });
+        let member_of = certificate.as_deref().and_then(named_card);
+        let shares = card
+            .shares()?
+            .into_iter()
+            .filter_map(|share| {
+                let point = key_of_certificate(&CertificateDer::from(share.certificate.as_slice())).ok()?;
+                Some((point, share.slot))
+            })
+            .collect();
+        Ok(Self { authentication, signature, transport, certificate, member_of, shares })
+    }
+
+    /// The three keys, if all are there.
+    pub(crate) fn keys(&self) -> Option<CardKeys> {
+        Some(CardKeys {
+            authentication: self.authentication?.into(),
+            signature: self.signature?.into(),
+            transport: self.transport?.into(),
+        })
+    }
+
+    /// Whether there is any key.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.authentication.is_some() || self.signature.is_some() || self.transport.is_some()
+    }
+
+    /// Whether the card has been given to somebody: it holds a certificate or a share.
+    pub(crate) fn is_personalized(&self) -> bool {
+        self.certificate.is_some() || !self.shares.is_empty()
+    }
+}
+
+fn key(card: &mut impl Card, role: KeyRole) -> Result<Option<Point>, CardError> {
+    match card.public_key(role) {
+        Ok(point) => Ok(Some(point)),
+        Err(CardError::KeyMissing) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads `urn:warifu:<organization>:card:<id>` among the certificate's alternative names. It is a hint for people; sites
+/// go by the key alone (P-7.1).
+fn named_card(der: &[u8]) -> Option<(Digest, Id)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::URI(uri) = name else { return None };
+        let (organization, card) = uri.strip_prefix("urn:warifu:")?.split_once(":card:")?;
+        Some((organization.parse().ok()?, card.parse().ok()?))
+    })
+}

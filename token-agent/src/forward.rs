@@ -1,0 +1,86 @@
+//! Passing requests on to the kms and to sites, with a card's 9A key or without one.
+
+use hyper::Method;
+use hyper::body::Bytes;
+use warifu_api::wire::agent::{AgentFault, Forward, ForwardTo, Forwarded};
+use warifu_api::wire::authority::Directory;
+use warifu_api::{Client, ClientError};
+use warifu_split_key::point::Point;
+
+use crate::agent::Agent;
+use crate::{directory, fault};
+
+/// Passes a request on. What the service answers, refusals included, is the answer.
+pub(crate) async fn forward(agent: &Agent, request: Forward) -> Result<Forwarded, AgentFault> {
+    let malformed = |why: &str| AgentFault::Malformed { why: why.to_owned() };
+    let method = match request.method.as_str() {
+        "GET" => Method::GET,
+        "POST" => Method::POST,
+        "PUT" => Method::PUT,
+        "DELETE" => Method::DELETE,
+        _ => return Err(malformed("the method is GET, POST, PUT or DELETE")),
+    };
+    let plain = request.path.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !request.path.starts_with("/v1/") || !plain {
+        return Err(malformed("a path begins with /v1/ and has no spaces"));
+    }
+    let (address, key, of_error): (_, _, fn(ClientError) -> AgentFault) = match request.target {
+        ForwardTo::Authority => {
+            let (address, key) = agent.authority_address()?;
+            (address, key, fault::of_authority)
+        }
+        // Whoever asks names the address, so no card shows itself there.
+        ForwardTo::Site { .. } if request.serial.is_some() => {
+            return Err(malformed("a card's key is shown to the kms alone"));
+        }
+        ForwardTo::Site { address, key } => (address, key.0, fault::of_site),
+    };
+    let body = match &request.body {
+        Some(body) => serde_json::to_vec(body).map_err(|e| malformed(&e.to_string()))?,
+        None => Vec::new(),
+    };
+    let answer = match request.serial {
+        None => {
+            let client = Client::new(address, key, None).map_err(of_error)?;
+            client.forward(method, &request.path, Bytes::from(body)).await
+        }
+        Some(serial) => with_card(agent, serial, &address, key, method, &request.path, body).await?,
+    };
+    let (status, bytes) = answer.map_err(of_error)?;
+    let body = serde_json::from_slice(&bytes)
+        .map_err(|e| AgentFault::NotTrustworthy { why: format!("the answer is not JSON: {e}") })?;
+    Ok(Forwarded { status: status.as_u16(), body })
+}
+
+/// Sends with the card's 9A key, but not beyond the card's presence.
+async fn with_card(
+    agent: &Agent,
+    serial: u32,
+    address: &str,
+    key: Point,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Result<(hyper::StatusCode, Bytes), ClientError>, AgentFault> {
+    let session = agent.session(serial)?;
+    let Some(unlocked) = session.unlocked() else { return Err(session.pin_needed().await) };
+    let mut ending = unlocked.ending();
+    let client = match unlocked.client(address, key) {
+        Ok(client) => client,
+        Err(error) => return Ok(Err(error)),
+    };
+    tokio::select! {
+        answer = client.forward(method, path, Bytes::from(body)) => Ok(answer),
+        _ = ending.wait_for(|over| *over) => Err(AgentFault::CardRemoved),
+    }
+}
+
+/// The directory, as far as it can be proved.
+pub(crate) async fn directory(agent: &Agent) -> Result<Directory, AgentFault> {
+    let profile = agent.profile().ok_or(AgentFault::NoProfile)?;
+    let found: Directory = agent.authority(None)?.get("/v1/directory").await.map_err(fault::of_authority)?;
+    if found.organization != profile.organization {
+        return Err(AgentFault::NotTrustworthy { why: "the directory is another organization's".to_owned() });
+    }
+    Ok(directory::verified(found, &profile))
+}

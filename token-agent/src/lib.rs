@@ -1,0 +1,53 @@
+//! The agent on a member's PC, and what its command line and the officers' share with it.
+//!
+//! The agent watches the readers, talks to the cards, asks sites for their part of each file key, joins the two parts and
+//! decrypts. When a card goes, so does everything that it has opened: within one second no viewer runs, no plaintext
+//! lies anywhere, and no PIN is kept (design section 8). What was exported on purpose stays.
+
+mod actor;
+mod agent;
+pub mod client;
+pub mod directory;
+mod facts;
+mod fault;
+mod follow;
+mod forward;
+mod http;
+mod opening;
+mod personalize;
+mod platform;
+pub mod profile;
+mod run;
+mod session;
+mod site;
+pub mod texts;
+
+pub use agent::Config;
+pub use run::{RunError, run};
+
+/// Where the agent keeps what outlives a restart, unless told otherwise: the profile.
+#[must_use]
+pub fn default_state_dir() -> std::path::PathBuf {
+    platform::default_state_dir()
+}
+
+/// Where the agent writes its bootstrap file, unless told otherwise.
+#[must_use]
+pub fn default_runtime_dir() -> std::path::PathBuf {
+    platform::default_runtime_dir()
+}
+
+/// What of this PC concerns the safety of opened files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlatformCheck {
+    /// Whether viewers can be put in a sandbox.
+    pub sandbox: bool,
+    /// Whether memory, with opened files in it, may be written to a disk.
+    pub swap: bool,
+}
+
+/// Looks at this PC.
+#[must_use]
+pub fn check_platform() -> PlatformCheck {
+    PlatformCheck { sandbox: platform::sandbox_program().is_some(), swap: platform::swap_in_use() }
+}

@@ -1,0 +1,310 @@
+//! Cards at the officer's desk: making their keys, bringing shares and certificates onto them, and signing with them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use warifu_api::wire::Done;
+use warifu_api::wire::agent::{
+    AgentFault, Personalize, Personalized, Prepare, Prepared, SignAnswer, SignRequest,
+};
+use warifu_api::wire::authority::{Package, PackagedShare};
+use warifu_api::{Client, ClientError, ErrorCode};
+use warifu_hardware::card::{
+    AgreementKey, Card, CardError, KeyRole, LastTry, ManagementKey, Pin, PinEntry, PivCard, attestation,
+};
+use warifu_ledger::key::Base64;
+use warifu_ledger::statement::Attestation;
+use warifu_ledger::{Digest, Id};
+use warifu_split_key::hpke;
+use warifu_split_key::issuer::CardShare;
+use warifu_split_key::point::Point;
+use zeroize::Zeroizing;
+
+use crate::agent::Agent;
+use crate::fault;
+use crate::session::Session;
+
+/// How long what has to go onto a card is waited for.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// How often it is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+/// P-6.3.
+const SHARE_INFO: &[u8] = b"warifu/card-share/v1";
+/// Bytes of encapsulated key and ciphertext of a sealed share (P-6.3).
+const ENCAPSULATED: usize = 65;
+const SEALED: usize = ENCAPSULATED + 48;
+
+/// Generates the three keys on a card that has none, and asks the card to prove it.
+///
+/// Keys that are there already are those of an attempt that was interrupted if the card attests them and was not given to
+/// anybody since: they are kept, so that an enrolment can be begun again. Keys of unknown origin are never overwritten.
+pub(crate) async fn prepare(agent: &Agent, request: Prepare) -> Result<Prepared, AgentFault> {
+    let session = agent.session(request.serial)?;
+    let _gate = session.gate.lock().await;
+    session.reread().await.map_err(fault::of_card)?;
+    if session.facts().is_personalized() {
+        return Err(AgentFault::CardInUse);
+    }
+    let (has_keys, has_all) = (session.facts().has_keys(), session.facts().keys().is_some());
+    session.verify(request.pin.0, LastTry::Keep).await?;
+    let roots = agent.config.attestation_roots.clone();
+    let serial = session.serial;
+    let made = session
+        .actor
+        .run(move |seat| {
+            let card = seat.card()?;
+            if has_keys {
+                return if has_all { attest(card, serial, &roots) } else { Ok(Attestation::None) };
+            }
+            card.authenticate_management(&ManagementKey::factory())?;
+            for role in KeyRole::ALL {
+                card.generate(role)?;
+            }
+            attest(card, serial, &roots)
+        })
+        .await;
+    let reread = session.reread().await;
+    session.end(None).await;
+    let attestation = made.map_err(fault::of_card)?;
+    if has_keys && attestation == Attestation::None {
+        return Err(AgentFault::CardInUse);
+    }
+    reread.map_err(fault::of_card)?;
+    let keys = session.facts().keys().ok_or_else(|| fault::of_card(CardError::KeyMissing))?;
+    Ok(Prepared { keys, attestation })
+}
+
+/// What the card's maker says about its keys, if a maker that is believed says so of all three.
+fn attest(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Result<Attestation, CardError> {
+    let mut evidence = Vec::new();
+    let mut firmware = [0; 3];
+    for role in KeyRole::ALL {
+        let chain = match card.attestation(role) {
+            Ok(chain) => chain,
+            Err(CardError::NotAttested) => return Ok(Attestation::None),
+            Err(error) => return Err(error),
+        };
+        let key = card.public_key(role)?;
+        match attestation::verify(&chain, roots, role) {
+            Ok(attested) if attested.serial == serial && attested.public_key == key => {
+                firmware = attested.firmware
+            }
+            Ok(_) => {
+                tracing::warn!(serial, "the card's attestation is about another card or key");
+                return Ok(Attestation::None);
+            }
+            Err(error) => {
+                tracing::warn!(serial, %error, "the card's attestation is not believed");
+                return Ok(Attestation::None);
+            }
+        }
+        evidence.extend(chain.into_iter().next().unwrap_or_default());
+    }
+    let firmware = firmware.map(|part| part.to_string()).join(".");
+    Ok(Attestation::Generated { serial, firmware, evidence: Digest::of(&evidence) })
+}
+
+/// One 9C signature; the PIN is used for it and not kept.
+pub(crate) async fn sign(agent: &Agent, request: SignRequest) -> Result<SignAnswer, AgentFault> {
+    let session = agent.session(request.serial)?;
+    let key = session.facts().signature.ok_or(AgentFault::ForeignCard)?;
+    let digest = request.envelope.digest();
+    let pin = Pin::new(request.pin.0.as_bytes()).map_err(|_| AgentFault::PinMalformed)?;
+    let signature = session
+        .actor
+        .run(move |seat| seat.card()?.sign(KeyRole::Signature, &digest.0, Some(PinEntry::new(&pin))))
+        .await
+        .map_err(fault::of_card)?;
+    if session.unlocked().is_none() {
+        // The PIN opened 9A and 9D as well, which nobody asked for.
+        let _ = session
+            .actor
+            .run(|seat| {
+                seat.lock();
+                Ok(())
+            })
+            .await;
+    }
+    Ok(SignAnswer { key: key.into(), signature: Base64(signature) })
+}
+
+/// Fetches what waits for a card at the kms and writes it onto the card. May be repeated: what is there already is
+/// only confirmed.
+pub(crate) async fn personalize(agent: &Agent, request: Personalize) -> Result<Personalized, AgentFault> {
+    let session = agent.session(request.serial)?;
+    let _gate = session.gate.lock().await;
+    let was_open = session.unlocked().is_some();
+    session.verify(request.pin.0, LastTry::Keep).await?;
+    let done = bring(agent, &session, request.card, &request.grants.into_iter().collect()).await;
+    let reread = session.reread().await.map_err(fault::of_card);
+    if !was_open {
+        session.end(None).await;
+    }
+    reread?;
+    done
+}
+
+async fn bring(
+    agent: &Agent,
+    session: &Session,
+    card: Id,
+    wanted: &BTreeSet<Id>,
+) -> Result<Personalized, AgentFault> {
+    let organization = agent.profile().ok_or(AgentFault::NoProfile)?.organization;
+    let client = agent.authority(Some(&session.tls_identity().await?))?;
+    let path = format!("/v1/cards/{card}/package");
+    let deadline = Instant::now() + DEADLINE;
+    let mut imported = Vec::new();
+    let mut settled = BTreeSet::new();
+    let mut certified = false;
+    loop {
+        agent.session(session.serial).map_err(|_| AgentFault::CardRemoved)?;
+        let package: Package = match client.get(&path).await {
+            Ok(package) => package,
+            // The kms may learn of the card a moment after its order was accepted.
+            Err(error) if not_yet(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(ASK_EVERY).await;
+                continue;
+            }
+            Err(error) => return Err(fault::of_authority(error)),
+        };
+        if !certified {
+            certified = write_certificates(session, &package).await?;
+        }
+        let pending: BTreeSet<Id> = package.pending.iter().copied().collect();
+        for share in package.shares {
+            let grant = share.grant;
+            if import(session, organization, share).await? {
+                imported.push(grant);
+            }
+            // Only now, with share and certificate on the card, may the kms forget it (P-6.5).
+            let _: Done = client.delete(&format!("{path}/{grant}")).await.map_err(fault::of_authority)?;
+            settled.insert(grant);
+        }
+        // A grant that is neither waiting nor pending was settled in an earlier, interrupted run.
+        let all =
+            wanted.iter().all(|grant| settled.contains(grant) || (certified && !pending.contains(grant)));
+        if certified && all {
+            return Ok(Personalized { imported });
+        }
+        if Instant::now() >= deadline {
+            let message =
+                "the ca has not certified the card, or a site has not confirmed its share".to_owned();
+            return Err(AgentFault::AuthorityRefused { code: ErrorCode::NotReady, message });
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn not_yet(error: &ClientError) -> bool {
+    matches!(error.code(), Some(ErrorCode::NotReady | ErrorCode::NotFound))
+}
+
+/// Writes the 9A and 9C certificates, once both are there.
+async fn write_certificates(session: &Session, package: &Package) -> Result<bool, AgentFault> {
+    let first = |chain: &Option<Vec<warifu_ledger::key::Bytes>>| {
+        chain.as_ref().and_then(|chain| chain.first()).map(|der| der.0.clone())
+    };
+    let (Some(authentication), Some(signature)) = (first(&package.authentication), first(&package.signature))
+    else {
+        return Ok(false);
+    };
+    session
+        .actor
+        .run(move |seat| {
+            let card = seat.card()?;
+            for (role, der) in [(KeyRole::Authentication, authentication), (KeyRole::Signature, signature)] {
+                if card.certificate(role)?.as_ref() != Some(&der) {
+                    card.authenticate_management(&ManagementKey::factory())?;
+                    card.write_certificate(role, &der)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+        .map_err(of_writing)?;
+    Ok(true)
+}
+
+/// A certificate that does not fit is the sender's fault, not the card's.
+fn of_writing(error: CardError) -> AgentFault {
+    match error {
+        CardError::CertificateMismatch => {
+            AgentFault::NotTrustworthy { why: "a certificate is not for the key it came with".to_owned() }
+        }
+        other => fault::of_card(other),
+    }
+}
+
+/// Opens a sealed share with the card's 9D key, checks it (P-6.3) and imports it. False if it was there already.
+async fn import(session: &Session, organization: Digest, share: PackagedShare) -> Result<bool, AgentFault> {
+    let untrusted = |why: &str| AgentFault::NotTrustworthy { why: why.to_owned() };
+    let transport = session.facts().transport.ok_or_else(|| fault::of_card(CardError::KeyMissing))?;
+    if share.sealed.0.len() != SEALED {
+        return Err(untrusted("a sealed share has another length"));
+    }
+    let (encapsulated, ciphertext) = share.sealed.0.split_at(ENCAPSULATED);
+    let encapsulated =
+        Point::from_sec1(encapsulated).map_err(|_| untrusted("a sealed share holds no point"))?;
+    let ciphertext = ciphertext.to_vec();
+    let certificate = share.certificate.0;
+    let on_card = certificate.clone();
+    let info = [SHARE_INFO, organization.as_bytes(), share.grant.as_bytes()].concat();
+    let expected = share.card_point.0;
+
+    let there = session
+        .actor
+        .run(move |seat| Ok(seat.card()?.shares()?.iter().any(|held| held.certificate == on_card)));
+    if there.await.map_err(fault::of_card)? {
+        return Ok(false);
+    }
+    let x = session
+        .actor
+        .run(move |seat| seat.with_pin(|card| card.agree(AgreementKey::Transport, &encapsulated)))
+        .await
+        .map_err(fault::of_card)?;
+    let opened = hpke::open_with_x(&x, &encapsulated, &transport, &info, &[], &ciphertext)
+        .map_err(|_| untrusted("a sealed share is not for this card and grant"))?;
+    let scalar: Zeroizing<[u8; 32]> = match opened.as_slice().try_into() {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(_) => return Err(untrusted("a sealed share holds no scalar")),
+    };
+    drop(opened);
+    let secret = CardShare::from_bytes(&scalar).map_err(|_| untrusted("a sealed share holds no scalar"))?;
+    drop(scalar);
+    if secret.public() != expected {
+        return Err(untrusted("a share is not the one that ca and kms agreed on"));
+    }
+    session
+        .actor
+        .run(move |seat| {
+            let card = seat.card()?;
+            card.authenticate_management(&ManagementKey::factory())?;
+            let slot = card.free_share_slot()?;
+            card.import_share(slot, &secret, &certificate)
+        })
+        .await
+        .map_err(of_writing)?;
+    Ok(true)
+}
+
+impl Agent {
+    /// A client of the kms, from the profile, or as told at the start while there is none.
+    pub(crate) fn authority(
+        &self,
+        identity: Option<&warifu_api::tls::Identity>,
+    ) -> Result<Client, AgentFault> {
+        let (address, key) = self.authority_address()?;
+        Client::new(address, key, identity).map_err(fault::of_authority)
+    }
+
+    /// Where the kms is, and its TLS key.
+    pub(crate) fn authority_address(&self) -> Result<(String, Point), AgentFault> {
+        match (self.profile(), &self.config.kms) {
+            (Some(profile), _) => Ok((profile.kms_address.clone(), profile.kms.tls.0)),
+            (None, Some((address, key))) => Ok((address.clone(), *key)),
+            (None, None) => Err(AgentFault::NoProfile),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What differs from platform to platform, and nothing else: where files lie, memory that is not swapped out, a private
+//! folder in memory, and the sandbox that viewers run in. This is the Linux side; everything else in the agent assumes no
+//! Unix.
+
+mod folders;
+mod memory;
+mod sandbox;
+
+pub(crate) use folders::{
+    Claim, default_runtime_dir, default_state_dir, private_subfolder, remove_folder, remove_if_there,
+    write_private,
+};
+pub(crate) use memory::{LockedSecret, boot_time, harden, swap_in_use};
+pub(crate) use sandbox::{Viewer, sandbox_program};
+
+/// The name of the bootstrap file in the runtime directory.
+pub(crate) const BOOTSTRAP: &str = "agent.json";

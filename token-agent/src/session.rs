@@ -1,0 +1,271 @@
+//! A card in a reader, and what is open because of it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::site::MyGrant;
+use warifu_api::{Client, ErrorCode, tls};
+use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, ShareSlot};
+use warifu_ledger::Id;
+use warifu_split_key::partial::PartialX;
+use warifu_split_key::point::Point;
+use zeroize::Zeroizing;
+
+use crate::actor::{AuthenticationKey, CardActor};
+use crate::facts::Facts;
+use crate::fault;
+use crate::platform::remove_folder;
+use crate::site::Sites;
+
+/// A card from insertion to removal.
+pub(crate) struct Session {
+    pub(crate) reader: String,
+    pub(crate) serial: u32,
+    pub(crate) actor: CardActor,
+    facts: Mutex<Facts>,
+    phase: Mutex<Phase>,
+    /// One PIN entry, preparation or personalization at a time.
+    pub(crate) gate: tokio::sync::Mutex<()>,
+}
+
+/// How far the card has been opened.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// The PIN has not been entered.
+    Locked,
+    /// It has, and holds.
+    Open(Arc<Unlocked>),
+    /// It had, and the sites want no more of this card.
+    Refused(ErrorCode),
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// Opens the card in a reader and reads what it tells.
+    pub(crate) async fn open(reader: &str) -> Result<Self, CardError> {
+        let actor = CardActor::open(reader).await?;
+        let serial = actor.identity().serial.parse().map_err(|_| CardError::ForeignCard)?;
+        let facts = actor.run(|seat| Facts::read(seat.card()?)).await?;
+        Ok(Self {
+            reader: reader.to_owned(),
+            serial,
+            actor,
+            facts: Mutex::new(facts),
+            phase: Mutex::new(Phase::Locked),
+            gate: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        held(&self.facts).clone()
+    }
+
+    /// Reads again what the card tells, after it was changed.
+    pub(crate) async fn reread(&self) -> Result<(), CardError> {
+        let facts = self.actor.run(|seat| Facts::read(seat.card()?)).await?;
+        *held(&self.facts) = facts;
+        Ok(())
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        held(&self.phase).clone()
+    }
+
+    /// What is open, if the PIN was entered.
+    pub(crate) fn unlocked(&self) -> Option<Arc<Unlocked>> {
+        match self.phase() {
+            Phase::Open(unlocked) => Some(unlocked),
+            Phase::Locked | Phase::Refused(_) => None,
+        }
+    }
+
+    pub(crate) fn set_open(&self, unlocked: Arc<Unlocked>) {
+        *held(&self.phase) = Phase::Open(unlocked);
+    }
+
+    /// Tries left for the PIN.
+    pub(crate) async fn tries_left(&self) -> Result<u8, CardError> {
+        self.actor.run(|seat| seat.card()?.tries_left()).await
+    }
+
+    /// The PIN has to be entered first: with the tries left, and other faults where the card says so.
+    pub(crate) async fn pin_needed(&self) -> AgentFault {
+        match self.tries_left().await {
+            Ok(0) => AgentFault::PinBlocked,
+            Ok(tries_left) => AgentFault::PinNeeded { tries_left },
+            Err(error) => fault::of_card(error),
+        }
+    }
+
+    /// Checks a PIN that was just entered, for what follows on this card.
+    pub(crate) async fn verify(&self, pin: Zeroizing<String>, last_try: LastTry) -> Result<(), AgentFault> {
+        if !(6..=8).contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(AgentFault::PinMalformed);
+        }
+        self.actor.run(move |seat| seat.unlock(pin.as_bytes(), last_try)).await.map_err(fault::of_card)
+    }
+
+    /// The card as TLS client: with its certificate, or one it signs itself. The PIN must have been entered.
+    pub(crate) async fn tls_identity(&self) -> Result<tls::Identity, AgentFault> {
+        let facts = self.facts();
+        let key = facts.authentication.ok_or(AgentFault::ForeignCard)?;
+        let signer = Arc::new(AuthenticationKey::new(self.actor.clone(), key));
+        let made = tokio::task::spawn_blocking(move || match facts.certificate {
+            Some(der) => tls::Identity::with_chain(signer, vec![CertificateDer::from(der)]),
+            None => tls::Identity::self_signed(signer, "card"),
+        });
+        match made.await {
+            Ok(Ok(identity)) => Ok(identity),
+            Ok(Err(error)) => Err(AgentFault::CardFault { why: fault::chain(&error) }),
+            Err(error) => Err(AgentFault::CardFault { why: error.to_string() }),
+        }
+    }
+
+    /// Ends everything that is open because of this card, wipes the PIN, and makes the card forget it. Returns when
+    /// nothing is left.
+    pub(crate) async fn end(&self, refused: Option<ErrorCode>) {
+        self.actor.forget_pin();
+        let next = match refused {
+            Some(code) => Phase::Refused(code),
+            None => Phase::Locked,
+        };
+        let before = std::mem::replace(&mut *held(&self.phase), next);
+        if let Phase::Open(unlocked) = before {
+            unlocked.end().await;
+        }
+        // The card's thread may be waiting for a card that is gone: nobody has to wait for it.
+        let actor = self.actor.clone();
+        let locked = actor.run(|seat| {
+            seat.lock();
+            Ok(())
+        });
+        let _ = tokio::time::timeout(Duration::from_millis(200), locked).await;
+    }
+}
+
+/// What one PIN entry has opened. Whatever works for it holds a receiver of `ending`, so that the end can be waited for.
+pub(crate) struct Unlocked {
+    pub(crate) sites: Sites,
+    pub(crate) identity: tls::Identity,
+    /// Clients of other services, by address and key.
+    clients: Mutex<HashMap<(String, Point), Client>>,
+    ending: watch::Sender<bool>,
+    /// Files in viewers.
+    pub(crate) viewing: AtomicUsize,
+    /// Ends single viewers: whoever shows a file of a grant that is not in the set any more.
+    grants: watch::Sender<Option<std::collections::BTreeSet<Id>>>,
+}
+
+impl Unlocked {
+    pub(crate) fn new(identity: tls::Identity, sites: Sites) -> Self {
+        Self {
+            sites,
+            identity,
+            clients: Mutex::default(),
+            ending: watch::Sender::new(false),
+            viewing: AtomicUsize::new(0),
+            grants: watch::Sender::new(None),
+        }
+    }
+
+    /// Held by whoever works for this unlocking; true once it is over.
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
+    }
+
+    /// The grants as the site last told them.
+    pub(crate) fn grants(&self) -> watch::Receiver<Option<std::collections::BTreeSet<Id>>> {
+        self.grants.subscribe()
+    }
+
+    /// The site has told the grants anew: files of others do not stay open.
+    pub(crate) fn told(&self, grants: std::collections::BTreeSet<Id>) {
+        self.grants.send_replace(Some(grants));
+    }
+
+    /// A client of another service that shows this card's 9A key.
+    pub(crate) fn client(&self, address: &str, server: Point) -> Result<Client, warifu_api::ClientError> {
+        let mut clients = held(&self.clients);
+        let service = (address.to_owned(), server);
+        if let Some(client) = clients.get(&service) {
+            return Ok(client.clone());
+        }
+        let client = Client::new(address, server, Some(&self.identity))?;
+        clients.insert(service, client.clone());
+        Ok(client)
+    }
+
+    async fn end(&self) {
+        self.ending.send_replace(true);
+        self.sites.disconnect();
+        held(&self.clients).clear();
+        self.ending.closed().await;
+        // A request that was under way may have connected once more.
+        self.sites.disconnect();
+    }
+}
+
+/// A grant of the card that can be used now: the site serves it, and the card has its share.
+#[derive(Clone)]
+pub(crate) struct Usable {
+    pub(crate) grant: MyGrant,
+    pub(crate) slot: ShareSlot,
+}
+
+impl Session {
+    /// The grants that open files, out of those that the site tells.
+    pub(crate) fn usable(&self, grants: &[MyGrant]) -> Vec<Usable> {
+        let facts = held(&self.facts);
+        grants
+            .iter()
+            .filter(|grant| grant.right == warifu_ledger::statement::Right::Open)
+            .filter_map(|grant| {
+                let slot = *facts.shares.get(&grant.card_point.0)?;
+                Some(Usable { grant: grant.clone(), slot })
+            })
+            .collect()
+    }
+
+    /// `x(aR)` for many points, in their order.
+    pub(crate) async fn partials(&self, points: Vec<(ShareSlot, Point)>) -> Result<Vec<PartialX>, CardError> {
+        self.actor
+            .run(move |seat| {
+                points
+                    .iter()
+                    .map(|(slot, point)| seat.with_pin(|card| card.agree(AgreementKey::Share(*slot), point)))
+                    .collect()
+            })
+            .await
+    }
+}
+
+/// A file in a viewer: counted while it lives, its folder wiped when it is dropped.
+pub(crate) struct OpenFile {
+    unlocked: Arc<Unlocked>,
+    folder: PathBuf,
+}
+
+impl OpenFile {
+    pub(crate) fn new(unlocked: Arc<Unlocked>, folder: PathBuf) -> Self {
+        unlocked.viewing.fetch_add(1, Ordering::Relaxed);
+        Self { unlocked, folder }
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let remains = remove_folder(&self.folder);
+        // Overwriting a large file takes time that nobody has to wait.
+        std::thread::spawn(move || remains.overwrite());
+        self.unlocked.viewing.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,139 @@
+//! The card's connection to a site: the first that answers, and the next where one does not.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::site::{Me, PartialItem, PartialsAnswer, PartialsRequest};
+use warifu_api::{Client, ClientError, ErrorCode, tls};
+use warifu_ledger::Id;
+use warifu_ledger::statement::ProfileSite;
+
+use crate::fault;
+use crate::platform::boot_time;
+
+/// How long a site may take to answer who we are, before the next one is asked.
+const GREETING: Duration = Duration::from_secs(8);
+/// How long a batch of partials may take.
+const BATCH: Duration = Duration::from_secs(60);
+
+/// A site that answers for the card.
+pub(crate) struct Link {
+    pub(crate) site: ProfileSite,
+    pub(crate) client: Client,
+    pub(crate) me: Me,
+    /// When it said so, on the boot-time clock.
+    at: Duration,
+}
+
+impl Link {
+    /// How long the site may still answer without news, in milliseconds.
+    pub(crate) fn lease_left_ms(&self) -> u64 {
+        let elapsed = boot_time().saturating_sub(self.at).as_millis();
+        self.me.lease_left_ms.saturating_sub(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// How old the site's word about the card's grants is.
+    pub(crate) fn age(&self) -> Duration {
+        boot_time().saturating_sub(self.at)
+    }
+
+    pub(crate) fn grants(&self) -> BTreeSet<Id> {
+        self.me.grants.iter().map(|grant| grant.grant).collect()
+    }
+
+    /// One round trip for a batch.
+    pub(crate) async fn partials(&self, items: Vec<PartialItem>) -> Result<PartialsAnswer, ClientError> {
+        let count = items.len();
+        let client = self.client.clone().with_timeout(BATCH);
+        let answer: PartialsAnswer = client.post("/v1/partials", &PartialsRequest { items }).await?;
+        if answer.items.len() != count {
+            return Err(ClientError::Nonsense {
+                address: self.site.address.clone(),
+                why: format!("{} answers to {count} items", answer.items.len()),
+            });
+        }
+        Ok(answer)
+    }
+}
+
+/// The sites, as one card sees them.
+pub(crate) struct Sites {
+    identity: tls::Identity,
+    sites: Vec<ProfileSite>,
+    current: Mutex<Option<Arc<Link>>>,
+}
+
+impl Sites {
+    pub(crate) fn new(identity: tls::Identity, sites: Vec<ProfileSite>) -> Self {
+        Self { identity, sites, current: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The site that answers, as far as known.
+    pub(crate) fn current(&self) -> Option<Arc<Link>> {
+        self.held().clone()
+    }
+
+    /// Lets go of the site: its connection closes with the last request on it.
+    pub(crate) fn disconnect(&self) {
+        *self.held() = None;
+    }
+
+    /// Asks the site again, over the same connection if there is one, else the sites in their order.
+    ///
+    /// # Errors
+    /// [`AgentFault::SiteRefused`] where a site refuses the card itself, or all of them are without a lease;
+    /// [`AgentFault::SiteUnreachable`].
+    pub(crate) async fn refresh(&self) -> Result<Arc<Link>, AgentFault> {
+        if let Some(link) = self.current() {
+            match self.greet(link.site.clone(), link.client.clone()).await {
+                Ok(link) => return Ok(link),
+                Err(AgentFault::SiteRefused { code }) if !fault::concerns_site(code) => {
+                    return Err(AgentFault::SiteRefused { code });
+                }
+                Err(_) => {}
+            }
+        }
+        self.connect(None).await
+    }
+
+    /// The first site that answers, `except` one that has just failed to.
+    pub(crate) async fn connect(&self, except: Option<Id>) -> Result<Arc<Link>, AgentFault> {
+        self.disconnect();
+        let mut worst = AgentFault::SiteUnreachable;
+        for site in self.sites.iter().filter(|site| Some(site.site) != except) {
+            let client = match Client::new(site.address.clone(), site.keys.tls.0, Some(&self.identity)) {
+                Ok(client) => client,
+                Err(error) => return Err(fault::of_site(error)),
+            };
+            match self.greet(site.clone(), client).await {
+                Ok(link) => return Ok(link),
+                Err(AgentFault::SiteRefused { code }) if !fault::concerns_site(code) => {
+                    return Err(AgentFault::SiteRefused { code });
+                }
+                Err(refused @ AgentFault::SiteRefused { .. }) => worst = refused,
+                Err(other) => tracing::info!(site = %site.site, ?other, "the site does not answer"),
+            }
+        }
+        Err(worst)
+    }
+
+    async fn greet(&self, site: ProfileSite, client: Client) -> Result<Arc<Link>, AgentFault> {
+        let at = boot_time();
+        let me: Me = client.clone().with_timeout(GREETING).get("/v1/me").await.map_err(fault::of_site)?;
+        if me.site != site.site {
+            return Err(AgentFault::NotTrustworthy { why: "the site says it is another one".to_owned() });
+        }
+        let link = Arc::new(Link { site, client, me, at });
+        if link.lease_left_ms() == 0 {
+            return Err(AgentFault::SiteRefused { code: ErrorCode::LeaseExpired });
+        }
+        *self.held() = Some(link.clone());
+        Ok(link)
+    }
+}

@@ -1,0 +1,21 @@
+//! The agent, with virtual readers and cards, and with sites and a kms that speak real TLS.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod command_line;
+mod desk;
+mod door;
+mod opening;
+mod organization;
+mod pin;
+mod removal;
+mod sandbox;
+mod services;
+mod sites;
+mod texts;

@@ -1,0 +1,304 @@
+//! What sites and the kms say, and what the agent does about it.
+
+use warifu_api::ErrorCode;
+use warifu_api::wire::UnitEntry;
+use warifu_api::wire::agent::{
+    AgentFault, AgentState, Forward, ForwardTo, Personalize, PinText, Prepare, SignRequest,
+};
+use warifu_api::wire::authority::{Directory, Package, PackagedShare};
+use warifu_envelope::UnitRecipient;
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Bytes;
+use warifu_ledger::statement::{Attestation, ServiceKind, ServiceStatement, UnitKind};
+use warifu_split_key::hpke;
+use warifu_split_key::issuer::CardShare;
+use warifu_virtual_card::readers;
+use zeroize::Zeroizing;
+
+use crate::desk::{Desk, PIN, faulty, is_gone, until};
+use crate::organization::{Unit, certificate, rng};
+
+#[test]
+fn the_next_site_answers_where_the_first_cannot() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        desk.start_agent_with(&["true"]);
+        desk.insert_and_unlock(member.index);
+        let file = desk.sealed("a.age", &unit.key, b"x");
+        desk.view(&file).unwrap();
+        desk.sites[0].state().refuse = Some(ErrorCode::LeaseExpired);
+        desk.view(&file).unwrap();
+        assert_eq!(desk.sites[1].state().batches, 1);
+        desk.sites[0].state().refuse = None;
+        desk.sites[1].state().refuse_items = Some(ErrorCode::HsmUnavailable);
+        desk.view(&file).unwrap();
+        desk.sites[0].state().refuse = Some(ErrorCode::LeaseExpired);
+        desk.sites[1].state().refuse = Some(ErrorCode::LeaseExpired);
+        assert_eq!(desk.view(&file), Err(AgentFault::SiteRefused { code: ErrorCode::LeaseExpired }));
+    });
+}
+
+#[test]
+fn a_site_that_refuses_the_card_locks_and_wipes() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        desk.start_agent();
+        desk.insert_and_unlock(member.index);
+        let file = desk.sealed("a.age", &unit.key, b"x");
+        let shown = desk.view(&file).unwrap();
+        desk.sites[0].state().refuse = Some(ErrorCode::ContractOver);
+        assert_eq!(desk.view(&file), Err(AgentFault::SiteRefused { code: ErrorCode::ContractOver }));
+        until("it is wiped", || is_gone(&shown).then_some(()));
+        desk.until_state("refused", |state| {
+            matches!(state, AgentState::Refused { code: Some(ErrorCode::ContractOver), .. })
+        });
+        assert_eq!(desk.sites[1].state().batches, 0, "a refusal is not for another site to overrule");
+        assert_eq!(desk.view(&file), Err(AgentFault::SiteRefused { code: ErrorCode::ContractOver }));
+
+        // With the PIN again, once the site has changed its mind.
+        desk.sites[0].state().refuse = None;
+        desk.unlock(None, PIN).unwrap();
+        desk.view(&file).unwrap();
+    });
+}
+
+#[test]
+fn a_revocation_that_a_site_tells_of_wipes_at_once() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        desk.start_agent();
+        desk.insert_and_unlock(member.index);
+        let shown = desk.view(&desk.sealed("a.age", &unit.key, b"x")).unwrap();
+        until("the agent listens", || desk.sites[0].has_listeners().then_some(()));
+        for site in &desk.sites {
+            site.state().refuse = Some(ErrorCode::CardNotLive);
+            site.send("revoked");
+        }
+        until("it is wiped", || is_gone(&shown).then_some(()));
+        desk.until_state("refused", |state| {
+            matches!(state, AgentState::Refused { code: Some(ErrorCode::CardNotLive), .. })
+        });
+    });
+}
+
+#[test]
+fn a_grant_that_ends_closes_its_files_and_no_others() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let (tax, welfare) = (Unit::draw("税務課"), Unit::draw("福祉課"));
+        let member = desk.member(&[&tax, &welfare]);
+        desk.start_agent();
+        desk.insert_and_unlock(member.index);
+        let ended = desk.view(&desk.sealed("a.age", &tax.key, b"x")).unwrap();
+        let live = desk.view(&desk.sealed("b.age", &welfare.key, b"x")).unwrap();
+        until("the agent listens", || desk.sites[0].has_listeners().then_some(()));
+        for site in &desk.sites {
+            site.state()
+                .members
+                .get_mut(&member.key)
+                .unwrap()
+                .grants
+                .retain(|(grant, _)| grant.unit == welfare.id);
+            site.send("grants");
+        }
+        until("it is wiped", || is_gone(&ended).then_some(()));
+        assert!(live.exists());
+        assert_eq!(desk.view(&desk.path("a.age")), Err(AgentFault::NotForYou));
+        desk.view(&desk.path("b.age")).unwrap();
+    });
+}
+
+#[test]
+fn a_directory_is_shown_as_far_as_it_is_proved() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        desk.start_agent();
+        let (tax, welfare, forged) = (Unit::draw("税務課"), Unit::draw("福祉課"), Unit::draw("偽"));
+        let entry = |unit: &Unit, key, created| UnitEntry {
+            unit: unit.id,
+            label: unit.id.to_string(),
+            name: unit.name.clone(),
+            kind: UnitKind::Department,
+            recipient: Some(UnitRecipient::encode(key)),
+            created: Some(created),
+        };
+        let created = |unit: &Unit| unit.created(desk.organization, &desk.ca_service, &desk.kms_service);
+        let mut half_signed = created(&forged);
+        half_signed.signatures.remove(0);
+        let units = vec![
+            entry(&tax, &tax.key, created(&tax)),
+            entry(&welfare, &forged.key, created(&welfare)),
+            entry(&forged, &forged.key, half_signed),
+            entry(&forged, &forged.key, created(&tax)),
+            UnitEntry { created: None, ..entry(&forged, &forged.key, created(&forged)) },
+        ];
+        desk.kms.state().directory = Some(Directory { organization: desk.organization, units });
+        let shown = desk.runtime.block_on(desk.client().directory()).unwrap();
+        assert_eq!(shown.units.iter().map(|unit| unit.unit).collect::<Vec<_>>(), [tax.id]);
+        desk.kms.state().directory =
+            Some(Directory { organization: warifu_ledger::Digest::of(b""), units: vec![] });
+        let fault = faulty(desk.runtime.block_on(desk.client().directory())).unwrap_err();
+        assert!(matches!(fault, AgentFault::NotTrustworthy { .. }));
+    });
+}
+
+fn pin() -> PinText {
+    PinText(Zeroizing::new(PIN.to_owned()))
+}
+
+fn sealed_share(
+    desk: &Desk,
+    grant: Id,
+    unit: &Unit,
+    share: &CardShare,
+    transport: &warifu_split_key::point::Point,
+) -> PackagedShare {
+    let info = [b"warifu/card-share/v1".as_slice(), desk.organization.as_bytes(), grant.as_bytes()].concat();
+    let sealed = hpke::seal(&mut rng(), transport, &info, &[], share.expose_bytes().as_slice()).unwrap();
+    PackagedShare {
+        grant,
+        unit: unit.id,
+        card_point: share.public().into(),
+        sealed: Bytes([sealed.enc.as_slice(), &sealed.ciphertext].concat()),
+        certificate: Bytes(certificate(&share.public(), None)),
+    }
+}
+
+#[test]
+fn a_new_card_is_prepared_signs_and_is_personalized_once() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let root = desk.root.certificate_path().to_str().unwrap().to_owned();
+        desk.argument(&["--attestation-root", &root]);
+        let index = desk.new_card();
+        desk.start_agent();
+        desk.insert(index);
+        let serial = desk.serial(index);
+        until("the card is seen", || {
+            let cards = desk.runtime.block_on(desk.client().cards()).unwrap().cards;
+            (cards.len() == 1 && cards[0].keys.is_none()).then_some(())
+        });
+        let client = desk.client();
+        let prepared =
+            faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }))).unwrap();
+        assert!(matches!(prepared.attestation, Attestation::Generated { serial: s, .. } if s == serial));
+        // An enrolment that was interrupted here begins again with the same keys.
+        let again = faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }))).unwrap();
+        assert_eq!(again.keys, prepared.keys);
+        assert!(
+            matches!(again.attestation, Attestation::Generated { .. }),
+            "each attestation is a new certificate"
+        );
+
+        let statement =
+            ServiceStatement { service: ServiceKind::Kms, keys: desk.kms_service.keys(), address: None };
+        let mut envelope = Envelope::unsigned(&statement).unwrap();
+        let request = SignRequest { serial, pin: pin(), envelope: envelope.clone() };
+        let signed = faulty(desk.runtime.block_on(client.sign(&request))).unwrap();
+        assert_eq!(signed.key, prepared.keys.signature);
+        envelope.add_signature(&signed.key, signed.signature.0);
+        envelope.verify(&prepared.keys.signature).unwrap();
+        let wrong = SignRequest { serial, pin: PinText(Zeroizing::new("000000".to_owned())), envelope };
+        let fault = faulty(desk.runtime.block_on(client.sign(&wrong))).unwrap_err();
+        assert_eq!(fault, AgentFault::PinWrong { tries_left: 2 });
+
+        let (unit, card) = (Unit::draw("税務課"), Id::draw(&mut rng()));
+        let (share, _) = unit.split();
+        let grant = Id::draw(&mut rng());
+        let uri = format!("urn:warifu:{}:card:{card}", desk.organization);
+        let transport = prepared.keys.transport.0;
+        let mut bad = sealed_share(&desk, grant, &unit, &share, &transport);
+        bad.card_point = unit.key.into();
+        let package = |share| Package {
+            authentication: Some(vec![Bytes(certificate(
+                &prepared.keys.authentication.0,
+                Some(uri.clone()),
+            ))]),
+            signature: Some(vec![Bytes(certificate(&prepared.keys.signature.0, None))]),
+            shares: vec![share],
+            pending: Vec::new(),
+        };
+        let personalize = || {
+            let request = Personalize { serial, pin: pin(), card, grants: vec![grant] };
+            faulty(desk.runtime.block_on(client.personalize(&request)))
+        };
+        desk.kms.state().package = Some(package(bad));
+        let fault = personalize().unwrap_err();
+        assert!(matches!(fault, AgentFault::NotTrustworthy { .. }), "P-6.3: {fault:?}");
+
+        let good = sealed_share(&desk, grant, &unit, &share, &transport);
+        desk.kms.state().package = Some(package(good.clone()));
+        assert_eq!(personalize().unwrap().imported, [grant]);
+        let state = desk.status().state;
+        assert!(
+            matches!(state, AgentState::PinNeeded { .. }),
+            "one of ours now, and locked again: {state:?}"
+        );
+        // The confirmation got lost, so it comes again: nothing is imported twice.
+        desk.kms.state().package = Some(package(good));
+        assert!(personalize().unwrap().imported.is_empty());
+        assert!(desk.kms.state().package.as_ref().unwrap().shares.is_empty());
+        let cards = desk.runtime.block_on(client.cards()).unwrap().cards;
+        assert_eq!(cards[0].shares, 1);
+        let askers = desk.kms.state().askers.clone();
+        let own = warifu_api::tls::PeerKey(prepared.keys.authentication.0);
+        assert!(askers.iter().all(|asker| *asker == Some(own)), "by the card's own key");
+        let given = desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }));
+        assert_eq!(faulty(given).unwrap_err(), AgentFault::CardInUse);
+    });
+}
+
+#[test]
+fn requests_are_forwarded_with_the_cards_key_or_without() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let member = desk.member(&[&Unit::draw("税務課")]);
+        desk.start_agent();
+        desk.insert(member.index);
+        desk.until_pin_needed();
+        let site = desk.runtime.block_on(desk.client().profile()).unwrap().sites[0].clone();
+        let to_site = || ForwardTo::Site { address: site.address.clone(), key: site.keys.tls };
+        let ask = |target, serial, path: &str| {
+            let request =
+                Forward { target, serial, method: "GET".to_owned(), path: path.to_owned(), body: None };
+            faulty(desk.runtime.block_on(desk.client().forward(&request)))
+        };
+        assert_eq!(ask(ForwardTo::Authority, None, "/v1/status").unwrap().status, 200);
+        let serial = Some(desk.serial(0));
+        let package = "/v1/cards/00/package";
+        assert_eq!(
+            ask(ForwardTo::Authority, serial, package).unwrap_err(),
+            AgentFault::PinNeeded { tries_left: 3 }
+        );
+        desk.unlock(serial, PIN).unwrap();
+        let answer = ask(ForwardTo::Authority, serial, package).unwrap();
+        assert_eq!((answer.status, answer.body["code"].as_str()), (404, Some("not-found")));
+        assert_eq!(desk.kms.state().askers, [Some(member.key)]);
+        assert_eq!(ask(to_site(), None, "/v1/status").unwrap().status, 200);
+        for bad in [
+            "status",
+            "/v2/status",
+            "/v1/a b",
+            "/v1/partials",
+            "/v1/../v1/partials",
+            "/v1/events",
+            "/v1/%70artials",
+        ] {
+            assert!(
+                matches!(ask(ForwardTo::Authority, None, bad), Err(AgentFault::Malformed { .. })),
+                "{bad}"
+            );
+        }
+        // A card shows itself to the kms of the profile, and to no address that somebody names.
+        assert!(matches!(ask(to_site(), serial, "/v1/status"), Err(AgentFault::Malformed { .. })));
+        let wrong_key = ForwardTo::Site { address: site.address.clone(), key: member.key.0.into() };
+        assert_eq!(ask(wrong_key, None, "/v1/status").unwrap_err(), AgentFault::SiteUnreachable);
+    });
+}
