@@ -1,0 +1,103 @@
+agree = 実行しますか？ [y/N]
+pin-prompt = カード { $serial } の暗証番号（あと { $tries } 回）:
+insert-officer = 担当者（officer）のカードを入れてください。
+insert-second-officer = もう一人の署名が必要です。二人目の担当者のカードを入れてください。
+insert-card = カード { $serial } を入れてください。
+
+service-fingerprint = { $service } の指紋: { $fingerprint }
+    { $service } の画面の表示と見比べてください。
+founding-preview = 「{ $name }」を担当者カード { $cards } 枚で設立します。
+    設立ハッシュ: { $hash }
+founding-written = 担当者全員が署名しました。{ $file } に書き出しました。
+    これを ca の端末、次に kms の端末へ持って行ってください。どちらにも次の設立ハッシュが表示されるはずです:
+    { $hash }
+profile-preview = 「{ $name }」の接続情報
+    設立ハッシュ: { $hash }
+    設立のときに控えたものと見比べてください。
+profile-written = 接続情報を { $file } に書き出しました。
+
+unit-preview = 「{ $name }」をファイルの宛先として作ります。
+unit-created = 「{ $name }」ができました。age・rage で使う宛先:
+    { $recipient }
+contract-preview = 契約「{ $name }」の最終日は { $ends }（当日を含む）になります。
+contract-opened = 契約「{ $name }」の最終日は { $ends }（当日を含む）です。
+contract-end-preview = 「{ $name }」との契約を今すぐ終了します。元には戻せません。終わる権限: { $grants } 件。
+    これまでに渡したすべてのファイルが、すべての拠点で開けなくなります。
+member-preview = 「{ $name }」をカード { $serial } で登録します。宛先: { $units }
+member-enrolled = 「{ $name }」を登録しました。このカードで開ける宛先: { $units }
+member-revoke-preview = 「{ $name }」の登録を終了します。カードと権限はすべて今すぐ終わり、元には戻せません。終わる権限: { $grants } 件。
+card-suspend-preview = 「{ $name }」のカードを一時停止します。何も消去しません。
+card-resume-preview = 「{ $name }」のカードの一時停止を解きます。
+site-preview = 拠点「{ $name }」（{ $address }）が加わります。
+    指紋: { $fingerprint }
+    拠点の画面の表示と見比べてください。
+site-joined = 拠点「{ $name }」が加わりました。
+
+register-unsound = ! kms の名簿のうち { $count } 件が、署名された名前と一致しません。その名前は表示しません。kms の管理者に連絡してください。
+order-appended = 指図を台帳に記録しました。
+receipt = ✓ { $site } 受領 { $milliseconds } ミリ秒
+receipt-bounded = … { $site } はまだ受領していません。遅くとも { $until } には自動的に止まります。
+receipt-unbounded = … { $site } はまだ受領しておらず、止まる時刻もまだ保証できません。拠点の管理者に電話してください。
+receipt-unsound = ! { $site } から届いた受領は本物ではありません。数えません。
+waiting-for-unit = ca と kms が鍵を作っています …
+waiting-for-shares = ca・kms・各拠点が割符を作り、カードに入れています。カードを抜かないでください …
+
+column-label = 略称
+column-name = 名前
+column-recipient = 宛先
+column-ends = 終了
+column-contract = 契約
+column-units = 宛先
+column-state = 状態
+column-reader = リーダー
+column-serial = カード
+column-firmware = 版
+column-tries = 暗証番号 残り
+column-shares = 宛先数
+column-address = アドレス
+column-position = 台帳
+column-lease = 有効期限まで
+ended = 終了
+live = 有効
+new-card = 新品
+unreachable = つながりません
+kind-unit = 宛先
+kind-contract = 契約
+kind-member = 担当者
+kind-site = 拠点
+kind-card = カードの持ち主
+
+fault-agent-gone = この PC のエージェントが応答しません（{ $why }）。warifu-agent を起動して、もう一度実行してください。
+fault-ledger = 受け取った内容を信用できません（{ $why }）。作業を止めて、kms の管理者に連絡してください。
+fault-no-officer-card = 担当者または管理者のカードがリーダーにありません。カードを入れて、もう一度実行してください。
+fault-second-person = この操作には二人の署名が必要です。二人目の担当者のカードを入れて、もう一度実行してください。
+fault-no-new-card = 新しいカードが 1 枚だけ入っている必要があります。入れるか、--new-card で指定してください。
+fault-unknown-label = { $kind }「{ $label }」はありません。list で一覧を確かめてください。
+fault-ambiguous-label = 略称「{ $label }」の{ $kind }が複数あるため、何も指図していません。kms の管理者に連絡してください。
+fault-label-taken = 略称「{ $label }」は使われています。別の略称にしてください。
+fault-not-a-name = 略称は英小文字・数字・ハイフン、名前は 1 行です。付け直してください。
+fault-not-a-day = 「{ $day }」は日付ではありません。2027-03-31 のように書いてください。
+fault-not-an-officer = 「{ $text }」を読み取れません。1001:ichiro:信濃 一郎 のように、カード番号:略称:名前 と書いてください。
+fault-too-few-officers = 設立には、二人以上の担当者のカードが 3 枚必要です（1 枚なくしても締め出されないように）。3 枚指定してください。
+fault-card-not-here = カード { $serial } がリーダーにありません。入れて、もう一度実行してください。
+fault-pin-line = 標準入力の暗証番号 を読み取れません。1 行に「カード番号 暗証番号」と書いてください。
+fault-pin-missing = カード { $serial } の暗証番号が標準入力にありません。行を足してください。
+fault-fingerprint = 指紋が一致しません。これは { $found } です。作業を止めて、ファイルの送り主に確かめてください。
+fault-not-agreed = 何もしませんでした。
+fault-not-ready = 「{ $what }」は指図済みですが、まだできていません。ca・kms・全拠点が動いているか確かめてください。動けば自動で完了します。
+fault-not-confirmed = 受領していない拠点があります。上に名前が出た拠点に電話してください。
+fault-file = { $path } を使えません（{ $why }）。別のファイルを指定してください。
+fault-json = ファイルまたは応答の内容が正しくありません（{ $why }）。正しいファイルか確かめてください。
+fault-terminal = 端末を使えません（{ $why }）。スクリプトでは --pins-stdin を使ってください。
+
+rejected = 台帳がこの指図を拒みました: { $why }。指図の内容を確かめてください。
+rejected-wrong-role = 署名した人にはこの操作の権限がありません。担当者または管理者のカードを使ってください。
+rejected-for-oneself = 自分の利益になる指図には署名できません。別の担当者が署名してください。
+rejected-over = 対象はすでに終わっており、元に戻せません（{ $why }）。新しく作ってください。
+rejected-grant-exists = このカードにはその宛先がすでにあります。することはありません。
+rejected-card-full = このカードにはもう宛先を入れられません。先に一つ終了してください。
+rejected-lock-out = 担当者が二人未満になってしまいます。先に別の担当者を登録してください。
+rejected-ends-in-past = 最終日が過ぎています。もっと後の日にしてください。
+rejected-not-attested = このカードは鍵の出どころを証明できず、方針で認められていません。別のカードを使ってください。
+rejected-repeated = このカードはすでに登録されています。別のカードを使ってください。
+rejected-not-suspended = このカードは一時停止していません。することはありません。

@@ -1,0 +1,256 @@
+//! The command line (design section 14).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Orders for officers and administrators.
+///
+/// Orders are signed by people's cards: the agent on this PC (warifu-agent) talks to the readers, and asks for a card's
+/// PIN every time it signs. Where two people have to sign, the second one is asked for.
+#[derive(Parser)]
+#[command(name = "warifu-admin", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 wrong usage · 2 refused · 3 card or PIN · 4 service unreachable · \
+                          5 not everything was confirmed";
+
+#[derive(Args)]
+pub(crate) struct Common {
+    /// The agent's bootstrap file [default: in the user's runtime directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
+    /// Answer in JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// ja or en [default: from the locale]
+    #[arg(long, global = true, value_name = "LANG")]
+    pub(crate) lang: Option<String>,
+    /// Read PINs from standard input, one line each: the card's serial number, a space, the PIN
+    #[arg(long, global = true)]
+    pub(crate) pins_stdin: bool,
+    /// The serial number of the card to use first, where several officers' cards are in the readers
+    #[arg(long, global = true, value_name = "SERIAL")]
+    pub(crate) card: Option<u32>,
+    /// Do not ask before signing
+    #[arg(long, short = 'y', global = true)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Found the organization with its officers' cards
+    Init(Init),
+    /// Fetch the organization's profile for the PCs of its members
+    Profile {
+        /// Where to write it
+        #[arg(long, short)]
+        out: PathBuf,
+        /// The organization's founding hash, as written down at the founding
+        #[arg(long)]
+        organization: Option<String>,
+    },
+    /// Departments, front desks and contractors' teams
+    #[command(subcommand)]
+    Unit(Unit),
+    /// Contracts: who works for the organization from outside, and until when
+    #[command(subcommand)]
+    Contract(Contract),
+    /// People and their cards
+    #[command(subcommand)]
+    Member(Member),
+    /// Single cards
+    #[command(subcommand)]
+    Card(Card),
+    /// Sites
+    #[command(subcommand)]
+    Site(Site),
+}
+
+#[derive(Args)]
+pub(crate) struct Init {
+    /// The organization's name, such as "北アルプス広域連合"
+    #[arg(long)]
+    pub(crate) org: String,
+    /// Its time zone
+    #[arg(long, default_value = "Asia/Tokyo")]
+    pub(crate) zone: String,
+    /// The ca's statement, as its console wrote it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: PathBuf,
+    /// The kms's statement, as its console wrote it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kms: PathBuf,
+    /// A first officer: the card's serial number, a label and the name, such as "1001:ichiro:信濃 一郎". Three cards of at
+    /// least two people
+    #[arg(long = "officer", value_name = "SERIAL:LABEL:NAME", required = true)]
+    pub(crate) officers: Vec<String>,
+    /// How long a site may answer without news from the kms, in seconds
+    #[arg(long, default_value_t = 600)]
+    pub(crate) lease_seconds: u64,
+    /// How long one PIN entry may last, in hours
+    #[arg(long, default_value_t = 10)]
+    pub(crate) pin_hours: u64,
+    /// Allow cards that cannot prove where their keys were made
+    #[arg(long)]
+    pub(crate) allow_unattested: bool,
+    /// Where to write the founding, for the ca and the kms to sign
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
+    /// Where to write the register records, for the kms
+    #[arg(long)]
+    pub(crate) records: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Unit {
+    /// Order a unit and wait until it has its key
+    Add {
+        /// Short name: lowercase letters, digits and hyphens
+        label: String,
+        /// The name people use
+        #[arg(long)]
+        name: String,
+        /// It routes files and cannot open them
+        #[arg(long, requires = "routes_to")]
+        front_desk: bool,
+        /// Units that a front desk may route to
+        #[arg(long, value_delimiter = ',')]
+        routes_to: Vec<String>,
+        /// The contract it works under
+        #[arg(long, conflicts_with = "front_desk")]
+        contract: Option<String>,
+        /// Sites that serve it [default: all]
+        #[arg(long, value_delimiter = ',')]
+        sites: Vec<String>,
+        /// Grants to it need two people
+        #[arg(long)]
+        two_people: bool,
+    },
+    /// All units
+    List,
+    /// A unit's recipient: what senders give to age
+    Recipient {
+        /// The unit
+        label: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Contract {
+    /// Open a contract (two officers)
+    Open {
+        /// Short name
+        label: String,
+        /// The contractor's name
+        #[arg(long)]
+        name: String,
+        /// Its last day, inclusive, such as 2027-03-31
+        #[arg(long)]
+        ends: String,
+    },
+    /// Give a running contract another last day (two officers)
+    Extend {
+        /// The contract
+        label: String,
+        /// Its last day, inclusive
+        #[arg(long)]
+        ends: String,
+    },
+    /// End a contract now: every file its people ever received stops opening
+    End {
+        /// The contract
+        label: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// All contracts
+    List,
+}
+
+#[derive(Args)]
+pub(crate) struct Why {
+    /// Why, for the register
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Wait and show each site's receipt
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Member {
+    /// Enrol a member with the card in the reader, and grant units
+    Enroll {
+        /// Short name
+        label: String,
+        /// The member's name
+        #[arg(long)]
+        name: String,
+        /// Units whose files the member may open
+        #[arg(long, required = true, value_delimiter = ',')]
+        unit: Vec<String>,
+        /// The contract under which the member works
+        #[arg(long)]
+        contract: Option<String>,
+        /// The new card's serial number [default: the one card in the readers that has no keys]
+        #[arg(long)]
+        new_card: Option<u32>,
+    },
+    /// A member leaves: all cards and grants end
+    Revoke {
+        /// The member
+        label: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// All members
+    List,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Card {
+    /// What is in the readers
+    Inspect,
+    /// Stop a card for now; nothing is destroyed
+    Suspend {
+        /// The member
+        member: String,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Let a suspended card work again
+    Resume {
+        /// The member
+        member: String,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Site {
+    /// A site joins (two officers), with the statement its console wrote
+    Add {
+        /// Short name
+        label: String,
+        /// The name people use
+        #[arg(long)]
+        name: String,
+        /// The site's statement
+        #[arg(long, value_name = "FILE")]
+        statement: PathBuf,
+        /// The fingerprint its console shows
+        #[arg(long)]
+        fingerprint: Option<String>,
+    },
+    /// All sites: how far they have read the ledger, and their lease
+    List,
+}

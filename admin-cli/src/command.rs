@@ -1,0 +1,46 @@
+//! The commands: each reads the ledger, shows what it will do, has it signed, and says what came of it.
+
+mod card;
+mod contract;
+mod member;
+mod site;
+mod unit;
+
+use warifu_ledger::register::Record;
+use warifu_ledger::statement::Act;
+
+use crate::args::{Cli, Command};
+use crate::desk::{Book, Desk, rng};
+use crate::fault::Fault;
+use crate::{found, watch};
+
+/// Runs one command.
+pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
+    match cli.command {
+        Command::Init(args) => found::init(desk, args).await,
+        Command::Profile { out, organization } => site::profile(desk, &out, organization.as_deref()).await,
+        Command::Unit(command) => unit::run(desk, command).await,
+        Command::Contract(command) => contract::run(desk, command).await,
+        Command::Member(command) => member::run(desk, command).await,
+        Command::Card(command) => card::run(desk, command).await,
+        Command::Site(command) => site::run(desk, command).await,
+    }
+}
+
+/// Orders acts that end access, brings them to the sites, and shows the receipts if asked to.
+pub(crate) async fn end_access(
+    desk: &mut Desk<'_>,
+    book: &Book,
+    acts: Vec<Act>,
+    records: Vec<Record>,
+    watch: bool,
+) -> Result<(), Fault> {
+    desk.screen.agree()?;
+    let request = desk.signed(book, acts, records).await?;
+    watch::end_access(desk, book, request, watch).await
+}
+
+/// The record of a reason, if one is given.
+pub(crate) fn reason(text: Option<String>) -> Option<Record> {
+    text.map(|text| Record::draw(&mut rng(), text))
+}

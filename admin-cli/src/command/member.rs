@@ -1,0 +1,137 @@
+//! `member`.
+
+use serde_json::json;
+use warifu_api::wire::agent::{CardInReader, Personalize, Personalized};
+use warifu_ledger::Id;
+use warifu_ledger::register::{Name, Record};
+use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
+
+use super::{end_access, reason};
+use crate::args::Member;
+use crate::desk::{Desk, rng};
+use crate::fault::Fault;
+use crate::found::{card_with, prepare};
+use crate::screen::Table;
+
+struct Enrolment {
+    name: Name,
+    units: Vec<String>,
+    contract: Option<String>,
+    new_card: Option<u32>,
+}
+
+pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Fault> {
+    match command {
+        Member::Enroll { label, name, unit, contract, new_card } => {
+            let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
+            enroll(desk, Enrolment { name, units: unit, contract, new_card }).await
+        }
+        Member::Revoke { label, why } => {
+            let book = desk.book().await?;
+            let member = book.member(&label)?;
+            let record = reason(why.reason);
+            let act = Act::MemberRevoked { member, reason: record.as_ref().map(Record::commitment) };
+            let grants = book.state.ended_by(&act).len();
+            let name = book.state.member(&member).map(|m| book.name(&m.name)).unwrap_or(label);
+            desk.screen.say_with("member-revoke-preview", &[("name", name), ("grants", grants.to_string())]);
+            end_access(desk, &book, vec![act], record.into_iter().collect(), why.watch).await
+        }
+        Member::List => {
+            let book = desk.book().await?;
+            let columns = ["column-label", "column-name", "column-contract", "column-units", "column-state"];
+            let mut table = Table::new(desk.screen, &columns);
+            for (id, member) in book.state.members() {
+                let contract =
+                    member.contract.and_then(|c| book.state.contract(&c)).map(|c| book.name(&c.name));
+                let units: Vec<String> = book
+                    .state
+                    .cards()
+                    .filter(|(_, card)| card.card.member == *id)
+                    .flat_map(|(card, _)| book.state.grants_of_card(*card))
+                    .filter(|(_, grant)| !grant.revoked)
+                    .filter_map(|(_, grant)| book.state.unit(&grant.unit))
+                    .map(|unit| book.name(&unit.name))
+                    .collect();
+                let over =
+                    member.contract.is_some_and(|c| book.state.contract_is_over(&c, book.state.last_at()));
+                let state = desk.screen.text(if member.revoked || over { "ended" } else { "live" }, &[]);
+                let row = [
+                    book.label(&member.name),
+                    book.name(&member.name),
+                    contract.unwrap_or_default(),
+                    units.join(" "),
+                    state,
+                ];
+                table.row(row);
+            }
+            table.show(desk.screen);
+            Ok(())
+        }
+    }
+}
+
+/// Enrols a member with a new card: keys on the card, one order for card and grants, then the shares onto the card.
+async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
+    let book = desk.book().await?;
+    let Enrolment { name, units, contract, new_card } = enrolment;
+    book.must_be_free(&name.label, book.state.members().map(|(id, m)| (id, m.name)), "member")?;
+    let contract = contract.map(|label| book.contract(&label)).transpose()?;
+    let serial = match new_card {
+        Some(serial) => card_with(desk, serial).await?.serial,
+        None => only_new_card(desk.cards().await?)?,
+    };
+    desk.screen.say_with(
+        "member-preview",
+        &[("name", name.name.clone()), ("units", units.join(", ")), ("serial", serial.to_string())],
+    );
+    desk.screen.agree()?;
+    let prepared = prepare(desk, serial).await?;
+    let record = Record::draw(&mut rng(), name.to_text());
+    let card = Card {
+        card: Id::draw(&mut rng()),
+        member: Id::draw(&mut rng()),
+        name: record.commitment(),
+        contract,
+        authentication: prepared.keys.authentication,
+        signature: prepared.keys.signature,
+        transport: prepared.keys.transport,
+        attestation: prepared.attestation,
+    };
+    let card_id = card.card;
+    let mut acts = vec![Act::CardEnrolled(card)];
+    let mut grants = Vec::new();
+    for label in &units {
+        let unit = book.unit(label)?;
+        let front_desk = book.state.unit(&unit).is_some_and(|u| u.kind == UnitKind::FrontDesk);
+        let grant = Id::draw(&mut rng());
+        grants.push(grant);
+        acts.push(Act::GrantOrdered {
+            grant,
+            card: card_id,
+            unit,
+            right: if front_desk { Right::Route } else { Right::Open },
+            custody: Custody::HostMemory,
+            expires_at: None,
+        });
+    }
+    desk.order(&book, acts, vec![record]).await?;
+    let spinner = desk.screen.waiting("waiting-for-shares");
+    let tries_left = card_with(desk, serial).await?.tries_left;
+    let pin = desk.pins.pin(desk.screen, serial, tries_left)?;
+    let request = Personalize { serial, pin, card: card_id, grants };
+    let done: Personalized = desk.agent.post("/v1/cards/personalize", &request).await?;
+    spinner.finish_and_clear();
+    desk.screen.result(&json!({ "card": card_id, "grants": done.imported }), || {
+        desk.screen.text("member-enrolled", &[("name", name.name.clone()), ("units", units.join(", "))])
+    });
+    Ok(())
+}
+
+/// The one card in the readers that has no keys yet.
+fn only_new_card(cards: Vec<CardInReader>) -> Result<u32, Fault> {
+    let new: Vec<u32> = cards.iter().filter(|card| card.keys.is_none()).map(|card| card.serial).collect();
+    match new.as_slice() {
+        [serial] => Ok(*serial),
+        _ => Err(Fault::NoNewCard),
+    }
+}

@@ -1,0 +1,103 @@
+//! `site` and `profile`.
+
+use std::path::Path;
+
+use serde_json::json;
+use warifu_api::wire::agent::ForwardTo;
+use warifu_api::wire::site::Status;
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::register::{Name, Record};
+use warifu_ledger::statement::{Act, Profile, ServiceKind};
+
+use crate::args::Site;
+use crate::desk::{Desk, rng};
+use crate::fault::Fault;
+use crate::found::{statement, write_private};
+use crate::screen::Table;
+
+pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault> {
+    match command {
+        Site::Add { label, name, statement: path, fingerprint } => {
+            let (joining, found) = statement(&path, ServiceKind::Site)?;
+            let found = found.to_string();
+            if fingerprint.as_ref().is_some_and(|told| *told != found) {
+                return Err(Fault::Fingerprint { found });
+            }
+            let address =
+                joining.address.ok_or_else(|| Fault::Ledger("a site without address".to_owned()))?;
+            let book = desk.book().await?;
+            book.must_be_free(&label, book.state.sites().map(|(id, s)| (id, s.name)), "site")?;
+            let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
+            let record = Record::draw(&mut rng(), name.to_text());
+            let site = Id::draw(&mut rng());
+            desk.screen.say_with(
+                "site-preview",
+                &[("name", name.name.clone()), ("address", address.clone()), ("fingerprint", found)],
+            );
+            if fingerprint.is_none() {
+                desk.screen.agree()?;
+            }
+            let act = Act::SiteJoined { site, name: record.commitment(), keys: joining.keys, address };
+            desk.order(&book, vec![act], vec![record]).await?;
+            // The agent has to know the new site before it can reach it.
+            desk.agent.refresh_profile().await?;
+            desk.screen.result(&json!({ "site": site }), || {
+                desk.screen.text("site-joined", &[("name", name.name.clone())])
+            });
+            Ok(())
+        }
+        Site::List => {
+            let book = desk.book().await?;
+            let columns =
+                ["column-label", "column-name", "column-address", "column-position", "column-lease"];
+            let mut table = Table::new(desk.screen, &columns);
+            for (_, site) in book.state.sites().filter(|(_, site)| !site.removed) {
+                let to = ForwardTo::Site { address: site.address.clone(), key: site.keys.tls };
+                let status = desk.ask::<Status>(to, None, "GET", "/v1/status", None::<&()>).await;
+                let (position, lease) = match status {
+                    Ok(status) => (
+                        format!("{}/{}", status.folded, book.state.tree().size()),
+                        format!("{} s", status.lease_left_ms / 1000),
+                    ),
+                    Err(_) => (desk.screen.text("unreachable", &[]), String::new()),
+                };
+                table.row([
+                    book.label(&site.name),
+                    book.name(&site.name),
+                    site.address.clone(),
+                    position,
+                    lease,
+                ]);
+            }
+            table.show(desk.screen);
+            Ok(())
+        }
+    }
+}
+
+/// Fetches the profile, checks that it is the organization's, and writes it.
+pub(super) async fn profile(
+    desk: &mut Desk<'_>,
+    out: &Path,
+    organization: Option<&str>,
+) -> Result<(), Fault> {
+    let envelope: Envelope = desk.get(None, "/v1/profile").await?;
+    let profile: Profile = envelope.statement().map_err(|e| Fault::Ledger(e.to_string()))?;
+    envelope.verify(&profile.kms.signing).map_err(|e| Fault::Ledger(e.to_string()))?;
+    let found = profile.organization.to_string();
+    match organization {
+        Some(told) if told != found => return Err(Fault::Fingerprint { found }),
+        Some(_) => {}
+        None => {
+            desk.screen
+                .say_with("profile-preview", &[("name", profile.name.clone()), ("hash", found.clone())]);
+            desk.screen.agree()?;
+        }
+    }
+    write_private(out, &envelope)?;
+    desk.screen.result(&json!({ "organization": found }), || {
+        desk.screen.text("profile-written", &[("file", out.display().to_string())])
+    });
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! The officer's desk: the agent with the cards, a verified fold of the ledger, the register, and signing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_core::UnwrapErr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warifu_api::wire::Leaves;
+use warifu_api::wire::agent::{
+    AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest, Status,
+    Unlock,
+};
+use warifu_api::wire::authority::{Appended, CheckpointAnswer, OrderRequest, Records};
+use warifu_api::{ErrorBody, ErrorCode};
+use warifu_ledger::Id;
+use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::{Name, Record};
+use warifu_ledger::state::{CardStatus, Rejected, State};
+use warifu_ledger::statement::{Act, Millis, Order};
+use warifu_token_agent::client::AgentClient;
+
+use crate::fault::Fault;
+use crate::pins::Pins;
+use crate::register::Commitments;
+use crate::screen::Screen;
+
+/// How long an order may wait to be appended: signed at one desk, 24 hours (design section 5).
+const EXPIRES_IN_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How long a card is waited for that the reader service may not have seen yet.
+pub(crate) const CARD_APPEARS: Duration = Duration::from_secs(10);
+/// How often the readers are looked at while a card is waited for.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The operating system's random generator.
+pub(crate) fn rng() -> UnwrapErr<getrandom::SysRng> {
+    UnwrapErr(getrandom::SysRng)
+}
+
+/// The agent, and what is common to all commands.
+pub(crate) struct Desk<'a> {
+    pub(crate) agent: AgentClient,
+    pub(crate) screen: &'a Screen,
+    pub(crate) pins: Pins,
+    first_card: Option<u32>,
+}
+
+/// The organization as the ledger and the register tell of it.
+pub(crate) struct Book {
+    pub(crate) state: State,
+    pub(crate) names: BTreeMap<Id, Name>,
+    /// The kms-signed checkpoint that the next order names.
+    seen: String,
+    /// The exact leaves, to bring to sites that lack them.
+    leaves: Vec<warifu_ledger::key::Bytes>,
+    /// The card whose 9A key opens the kms for reading.
+    reader_card: u32,
+    /// The kms's time when it was read. This PC's clock is not asked: it may be wrong by more than an order lives.
+    at: Millis,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(agent: AgentClient, screen: &'a Screen, pins: Pins, first_card: Option<u32>) -> Self {
+        Self { agent, screen, pins, first_card }
+    }
+
+    pub(crate) async fn cards(&self) -> Result<Vec<CardInReader>, Fault> {
+        Ok(self.agent.get::<Cards>("/v1/cards").await?.cards)
+    }
+
+    /// A request to the kms or a site through the agent.
+    pub(crate) async fn ask<A: DeserializeOwned>(
+        &self,
+        target: ForwardTo,
+        serial: Option<u32>,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<A, Fault> {
+        let body = body.map(serde_json::to_value).transpose().map_err(Fault::Json)?;
+        let forward = Forward { target, serial, method: method.to_owned(), path: path.to_owned(), body };
+        let answer: Forwarded = self.agent.post("/v1/forward", &forward).await?;
+        if (200..300).contains(&answer.status) {
+            return serde_json::from_value(answer.body).map_err(Fault::Json);
+        }
+        let body: ErrorBody = serde_json::from_value(answer.body).map_err(Fault::Json)?;
+        Err(Fault::Agent(AgentFault::AuthorityRefused { code: body.code, message: body.message }))
+    }
+
+    pub(crate) async fn get<A: DeserializeOwned>(&self, serial: Option<u32>, path: &str) -> Result<A, Fault> {
+        self.ask(ForwardTo::Authority, serial, "GET", path, None::<&()>).await
+    }
+
+    /// Unlocks an officer's or administrator's card for reading, folds the whole ledger and checks it against the
+    /// kms-signed checkpoint.
+    pub(crate) async fn book(&mut self) -> Result<Book, Fault> {
+        let reader_card = self.reading_card().await?;
+        let serial = Some(reader_card);
+        let profile = self.agent.profile().await?;
+        let status: warifu_api::wire::authority::Status = self.get(None, "/v1/status").await?;
+        let checkpoint: CheckpointAnswer = self.get(None, "/v1/checkpoint").await?;
+        let mut leaves = Vec::new();
+        let mut state: Option<State> = None;
+        let mut commitments = Commitments::default();
+        loop {
+            let part: Leaves = self.get(serial, &format!("/v1/ledger?from={}", leaves.len())).await?;
+            if part.leaves.is_empty() {
+                break;
+            }
+            for bytes in part.leaves {
+                let leaf = Leaf::from_bytes(bytes.0.clone()).map_err(|e| Fault::Ledger(e.to_string()))?;
+                let next = match &state {
+                    None => State::found(&leaf),
+                    Some(state) => state.apply(&leaf),
+                };
+                state = Some(next.map_err(|e| Fault::Ledger(e.to_string()))?);
+                commitments.note(&leaf);
+                leaves.push(bytes);
+            }
+        }
+        let state = state.ok_or_else(|| Fault::Ledger("empty".to_owned()))?;
+        // A kms could show a ledger of its own making, with the same officers in it, or have put another ca into the
+        // profile, by which members' PCs check what it says: the founding hash binds both.
+        let founding = state.founding();
+        if state.organization() != profile.organization {
+            return Err(Fault::Ledger("the ledger of another organization".to_owned()));
+        }
+        if founding.ca != profile.ca || founding.kms != profile.kms {
+            return Err(Fault::Ledger("the profile on this PC has other keys than the founding".to_owned()));
+        }
+        let key = state.founding().kms.log.ok_or_else(|| Fault::Ledger("no log key".to_owned()))?;
+        let seen = Checkpoint::verify(&checkpoint.note, &state.organization(), Signer::Kms, &key)
+            .map_err(|e| Fault::Ledger(e.to_string()))?;
+        state.check_against(&seen).map_err(|e| Fault::Ledger(e.to_string()))?;
+        let register: Records = self.get(serial, "/v1/register").await?;
+        let names = commitments.names(register.records);
+        if names.unsound > 0 {
+            self.screen.warn("register-unsound", &[("count", names.unsound.to_string())]);
+        }
+        Ok(Book {
+            state,
+            names: names.by_record,
+            seen: checkpoint.note,
+            leaves,
+            reader_card,
+            at: status.time,
+        })
+    }
+
+    /// The card that reads: the one asked for, else the first in the readers that may, unlocked already or by its PIN.
+    async fn reading_card(&mut self) -> Result<u32, Fault> {
+        let mut refused = None;
+        for card in &self.cards_with_keys().await? {
+            if !self.pins.knows(card.serial) && self.pins.scripted() {
+                continue;
+            }
+            self.unlock(card).await?;
+            match self.get::<Records>(Some(card.serial), "/v1/register").await {
+                Ok(_) => return Ok(card.serial),
+                Err(fault) if fault.code() == Some(ErrorCode::Forbidden) => refused = Some(fault),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(refused.unwrap_or(Fault::NoOfficerCard))
+    }
+
+    /// The cards in the readers that have keys, or the one asked for; waits a moment for the first.
+    async fn cards_with_keys(&self) -> Result<Vec<CardInReader>, Fault> {
+        let asked_at = Instant::now();
+        loop {
+            let mut cards = self.cards().await?;
+            cards.retain(|card| {
+                card.keys.is_some() && self.first_card.is_none_or(|first| first == card.serial)
+            });
+            if !cards.is_empty() || asked_at.elapsed() > CARD_APPEARS {
+                return Ok(cards);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Unlocks a card's 9A key for this insertion.
+    pub(crate) async fn unlock(&mut self, card: &CardInReader) -> Result<(), Fault> {
+        let pin = self.pins.pin(self.screen, card.serial, card.tries_left)?;
+        let unlock = Unlock { serial: Some(card.serial), pin, spend_last_try: false };
+        self.agent.post::<Status>("/v1/unlock", &unlock).await?;
+        Ok(())
+    }
+
+    /// Signs with one card.
+    pub(crate) async fn sign(&mut self, card: &CardInReader, envelope: &mut Envelope) -> Result<(), Fault> {
+        let pin: PinText = self.pins.pin(self.screen, card.serial, card.tries_left)?;
+        let request = SignRequest { serial: card.serial, pin, envelope: envelope.clone() };
+        let answer: SignAnswer = self.agent.post("/v1/sign", &request).await?;
+        envelope.add_signature(&answer.key, answer.signature.0);
+        envelope.verify(&answer.key).map_err(|e| Fault::Ledger(e.to_string()))
+    }
+
+    /// Has the acts signed by as many people as they need, and hands them to the kms.
+    pub(crate) async fn order(
+        &mut self,
+        book: &Book,
+        acts: Vec<Act>,
+        records: Vec<Record>,
+    ) -> Result<Appended, Fault> {
+        let request = self.signed(book, acts, records).await?;
+        self.submit(&request).await
+    }
+
+    /// Hands a signed order to the kms.
+    pub(crate) async fn submit(&self, request: &OrderRequest) -> Result<Appended, Fault> {
+        self.ask(ForwardTo::Authority, None, "POST", "/v1/orders", Some(request)).await
+    }
+
+    /// Whether a checkpoint that contains what was appended is signed by the ca as well, and is of this desk's own fold.
+    pub(crate) async fn is_cosigned(&self, book: &Book, appended: &Appended) -> Result<bool, Fault> {
+        let ledger = |error: &dyn std::fmt::Display| Fault::Ledger(error.to_string());
+        let answer: CheckpointAnswer = self.get(None, "/v1/checkpoint").await?;
+        let key = book.state.founding().ca.log.ok_or_else(|| ledger(&"the ca has no log key"))?;
+        let Ok(cosigned) = Checkpoint::verify(&answer.note, &book.state.organization(), Signer::Ca, &key)
+        else {
+            return Ok(false);
+        };
+        let mut state = book.state.clone();
+        while state.tree().size() < cosigned.size {
+            let path = format!("/v1/ledger?from={}", state.tree().size());
+            let part: Leaves = self.get(Some(book.reader_card), &path).await?;
+            if part.leaves.is_empty() {
+                return Ok(false);
+            }
+            for bytes in part.leaves {
+                let leaf = Leaf::from_bytes(bytes.0).map_err(|e| ledger(&e))?;
+                state = state.apply(&leaf).map_err(|e| ledger(&e))?;
+            }
+        }
+        state.check_against(&cosigned).map_err(|e| ledger(&e))?;
+        Ok(cosigned.size > appended.index)
+    }
+
+    /// Has the acts signed by as many people as they need, and checks the order as ca, kms and sites will.
+    pub(crate) async fn signed(
+        &mut self,
+        book: &Book,
+        acts: Vec<Act>,
+        records: Vec<Record>,
+    ) -> Result<OrderRequest, Fault> {
+        let at = book.at.max(book.state.last_at());
+        let order = Order {
+            organization: book.state.organization(),
+            id: Id::draw(&mut rng()),
+            expires_at: at.saturating_add(EXPIRES_IN_MS),
+            seen: book.seen.clone(),
+            acts,
+        };
+        let mut envelope = Envelope::unsigned(&order).map_err(|e| Fault::Ledger(e.to_string()))?;
+        let mut signed = Vec::new();
+        loop {
+            let card = self.next_signer(book, &signed).await?;
+            self.sign(&card, &mut envelope).await?;
+            signed.push(card.serial);
+            match book.state.check_order(&envelope, at) {
+                Ok(_) => break,
+                // The first signer may lack the role that the second one has.
+                Err(Rejected::TwoPeopleNeeded { .. } | Rejected::WrongRole { .. }) if signed.len() < 4 => {}
+                Err(rejected) => return Err(Fault::Rejected(rejected)),
+            }
+        }
+        Ok(OrderRequest { envelope, records })
+    }
+
+    /// The next card to sign: of a person with a role who has not signed yet. Waits for it to be inserted if people sit at
+    /// the desk.
+    async fn next_signer(&self, book: &Book, signed: &[u32]) -> Result<CardInReader, Fault> {
+        let mut asked = false;
+        loop {
+            let cards = self.cards().await?;
+            let member_of = |card: &CardInReader| signer_of(book, card);
+            let done: Vec<Id> =
+                cards.iter().filter(|c| signed.contains(&c.serial)).filter_map(member_of).collect();
+            let mut able: Vec<&CardInReader> = cards
+                .iter()
+                .filter(|c| !self.pins.scripted() || self.pins.knows(c.serial))
+                .filter(|c| member_of(c).is_some_and(|member| !done.contains(&member)))
+                .collect();
+            able.sort_by_key(|card| self.first_card != Some(card.serial));
+            if let Some(card) = able.first() {
+                return Ok((*card).clone());
+            }
+            if self.pins.scripted() {
+                return Err(if signed.is_empty() { Fault::NoOfficerCard } else { Fault::SecondPersonNeeded });
+            }
+            if !asked {
+                self.screen.say(if signed.is_empty() { "insert-officer" } else { "insert-second-officer" });
+                asked = true;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// The member whose living card this is, if the member has a role.
+fn signer_of(book: &Book, card: &CardInReader) -> Option<Id> {
+    let id = book.state.card_of_authentication_key(&card.keys?.authentication.0)?;
+    let found = book.state.card(&id).filter(|c| c.status == CardStatus::Live)?;
+    let member = book.state.member(&found.card.member)?;
+    (!member.roles.is_empty()).then_some(found.card.member)
+}
+
+impl Book {
+    /// The name of a record; its id where the register has it no more.
+    pub(crate) fn name(&self, record: &Id) -> String {
+        self.names.get(record).map_or_else(|| record.to_string(), |name| name.name.clone())
+    }
+
+    /// The label of a record; its id where the register has it no more.
+    pub(crate) fn label(&self, record: &Id) -> String {
+        self.names.get(record).map_or_else(|| record.to_string(), |name| name.label.clone())
+    }
+
+    /// The one thing among `all` whose record has this label.
+    pub(crate) fn find<'a>(
+        &self,
+        label: &str,
+        all: impl Iterator<Item = (&'a Id, Id)>,
+        kind: &'static str,
+    ) -> Result<Id, Fault> {
+        let mut found = all.filter(|(_, record)| self.names.get(record).is_some_and(|n| n.label == label));
+        let unknown = || Fault::UnknownLabel { kind, label: label.to_owned() };
+        let (id, _) = found.next().ok_or_else(unknown)?;
+        // Two desks may have given the same label at once, or a register that withheld a record hid the first one.
+        match found.next() {
+            Some(_) => Err(Fault::AmbiguousLabel { kind, label: label.to_owned() }),
+            None => Ok(*id),
+        }
+    }
+
+    pub(crate) fn unit(&self, label: &str) -> Result<Id, Fault> {
+        self.find(label, self.state.units().map(|(id, u)| (id, u.name)), "unit")
+    }
+
+    pub(crate) fn contract(&self, label: &str) -> Result<Id, Fault> {
+        self.find(label, self.state.contracts().map(|(id, c)| (id, c.name)), "contract")
+    }
+
+    pub(crate) fn member(&self, label: &str) -> Result<Id, Fault> {
+        self.find(label, self.state.members().map(|(id, m)| (id, m.name)), "member")
+    }
+
+    pub(crate) fn site(&self, label: &str) -> Result<Id, Fault> {
+        self.find(label, self.state.sites().map(|(id, s)| (id, s.name)), "site")
+    }
+
+    /// Fails if a label is in use already among these things.
+    pub(crate) fn must_be_free<'a>(
+        &self,
+        label: &str,
+        all: impl Iterator<Item = (&'a Id, Id)>,
+        kind: &'static str,
+    ) -> Result<(), Fault> {
+        match self.find(label, all, kind) {
+            Err(Fault::UnknownLabel { .. }) => Ok(()),
+            Ok(_) | Err(_) => Err(Fault::LabelTaken { label: label.to_owned() }),
+        }
+    }
+
+    /// The leaves from `from` on, with the checkpoint that covers them.
+    pub(crate) fn leaves_from(&self, from: u64) -> Option<Leaves> {
+        let skip = usize::try_from(from).ok()?;
+        let leaves = self.leaves.get(skip..)?.to_vec();
+        Some(Leaves { from, leaves, checkpoint: self.seen.clone() })
+    }
+}

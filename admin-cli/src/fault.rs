@@ -1,0 +1,175 @@
+//! What can go wrong at the desk. Every variant has its message in `locales/`.
+
+use warifu_api::ErrorCode;
+use warifu_api::wire::agent::AgentFault;
+use warifu_ledger::state::Rejected;
+use warifu_token_agent::client::AgentError;
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Fault {
+    /// The agent, the kms or a site says no.
+    #[error("{0:?}")]
+    Agent(AgentFault),
+    /// The agent does not answer.
+    #[error(transparent)]
+    AgentGone(AgentError),
+    /// The fold refuses the order.
+    #[error(transparent)]
+    Rejected(Rejected),
+    /// The ledger that the kms shows is not one to rely on.
+    #[error("the ledger cannot be relied on: {0}")]
+    Ledger(String),
+    /// No officer's card is in the readers.
+    #[error("no officer's card")]
+    NoOfficerCard,
+    /// A second officer has to sign.
+    #[error("a second person has to sign")]
+    SecondPersonNeeded,
+    /// No card without keys is in the readers, or several are.
+    #[error("no single new card")]
+    NoNewCard,
+    /// Nothing has this label.
+    #[error("unknown {kind} {label}")]
+    UnknownLabel {
+        /// What was looked for.
+        kind: &'static str,
+        /// The label.
+        label: String,
+    },
+    /// Several things have this label.
+    #[error("several have the label {label}, as {kind}")]
+    AmbiguousLabel {
+        /// What was looked for.
+        kind: &'static str,
+        /// The label.
+        label: String,
+    },
+    /// Something has this label already.
+    #[error("label {label} is taken")]
+    LabelTaken {
+        /// The label.
+        label: String,
+    },
+    /// Label or name cannot be one.
+    #[error("not a label or name")]
+    NotAName,
+    /// Not a day, or a day in the past.
+    #[error("not a day: {day}")]
+    NotADay {
+        /// What was given.
+        day: String,
+    },
+    /// An `--officer` argument cannot be read.
+    #[error("not SERIAL:LABEL:NAME: {text}")]
+    NotAnOfficer {
+        /// What was given.
+        text: String,
+    },
+    /// Too few officers' cards.
+    #[error("three cards of at least two people are needed")]
+    TooFewOfficers,
+    /// A card with this serial number is not in the readers.
+    #[error("card {serial} is not in the readers")]
+    CardNotHere {
+        /// The serial number.
+        serial: u32,
+    },
+    /// A line of PINs cannot be read.
+    #[error("not SERIAL PIN")]
+    PinLine,
+    /// No PIN was given for this card.
+    #[error("no PIN for card {serial}")]
+    PinMissing {
+        /// The serial number.
+        serial: u32,
+    },
+    /// A statement's fingerprint is not the one that was told.
+    #[error("the fingerprint is {found}")]
+    Fingerprint {
+        /// What the file has.
+        found: String,
+    },
+    /// The person at the terminal did not agree.
+    #[error("not agreed")]
+    NotAgreed,
+    /// ca, kms or sites have not done their part in time; they will, as soon as they run.
+    #[error("{what} is not ready yet")]
+    NotReadyInTime {
+        /// What was waited for.
+        what: String,
+    },
+    /// Not every site has confirmed.
+    #[error("not every site has confirmed")]
+    NotConfirmed,
+    /// A file cannot be read or written.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or an answer is not what it should be.
+    #[error(transparent)]
+    Json(serde_json::Error),
+    /// The terminal does not work.
+    #[error(transparent)]
+    Terminal(std::io::Error),
+}
+
+impl From<AgentError> for Fault {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Fault(fault) => Self::Agent(fault),
+            other => Self::AgentGone(other),
+        }
+    }
+}
+
+impl Fault {
+    /// The code, if a service refused.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Agent(AgentFault::AuthorityRefused { code, .. } | AgentFault::SiteRefused { code }) => {
+                Some(*code)
+            }
+            _ => None,
+        }
+    }
+
+    /// The exit code of the program.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotADay { .. }
+            | Self::NotAnOfficer { .. }
+            | Self::NotAName
+            | Self::PinLine
+            | Self::UnknownLabel { .. }
+            | Self::AmbiguousLabel { .. }
+            | Self::LabelTaken { .. }
+            | Self::Terminal(_)
+            | Self::Json(_)
+            | Self::File { .. } => 1,
+            Self::Rejected(_)
+            | Self::Ledger(_)
+            | Self::SecondPersonNeeded
+            | Self::Fingerprint { .. }
+            | Self::TooFewOfficers
+            | Self::NotAgreed => 2,
+            Self::NoOfficerCard | Self::NoNewCard | Self::CardNotHere { .. } | Self::PinMissing { .. } => 3,
+            Self::AgentGone(_) => 4,
+            Self::NotConfirmed | Self::NotReadyInTime { .. } => 5,
+            Self::Agent(fault) => match fault {
+                AgentFault::SiteRefused { .. }
+                | AgentFault::AuthorityRefused { .. }
+                | AgentFault::NotTrustworthy { .. }
+                | AgentFault::Malformed { .. } => 2,
+                AgentFault::SiteUnreachable | AgentFault::AuthorityUnreachable => 4,
+                _ => 3,
+            },
+        }
+    }
+}

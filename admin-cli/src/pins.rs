@@ -1,0 +1,59 @@
+//! Where PINs come from: the person at the terminal, or standard input. Never the command line or the environment.
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+
+use warifu_api::wire::agent::{AgentFault, PinText};
+use zeroize::Zeroizing;
+
+use crate::fault::Fault;
+use crate::screen::Screen;
+
+/// PINs by card. In a script all come first, on standard input; at a terminal each is asked for when it is needed.
+pub(crate) struct Pins {
+    scripted: Option<BTreeMap<u32, Zeroizing<String>>>,
+}
+
+impl Pins {
+    pub(crate) fn asked() -> Self {
+        Self { scripted: None }
+    }
+
+    /// Reads `SERIAL PIN` lines up to the end of standard input.
+    pub(crate) fn from_stdin() -> Result<Self, Fault> {
+        let mut pins = BTreeMap::new();
+        for line in std::io::stdin().lock().lines() {
+            let line = Zeroizing::new(line.map_err(Fault::Terminal)?);
+            if line.trim().is_empty() {
+                continue;
+            }
+            let (serial, pin) = line.trim().split_once(' ').ok_or(Fault::PinLine)?;
+            let serial = serial.parse().map_err(|_| Fault::PinLine)?;
+            pins.insert(serial, Zeroizing::new(pin.trim().to_owned()));
+        }
+        Ok(Self { scripted: Some(pins) })
+    }
+
+    pub(crate) fn scripted(&self) -> bool {
+        self.scripted.is_some()
+    }
+
+    pub(crate) fn knows(&self, serial: u32) -> bool {
+        self.scripted.as_ref().is_some_and(|pins| pins.contains_key(&serial))
+    }
+
+    /// The PIN of a card. The tries left are shown before it is asked for; the last one is never spent here.
+    pub(crate) fn pin(&self, screen: &Screen, serial: u32, tries_left: u8) -> Result<PinText, Fault> {
+        match tries_left {
+            0 => return Err(Fault::Agent(AgentFault::PinBlocked)),
+            1 => return Err(Fault::Agent(AgentFault::LastTry)),
+            _ => {}
+        }
+        if let Some(pins) = &self.scripted {
+            return pins.get(&serial).cloned().map(PinText).ok_or(Fault::PinMissing { serial });
+        }
+        let prompt =
+            screen.text("pin-prompt", &[("serial", serial.to_string()), ("tries", tries_left.to_string())]);
+        rpassword::prompt_password(prompt).map(|pin| PinText(Zeroizing::new(pin))).map_err(Fault::Terminal)
+    }
+}

@@ -1,0 +1,194 @@
+//! Revocation, brought to every site and watched: the kms pushes it, and so does this desk, with the ledger entries that a
+//! site may lack. Receipts count from whichever way they come first.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::json;
+use warifu_api::wire::agent::ForwardTo;
+use warifu_api::wire::authority::{Appended, OrderRequest, Receipts};
+use warifu_api::wire::site::{RevocationRequest, Status};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::PublicKey;
+use warifu_ledger::statement::{Receipt, ServiceKeys};
+use warifu_ledger::{Digest, Id};
+
+use crate::desk::{Book, Desk};
+use crate::fault::Fault;
+
+/// How long `--watch` waits for sites that do not confirm.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long until a kms that does not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+struct Awaited {
+    name: String,
+    address: String,
+    keys: ServiceKeys,
+}
+
+/// The sites that have not confirmed, and those that have.
+struct Watch<'a> {
+    desk: &'a Desk<'a>,
+    order: Digest,
+    sent: Instant,
+    awaited: BTreeMap<Id, Awaited>,
+    confirmed: Vec<serde_json::Value>,
+}
+
+/// Hands the order to the kms and brings it to every site at once, each whatever the other does: a kms that refuses or is
+/// silent does not keep a revocation from the sites. With `watch`, shows every site's receipt by name and in milliseconds
+/// since the order was sent.
+///
+/// # Errors
+/// [`Fault::NotConfirmed`] if a site has not confirmed in time; else what the kms said, if it did not take the order.
+pub(crate) async fn end_access(
+    desk: &Desk<'_>,
+    book: &Book,
+    request: OrderRequest,
+    watch: bool,
+) -> Result<(), Fault> {
+    let mut state = Watch {
+        desk,
+        order: request.envelope.digest(),
+        sent: Instant::now(),
+        awaited: sites(book),
+        confirmed: Vec::new(),
+    };
+    let mut brought: FuturesUnordered<_> = state
+        .awaited
+        .iter()
+        .map(|(id, site)| bring(desk, book, &request.envelope, *id, site.address.clone(), site.keys.tls))
+        .collect();
+    let submitted = desk.submit(&request);
+    tokio::pin!(submitted);
+    let mut appended: Option<Result<Appended, Fault>> = None;
+    // Both ways are gone to their end: an order that the kms has but a site has not heard of is pushed by the kms.
+    while appended.is_none() || !brought.is_empty() {
+        tokio::select! {
+            answer = &mut submitted, if appended.is_none() => {
+                if answer.is_ok() {
+                    desk.screen.say("order-appended");
+                }
+                appended = Some(answer);
+            }
+            Some((site, receipt)) = brought.next() => match receipt {
+                Ok(receipt) => state.confirm(site, &receipt, watch),
+                // The kms reaches sites that this desk does not; what counts is the receipt.
+                Err(fault) => desk.screen.detail(&format!("{site}: {fault}")),
+            },
+        }
+    }
+    let appended = appended.unwrap_or(Err(Fault::NotConfirmed));
+    if watch {
+        state.until_confirmed(appended.is_ok()).await;
+        if let Ok(appended) = &appended {
+            state.show_outstanding(book, appended).await;
+        }
+    }
+    let outstanding: Vec<&String> = state.awaited.values().map(|site| &site.name).collect();
+    let json = json!({ "order": state.order, "confirmed": state.confirmed, "outstanding": outstanding });
+    desk.screen.result(&json, String::new);
+    appended?;
+    if watch && !state.awaited.is_empty() { Err(Fault::NotConfirmed) } else { Ok(()) }
+}
+
+fn sites(book: &Book) -> BTreeMap<Id, Awaited> {
+    let serving = book.state.sites().filter(|(_, site)| !site.removed);
+    serving
+        .map(|(id, site)| {
+            let awaited = Awaited {
+                name: book.name(&site.name),
+                address: site.address.clone(),
+                keys: site.keys.clone(),
+            };
+            (*id, awaited)
+        })
+        .collect()
+}
+
+impl Watch<'_> {
+    /// Takes a receipt, if it is the site's own and for this order.
+    fn confirm(&mut self, id: Id, envelope: &Envelope, show: bool) {
+        let Some(site) = self.awaited.get(&id) else { return };
+        let sound = envelope
+            .verified::<Receipt>(&site.keys.signing)
+            .is_ok_and(|receipt| receipt.site == id && receipt.order == self.order);
+        let screen = self.desk.screen;
+        if !sound {
+            screen.say_with("receipt-unsound", &[("site", site.name.clone())]);
+            return;
+        }
+        let milliseconds = u64::try_from(self.sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if show {
+            let name = screen.pad(&site.name, 16);
+            screen.say_with("receipt", &[("site", name), ("milliseconds", milliseconds.to_string())]);
+        }
+        self.confirmed.push(json!({ "site": site.name, "milliseconds": milliseconds }));
+        self.awaited.remove(&id);
+    }
+
+    /// Waits for the receipts that reach the kms.
+    async fn until_confirmed(&mut self, appended: bool) {
+        let mut known = 0;
+        while appended && !self.awaited.is_empty() && self.sent.elapsed() < PATIENCE {
+            let path = format!("/v1/orders/{}/receipts?known={known}", self.order);
+            match self.desk.get::<Receipts>(None, &path).await {
+                Ok(answer) => {
+                    known = answer.sites.iter().filter(|site| site.receipt.is_some()).count();
+                    for site in &answer.sites {
+                        if let Some(receipt) = &site.receipt {
+                            self.confirm(site.site, receipt, true);
+                        }
+                    }
+                }
+                Err(fault) => {
+                    self.desk.screen.detail(&fault.to_string());
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Names the sites that have not confirmed, with the moment by which their lease has ended, if there is one to rely on.
+    async fn show_outstanding(&self, book: &Book, appended: &Appended) {
+        if self.awaited.is_empty() {
+            return;
+        }
+        let bounded = self.desk.is_cosigned(book, appended).await.unwrap_or(false);
+        let path = format!("/v1/orders/{}/receipts", self.order);
+        let answer = self.desk.get::<Receipts>(None, &path).await.ok().filter(|_| bounded);
+        let screen = self.desk.screen;
+        for (id, site) in &self.awaited {
+            let told = answer.as_ref().and_then(|answer| answer.sites.iter().find(|told| told.site == *id));
+            match told.and_then(|told| told.lease_ends_at) {
+                Some(ends) => screen.say_with(
+                    "receipt-bounded",
+                    &[("site", site.name.clone()), ("until", screen.instant(ends, book))],
+                ),
+                None => screen.say_with("receipt-unbounded", &[("site", site.name.clone())]),
+            }
+        }
+    }
+}
+
+/// Brings the order to one site, with the leaves that it lacks.
+async fn bring(
+    desk: &Desk<'_>,
+    book: &Book,
+    order: &Envelope,
+    site: Id,
+    address: String,
+    key: PublicKey,
+) -> (Id, Result<Envelope, Fault>) {
+    let receipt = async {
+        let to = || ForwardTo::Site { address: address.clone(), key };
+        let status: Status = desk.ask(to(), None, "GET", "/v1/status", None::<&()>).await?;
+        let leaves = book.leaves_from(status.folded).filter(|leaves| !leaves.leaves.is_empty());
+        let request = RevocationRequest { order: order.clone(), leaves };
+        desk.ask(to(), None, "POST", "/v1/revocations", Some(&request)).await
+    };
+    (site, receipt.await)
+}
