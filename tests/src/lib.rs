@@ -1,0 +1,8 @@
+//! A whole town in one folder: virtual readers and cards, the ca, the kms authority and its sites as real processes with
+//! real HSM tokens and databases, an officers' desk and members' PCs.
+//!
+//! The demonstration and the end-to-end tests play in it.
+
+pub mod process;
+pub mod residents;
+pub mod town;

@@ -1,0 +1,464 @@
+//! The town: what is where, and how its people use it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use warifu_virtual_card::readers::Readers;
+use warifu_virtual_card::{Inserted, TestRoot, VirtualCard};
+
+use crate::process::{Ready, Recipe, Service, must, program, run};
+
+/// Every virtual card's PIN, as it comes from the factory.
+pub const PIN: &str = "123456";
+/// The readers at the officers' desk: three for officers, one for the card that is enrolled.
+pub const DESK_READERS: usize = 4;
+/// The readers at the members' PCs: the department's and the contractor's.
+pub const MEMBER_READERS: [usize; 2] = [4, 5];
+
+/// How many readers a town has.
+pub const READERS: usize = DESK_READERS + MEMBER_READERS.len();
+
+/// A program, and its first words.
+type Program = (&'static str, &'static [&'static str]);
+const CA: Program = ("warifu-ca", &[]);
+const KMS: Program = ("warifu-kms", &["authority"]);
+const SITE: Program = ("warifu-kms", &["site"]);
+
+const OFFICERS: [(&str, u32, &str); 3] =
+    [("ichiro", 1001, "信濃 一郎"), ("midori", 1002, "白馬 みどり"), ("kenji", 1003, "大町 健二")];
+
+/// A town, in one folder.
+pub struct Town {
+    folder: PathBuf,
+    readers: Readers,
+    cards: BTreeMap<String, VirtualCard>,
+    inserted: BTreeMap<String, (usize, Inserted)>,
+    root: TestRoot,
+    recipes: BTreeMap<String, Recipe>,
+    running: BTreeMap<String, Service>,
+    organization: String,
+    ports: BTreeMap<String, u16>,
+    /// How long sites may answer without news, in seconds.
+    pub lease_seconds: u64,
+}
+
+impl Town {
+    /// An empty town: [`READERS`] readers, and officers' cards in the first of them.
+    ///
+    /// # Errors
+    /// Whatever is missing on this machine.
+    pub fn new(folder: &Path, readers: Readers) -> Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        for part in ["cards", "logs"] {
+            fs::create_dir_all(folder.join(part))?;
+        }
+        let mut town = Self {
+            folder: folder.to_owned(),
+            readers,
+            cards: BTreeMap::new(),
+            inserted: BTreeMap::new(),
+            root: TestRoot::open(&folder.join("cards"))?,
+            recipes: BTreeMap::new(),
+            running: BTreeMap::new(),
+            organization: String::new(),
+            ports: BTreeMap::new(),
+            lease_seconds: 60,
+        };
+        for (reader, (label, serial, _)) in OFFICERS.iter().enumerate() {
+            town.new_card(label, *serial)?;
+            town.insert(label, reader)?;
+        }
+        Ok(town)
+    }
+
+    /// The town's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The organization's founding hash.
+    #[must_use]
+    pub fn organization(&self) -> &str {
+        &self.organization
+    }
+
+    /// The virtual readers.
+    pub fn readers(&mut self) -> &mut Readers {
+        &mut self.readers
+    }
+
+    // Cards.
+
+    /// A card from the factory.
+    pub fn new_card(&mut self, label: &str, serial: u32) -> Result<()> {
+        let card = VirtualCard::create(&self.folder.join("cards").join(label), serial, &self.root)?;
+        self.cards.insert(label.to_owned(), card);
+        Ok(())
+    }
+
+    /// The card of this label.
+    pub fn card(&self, label: &str) -> Result<&VirtualCard> {
+        self.cards.get(label).with_context(|| format!("no card {label}"))
+    }
+
+    /// Puts a card into a reader.
+    pub fn insert(&mut self, label: &str, reader: usize) -> Result<()> {
+        let inserted = self.card(label)?.insert(self.readers.port(reader))?;
+        self.inserted.insert(label.to_owned(), (reader, inserted));
+        Ok(())
+    }
+
+    /// Takes a card out.
+    pub fn remove(&mut self, label: &str) {
+        self.inserted.remove(label);
+    }
+
+    // Services.
+
+    fn port(&mut self, name: &str) -> Result<u16> {
+        if let Some(port) = self.ports.get(name) {
+            return Ok(*port);
+        }
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        self.ports.insert(name.to_owned(), port);
+        Ok(port)
+    }
+
+    /// `127.0.0.1:port` of a service.
+    pub fn address(&mut self, name: &str) -> Result<String> {
+        Ok(format!("127.0.0.1:{}", self.port(name)?))
+    }
+
+    /// A service's folder, with tokens and a configuration of its own, in which it makes its keys; it can be started then.
+    /// `settings` is what its configuration has besides `data` and `[hsm]`.
+    fn equip(&mut self, name: &str, program: Program, settings: &str) -> Result<()> {
+        let folder = self.folder.join(name);
+        let tokens = folder.join("tokens");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
+        let softhsm = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
+        fs::write(folder.join("softhsm2.conf"), softhsm)?;
+        let hsm = format!("[hsm]\ntoken_label = \"{name}\"\npin_file = \"pin\"\n");
+        fs::write(folder.join("config.toml"), format!("data = \"data\"\n{settings}\n{hsm}"))?;
+        must(self.console(name, program, &["init"])?.command(), b"")?;
+        let run = self.console(name, program, &["run"])?;
+        self.recipes.insert(name.to_owned(), run);
+        Ok(())
+    }
+
+    /// A command at a service's console.
+    fn console(&self, name: &str, (binary, part): Program, args: &[&str]) -> Result<Recipe> {
+        let folder = self.folder.join(name);
+        let mut words: Vec<OsString> = part.iter().chain(args).map(OsString::from).collect();
+        words.extend(["--config".into(), folder.join("config.toml").into()]);
+        Ok(Recipe {
+            name: name.to_owned(),
+            program: program(binary)?,
+            args: words,
+            env: vec![
+                ("SOFTHSM2_CONF".into(), folder.join("softhsm2.conf").into()),
+                ("HOME".into(), folder.into()),
+            ],
+            logs: self.folder.join("logs"),
+            ready: Ready::Line,
+        })
+    }
+
+    /// Starts a service or an agent whose recipe is known.
+    pub fn start(&mut self, name: &str) -> Result<()> {
+        let recipe = self.recipes.get(name).with_context(|| format!("no recipe for {name}"))?.clone();
+        let service = recipe.start()?;
+        self.running.insert(name.to_owned(), service);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, name: &str) {
+        if let Some(mut service) = self.running.remove(name) {
+            service.kill();
+        }
+    }
+
+    /// SIGTERM.
+    pub fn stop(&mut self, name: &str) {
+        if let Some(mut service) = self.running.remove(name) {
+            service.stop();
+        }
+    }
+
+    /// A running service.
+    pub fn service(&self, name: &str) -> Result<&Service> {
+        self.running.get(name).with_context(|| format!("{name} does not run"))
+    }
+
+    /// Every running service and agent with its process id.
+    pub fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.running.iter().map(|(name, service)| (name.as_str(), service.id()))
+    }
+
+    /// What a service or agent wrote to its log.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join("logs").join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    // Founding.
+
+    /// The ca and the kms authority make their keys.
+    pub fn equip_authorities(&mut self) -> Result<()> {
+        let kms = self.address("kms")?;
+        let settings =
+            format!("listen = \"{kms}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n");
+        self.equip("kms", KMS, &settings)?;
+        let settings = self.kms_section()?;
+        self.equip("ca", CA, &settings)
+    }
+
+    /// `[kms]`, for those who follow it.
+    fn kms_section(&mut self) -> Result<String> {
+        let (address, statement) = (self.address("kms")?, self.statement("kms"));
+        Ok(format!("\n[kms]\naddress = \"{address}\"\nstatement = \"{}\"\n", statement.display()))
+    }
+
+    fn statement(&self, service: &str) -> PathBuf {
+        self.folder.join(service).join("data").join("statement.json")
+    }
+
+    /// The officers' agent, which sees the desk's readers alone and knows the kms by its statement.
+    pub fn open_desk(&mut self) -> Result<()> {
+        let readers: Vec<usize> = (0..DESK_READERS).collect();
+        self.add_agent("desk", &readers, true, &[])?;
+        self.start("desk")
+    }
+
+    /// An agent on a PC of its own.
+    pub fn add_agent(&mut self, name: &str, readers: &[usize], first: bool, more: &[&str]) -> Result<()> {
+        let folder = self.folder.join(name);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut args: Vec<OsString> = vec![
+            "--runtime-dir".into(),
+            folder.join("run").into(),
+            "--state-dir".into(),
+            folder.join("state").into(),
+            "--profile".into(),
+            self.profile().into(),
+        ];
+        for reader in readers {
+            args.push("--reader".into());
+            args.push(self.readers.name(*reader).into());
+        }
+        if first {
+            let statement: Value = serde_json::from_slice(&fs::read(self.statement("kms"))?)?;
+            let payload = statement.get("payload").and_then(Value::as_str).context("payload")?;
+            let key = tls_key(payload)?;
+            args.extend(["--kms".into(), self.address("kms")?.into(), "--kms-key".into(), key.into()]);
+        }
+        args.extend(more.iter().map(OsString::from));
+        args.extend(["--attestation-root".into(), self.root.certificate_path().into()]);
+        // A viewer for a PC without a desktop: it goes on until it is ended.
+        args.extend(["--viewer", "tail", "-n", "0", "-f"].map(OsString::from));
+        let recipe = Recipe {
+            name: name.to_owned(),
+            program: program("warifu-agent")?,
+            args,
+            env: vec![("HOME".into(), folder.into()), ("RUST_LOG".into(), "info".into())],
+            logs: self.folder.join("logs"),
+            ready: Ready::File(self.bootstrap(name)),
+        };
+        self.recipes.insert(name.to_owned(), recipe);
+        Ok(())
+    }
+
+    /// The profile file of all PCs of this town.
+    #[must_use]
+    pub fn profile(&self) -> PathBuf {
+        self.folder.join("profile.json")
+    }
+
+    /// Three officers, the ca and the kms found the organization; then both services run.
+    pub fn found(&mut self, name: &str) -> Result<()> {
+        let founding = self.folder.join("founding.json");
+        let records = self.folder.join("records.json");
+        let (ca, kms) = (self.statement("ca"), self.statement("kms"));
+        let mut args: Vec<String> = ["init", "--org", name, "--json"].map(str::to_owned).into();
+        for (flag, path) in [("--ca", &ca), ("--kms", &kms), ("--out", &founding), ("--records", &records)] {
+            args.extend([flag.to_owned(), path.display().to_string()]);
+        }
+        for (label, serial, person) in OFFICERS {
+            args.extend(["--officer".to_owned(), format!("{serial}:{label}:{person}")]);
+        }
+        args.extend(["--lease-seconds".to_owned(), self.lease_seconds.to_string()]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let answer: Value = serde_json::from_str(&self.admin(&args)?)?;
+        self.organization =
+            answer.get("organization").and_then(Value::as_str).context("organization")?.to_owned();
+
+        let (founding, records) =
+            (founding.to_str().context("path")?.to_owned(), records.to_str().context("path")?.to_owned());
+        let organization = self.organization.clone();
+        let found = ["found", &founding, "--fingerprint", &organization];
+        must(self.console("ca", CA, &found)?.command(), b"")?;
+        let found = [&found[..], &["--records", &records]].concat();
+        must(self.console("kms", KMS, &found)?.command(), b"")?;
+        self.start("kms")?;
+        self.start("ca")?;
+        self.fetch_profile()
+    }
+
+    /// Writes the profile and has the officers' agent read it.
+    pub fn fetch_profile(&mut self) -> Result<()> {
+        let profile = self.profile();
+        let organization = self.organization.clone();
+        let _ = fs::remove_file(&profile);
+        let profile = profile.to_str().context("path")?.to_owned();
+        self.admin(&["profile", "--out", &profile, "--organization", &organization])?;
+        self.stop("desk");
+        self.start("desk")
+    }
+
+    /// A site makes its keys, joins by two officers' order, and runs.
+    pub fn add_site(&mut self, label: &str, name: &str) -> Result<()> {
+        let (address, kms) = (self.address(label)?, self.kms_section()?);
+        let settings = format!(
+            "listen = \"{address}\"\naddress = \"{address}\"\norganization = \"{}\"\n{kms}",
+            self.organization
+        );
+        self.equip(label, SITE, &settings)?;
+        let statement = self.statement(label).display().to_string();
+        self.admin(&["site", "add", label, "--name", name, "--statement", &statement, "--yes"])?;
+        self.start(label)
+    }
+
+    // People.
+
+    /// Runs `warifu-admin` at the officers' desk, with the PINs of the cards there; it has to succeed.
+    pub fn admin(&self, args: &[&str]) -> Result<String> {
+        let output = self.try_admin(args)?;
+        if !output.status.success() {
+            bail!(
+                "warifu-admin {args:?}: {}\n{}{}\ndesk: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+                self.log("desk")
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs `warifu-admin` at the officers' desk, whatever comes of it.
+    pub fn try_admin(&self, args: &[&str]) -> Result<Output> {
+        let mut pins = String::new();
+        for (label, (reader, _)) in &self.inserted {
+            if *reader < DESK_READERS {
+                pins.push_str(&format!("{} {PIN}\n", self.card(label)?.serial()));
+            }
+        }
+        let mut command = Command::new(program("warifu-admin")?);
+        command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
+        run(command, pins.as_bytes())
+    }
+
+    /// Runs `warifu` on a member's PC; `pin` goes to its standard input.
+    pub fn warifu(&self, agent: &str, args: &[&str], pin: &str) -> Result<Output> {
+        let mut command = Command::new(program("warifu")?);
+        command.arg("--agent").arg(self.bootstrap(agent)).args(args);
+        run(command, format!("{pin}\n").as_bytes())
+    }
+
+    /// The bootstrap file of an agent.
+    #[must_use]
+    pub fn bootstrap(&self, agent: &str) -> PathBuf {
+        self.folder.join(agent).join("run").join("agent.json")
+    }
+
+    /// Enrols a member with a new card at the desk, and takes the card out again.
+    pub fn enroll(&mut self, label: &str, serial: u32, name: &str, more: &[&str]) -> Result<()> {
+        self.new_card(label, serial)?;
+        self.insert(label, DESK_READERS - 1)?;
+        self.wait_for_card(serial)?;
+        let serial = serial.to_string();
+        let mut args = vec!["member", "enroll", label, "--name", name, "--new-card", &serial];
+        args.extend(more);
+        self.admin(&args)?;
+        self.remove(label);
+        Ok(())
+    }
+
+    /// Waits until the desk's agent sees a card.
+    pub fn wait_for_card(&self, serial: u32) -> Result<()> {
+        until("the card is seen", Duration::from_secs(10), || {
+            let cards: Value = serde_json::from_str(&self.admin(&["card", "inspect", "--json"])?)?;
+            let serials = cards.as_array().context("cards")?.iter().filter_map(|card| card.get("serial"));
+            Ok(serials.filter_map(Value::as_str).any(|seen| seen == serial.to_string()))
+        })
+    }
+
+    /// What `warifu status --json` says on a member's PC.
+    pub fn status(&self, agent: &str) -> Result<Value> {
+        let output = self.warifu(agent, &["status", "--json"], "")?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("status: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The recipient of a unit: what a sender is told.
+    pub fn recipient(&self, unit: &str) -> Result<String> {
+        let answer: Value = serde_json::from_str(&self.admin(&["unit", "recipient", unit, "--json"])?)?;
+        Ok(answer.get("recipient").and_then(Value::as_str).context("recipient")?.to_owned())
+    }
+
+    /// Ends agents, services and readers, in an order that lets each go in peace.
+    pub fn close(mut self) {
+        self.inserted.clear();
+        self.running.clear();
+    }
+}
+
+/// Encrypts with stock `rage`, given nothing but recipients.
+pub fn rage(recipients: &[String], input: &Path, output: &Path) -> Result<()> {
+    let rage = workspace().join(".cache/bin/rage");
+    ensure!(rage.is_file(), "rage is not installed: run ./test or ./demo, which install it");
+    let mut command = Command::new(rage);
+    for recipient in recipients {
+        command.arg("-r").arg(recipient);
+    }
+    command.arg("-o").arg(output).arg(input);
+    must(command, b"").map(|_| ())
+}
+
+/// The workspace's root.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let mut folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    folder.pop();
+    folder
+}
+
+/// Asks until the answer is yes, and fails after a time.
+pub fn until(what: &str, patience: Duration, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !ask()? {
+        ensure!(start.elapsed() < patience, "{what}: not within {patience:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The TLS key in the payload of a service statement.
+fn tls_key(payload: &str) -> Result<String> {
+    use warifu_ledger::dsse::Envelope;
+    use warifu_ledger::statement::ServiceStatement;
+    let envelope: Envelope = serde_json::from_value(serde_json::json!({
+        "payloadType": "application/vnd.warifu.service.v1+json", "payload": payload, "signatures": []
+    }))?;
+    let statement: ServiceStatement = envelope.statement()?;
+    Ok(serde_json::to_value(statement.keys.tls)?.as_str().context("key")?.to_owned())
+}

@@ -1,0 +1,112 @@
+//! End to end: a whole town of real processes for each test, with readers, reader service and network of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod road;
+mod secrets;
+mod withdrawal;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use warifu_tests::town::{MEMBER_READERS, PIN, Town, rage, until};
+use warifu_virtual_card::readers::Readers;
+
+/// A town with one department, one contractor, and a member of each at his PC, card out.
+struct Play {
+    town: Town,
+    folder: TempDir,
+}
+
+const SITES: [(&str, &str); 2] = [("honcho", "本庁"), ("omachi", "大町支所")];
+
+impl Play {
+    fn new(readers: Readers, lease_seconds: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut town = Town::new(folder.path(), readers).unwrap();
+        town.lease_seconds = lease_seconds;
+        town.equip_authorities().unwrap();
+        town.open_desk().unwrap();
+        town.found("北アルプス広域連合").unwrap();
+        for (label, name) in SITES {
+            town.add_site(label, name).unwrap();
+        }
+        town.fetch_profile().unwrap();
+        town.admin(&["unit", "add", "tax", "--name", "税務課"]).unwrap();
+        town.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])
+            .unwrap();
+        town.admin(&["unit", "add", "acme-team", "--name", "アクメ", "--contract", "acme"]).unwrap();
+        town.enroll("hanako", 2001, "信濃 花子", &["--unit", "tax"]).unwrap();
+        town.enroll("taro", 2002, "委託 太郎", &["--unit", "acme-team", "--contract", "acme"]).unwrap();
+        for (agent, reader) in ["office", "contractor"].into_iter().zip(MEMBER_READERS) {
+            town.add_agent(agent, &[reader], false, &[]).unwrap();
+            town.start(agent).unwrap();
+        }
+        Self { town, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A file to both units, sealed by stock rage.
+    fn sealed(&self, name: &str, content: &[u8]) -> PathBuf {
+        let plain = self.path(name);
+        fs::write(&plain, content).unwrap();
+        let sealed = self.path(&format!("{name}.age"));
+        let recipients = [self.town.recipient("tax").unwrap(), self.town.recipient("acme-team").unwrap()];
+        rage(&recipients, &plain, &sealed).unwrap();
+        sealed
+    }
+
+    fn insert(&mut self, label: &str, agent: &str, reader: usize) {
+        self.town.insert(label, reader).unwrap();
+        self.card_is_seen(agent);
+    }
+
+    fn card_is_seen(&self, agent: &str) {
+        until("the card is seen", Duration::from_secs(10), || {
+            let state = self.state(agent);
+            Ok(!matches!(state.as_str(), "no-card" | "no-reader" | "no-reader-service"))
+        })
+        .unwrap();
+    }
+
+    fn state(&self, agent: &str) -> String {
+        let status = self.town.status(agent).unwrap();
+        status.pointer("/state/state").and_then(|state| state.as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Tries to open a file by way of an agent.
+    fn open(&self, agent: &str, sealed: &Path, more: &[&str]) -> (Output, PathBuf) {
+        let out = self.path("out");
+        let _ = fs::remove_file(&out);
+        let mut args = vec!["--lang", "en", "open", "--pin-stdin", "-o", out.to_str().unwrap()];
+        args.extend(more);
+        args.push(sealed.to_str().unwrap());
+        (self.town.warifu(agent, &args, PIN).unwrap(), out)
+    }
+
+    fn opens(&self, agent: &str, sealed: &Path, content: &[u8]) {
+        let (output, out) = self.open(agent, sealed, &[]);
+        assert!(
+            output.status.success(),
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.town.log(agent)
+        );
+        assert!(fs::read(out).unwrap() == content, "another content");
+    }
+
+    /// What the refusal says.
+    fn refuses(&self, agent: &str, sealed: &Path) -> String {
+        let (output, out) = self.open(agent, sealed, &[]);
+        assert!(!output.status.success(), "it opened");
+        assert!(!output.stderr.is_empty(), "{} without a word: {}", output.status, self.town.log(agent));
+        assert!(!out.exists(), "something was left behind");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}

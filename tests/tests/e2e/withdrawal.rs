@@ -1,0 +1,107 @@
+//! Revocation, leases and restarts: I3 and I4 against real processes.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use warifu_tests::town::{MEMBER_READERS, READERS, until};
+use warifu_virtual_card::readers::private;
+
+use crate::{Play, SITES};
+
+/// The contract ends; both sites confirm; neither answers again: not after `kill -9`, nor with its database from before.
+#[test]
+fn a_contract_that_ended_stays_ended() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 60);
+        let sealed = play.sealed("list", b"content");
+        play.insert("taro", "contractor", MEMBER_READERS[1]);
+        play.insert("hanako", "office", MEMBER_READERS[0]);
+        play.opens("contractor", &sealed, b"content");
+        play.opens("office", &sealed, b"content");
+
+        // A backup of both sites' databases, made while the contract runs.
+        for (site, _) in SITES {
+            play.town.kill(site);
+            copy(&play.path(site).join("data"), &play.path(&format!("{site}-before")));
+            play.town.start(site).unwrap();
+        }
+        play.opens("contractor", &sealed, b"content");
+
+        let words = ["--lang", "ja", "contract", "end", "acme", "--reason", "契約終了", "--watch"];
+        let receipts = play.town.admin(&words).unwrap();
+        for (_, name) in SITES {
+            assert!(receipts.lines().any(|line| line.contains('✓') && line.contains(name)), "{receipts}");
+        }
+        let refusal = play.refuses("contractor", &sealed);
+        assert!(!refusal.trim().is_empty());
+        play.opens("office", &sealed, b"content");
+
+        // The same order again changes nothing, and is not an error that loses anything.
+        let again = play.town.try_admin(&words).unwrap();
+        assert!(!String::from_utf8_lossy(&again.stderr).contains("panicked"));
+
+        for (site, _) in SITES {
+            play.town.kill(site);
+            play.town.start(site).unwrap();
+        }
+        play.refuses("contractor", &sealed);
+
+        // The database from before, as an operator might restore it; the HSM's key pair is gone.
+        for (site, _) in SITES {
+            play.town.kill(site);
+            let data = play.path(site).join("data");
+            fs::remove_dir_all(&data).unwrap();
+            copy(&play.path(&format!("{site}-before")), &data);
+            play.town.start(site).unwrap();
+        }
+        play.refuses("contractor", &sealed);
+        play.opens("office", &sealed, b"content");
+    });
+}
+
+/// One site is down when the contract ends: it is named as outstanding, and confirms when it is back. The kms is down:
+/// the desk brings a revocation to nobody, since the order is not in the ledger; and the sites stop with their lease.
+#[test]
+fn sites_that_are_cut_off_stop_by_themselves() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 4);
+        let sealed = play.sealed("list", b"content");
+        play.insert("hanako", "office", MEMBER_READERS[0]);
+        play.opens("office", &sealed, b"content");
+
+        // I4: without the kms, the sites answer until their lease is over, and not after.
+        play.town.kill("kms");
+        until("the lease is over", Duration::from_secs(20), || {
+            Ok(!play.open("office", &sealed, &[]).0.status.success())
+        })
+        .unwrap();
+        play.refuses("office", &sealed);
+
+        // A site that restarts without the kms answers nothing either.
+        play.town.kill("honcho");
+        play.town.start("honcho").unwrap();
+        play.refuses("office", &sealed);
+
+        // The line is back: nothing was lost.
+        play.town.start("kms").unwrap();
+        until("the sites answer again", Duration::from_secs(20), || {
+            Ok(play.open("office", &sealed, &[]).0.status.success())
+        })
+        .unwrap();
+        play.opens("office", &sealed, b"content");
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
