@@ -86,8 +86,8 @@ pub(crate) struct Init {
     /// The kms's statement, as its console wrote it
     #[arg(long, value_name = "FILE")]
     pub(crate) kms: PathBuf,
-    /// A first officer: the card's serial number, a label and the name, such as "1001:ichiro:信濃 一郎". Three cards of at
-    /// least two people
+    /// A first officer: the card's serial number, a label and the name, such as "1001:ichiro:信濃 一郎". Three people, or
+    /// two with two cards each
     #[arg(long = "officer", value_name = "SERIAL:LABEL:NAME", required = true)]
     pub(crate) officers: Vec<String>,
     /// How long a site may answer without news from the kms, in seconds

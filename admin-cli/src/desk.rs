@@ -24,6 +24,7 @@ use warifu_token_agent::client::AgentClient;
 
 use crate::fault::Fault;
 use crate::pins::Pins;
+use crate::preview::Preview;
 use crate::register::Commitments;
 use crate::screen::Screen;
 
@@ -259,6 +260,9 @@ impl<'a> Desk<'a> {
         let mut signed = Vec::new();
         loop {
             let card = self.next_signer(book, &signed).await?;
+            // To each of them: the second person has not seen what the first one has typed.
+            self.screen.say_with("order-preview", &[("hash", envelope.digest().to_string())]);
+            self.screen.say_lines(&Preview::new(self.screen, book, &order, &records).lines());
             self.sign(&card, &mut envelope).await?;
             signed.push(card.serial);
             match book.state.check_order(&envelope, at) {

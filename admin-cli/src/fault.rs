@@ -68,7 +68,7 @@ pub(crate) enum Fault {
         text: String,
     },
     /// Too few officers' cards.
-    #[error("three cards of at least two people are needed")]
+    #[error("three people, or two with two cards each, are needed")]
     TooFewOfficers,
     /// A card with this serial number is not in the readers.
     #[error("card {serial} is not in the readers")]

@@ -19,6 +19,7 @@ mod fault;
 mod found;
 mod message;
 mod pins;
+mod preview;
 mod register;
 mod screen;
 mod watch;

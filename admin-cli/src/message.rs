@@ -112,6 +112,7 @@ mod tests {
             include_str!("found.rs"),
             include_str!("watch.rs"),
             include_str!("pins.rs"),
+            include_str!("preview.rs"),
             include_str!("command.rs"),
             include_str!("command/card.rs"),
             include_str!("command/contract.rs"),

@@ -44,6 +44,13 @@ impl Screen {
         }
     }
 
+    /// Lines that were made from texts before.
+    pub(crate) fn say_lines(&self, lines: &[String]) {
+        if !self.json {
+            lines.iter().for_each(|line| self.line(line));
+        }
+    }
+
     /// Tells the person, and whoever reads a script's log, of something that is not as it should be: on standard error.
     pub(crate) fn warn(&self, key: &str, args: &[(&str, String)]) {
         self.detail(&self.text(key, args));

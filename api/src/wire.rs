@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::{Bytes, PublicKey};
+use warifu_ledger::key::{Base64, Bytes, PublicKey};
 use warifu_ledger::register::Record;
 use warifu_ledger::statement::{Millis, PublicHalf, Right, UnitKind};
 use warifu_ledger::{Digest, Id};
@@ -81,4 +81,8 @@ pub struct UnitEntry {
     pub recipient: Option<String>,
     /// The doubly signed `unit.created`, for everybody to check.
     pub created: Option<Envelope>,
+    /// The key of the register's record that label and name come from, to check them against the order that `created`
+    /// names: else whoever keeps the register could give one unit's name to another's key. None if the record was erased;
+    /// then label and name are its id.
+    pub name_key: Option<Base64<32>>,
 }

@@ -23,6 +23,7 @@ pub(crate) struct CardActor {
 /// The card as its thread sees it.
 pub(crate) struct Seat {
     reader: String,
+    identity: Identity,
     card: Option<PivCard>,
     pin: Arc<Mutex<Option<LockedSecret>>>,
 }
@@ -43,7 +44,7 @@ impl CardActor {
                 }
             };
             let _ = opened.send(Ok(card.identity()));
-            let mut seat = Seat { reader, card: Some(card), pin: kept };
+            let mut seat = Seat { reader, identity: card.identity(), card: Some(card), pin: kept };
             while let Ok(job) = inbox.recv() {
                 job(&mut seat);
             }
@@ -98,10 +99,15 @@ impl Seat {
     /// The card itself.
     pub(crate) fn card(&mut self) -> Result<&mut PivCard, CardError> {
         if self.card.is_none() {
-            self.card = Some(PivCard::open(&self.reader).map_err(|error| match error {
+            let card = PivCard::open(&self.reader).map_err(|error| match error {
                 CardError::NoCard | CardError::NoReader { .. } => CardError::Removed,
                 other => other,
-            })?);
+            })?;
+            // Or what was meant for one card would be done to the next one.
+            if card.identity() != self.identity {
+                return Err(CardError::Removed);
+            }
+            self.card = Some(card);
         }
         self.card.as_mut().ok_or(CardError::Removed)
     }
@@ -130,18 +136,21 @@ impl Seat {
             Err(CardError::PinNeeded) => {}
             done => return done,
         }
-        let kept = self.pin.clone();
-        let mut kept = held(&kept);
-        let Some(pin) = kept.as_ref() else { return Err(CardError::PinNeeded) };
-        let restored = match Pin::new(pin.expose()) {
-            Ok(pin) => self.card()?.verify_pin(PinEntry::new(&pin)),
-            Err(_) => Err(CardError::PinNeeded),
-        };
+        // Not held while the card is asked, which may take for ever where it is being pulled: whoever ends everything
+        // wipes the kept PIN first.
+        let pin = held(&self.pin).as_ref().and_then(|kept| Pin::new(kept.expose()).ok());
+        let Some(pin) = pin else { return Err(CardError::PinNeeded) };
+        let restored = self.card().and_then(|card| card.verify_pin(PinEntry::new(&pin)));
+        drop(pin);
         if restored.is_err() {
-            *kept = None;
+            *held(&self.pin) = None;
             return Err(CardError::PinNeeded);
         }
-        drop(kept);
+        if held(&self.pin).is_none() {
+            // Everything was ended meanwhile.
+            self.lock();
+            return Err(CardError::PinNeeded);
+        }
         work(self.card()?)
     }
 }

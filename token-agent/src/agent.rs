@@ -25,6 +25,9 @@ use crate::site::Sites;
 /// How long after insertion a card that another program has for itself is tried again.
 const RETRY: Duration = Duration::from_millis(400);
 
+/// The longest that one PIN entry can last, whatever the profile says.
+const LONGEST_PIN_ENTRY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What the agent is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -373,7 +376,9 @@ impl Agent {
             return Err(AgentFault::CardRemoved);
         }
         let ending = unlocked.ending();
-        let ceiling = profile.as_ref().map(|profile| Duration::from_millis(profile.pin_ceiling_ms));
+        // The kms signs the profile alone, but no ledger has a policy beyond this.
+        let told = profile.as_ref().map(|profile| Duration::from_millis(profile.pin_ceiling_ms));
+        let ceiling = told.unwrap_or(LONGEST_PIN_ENTRY).min(LONGEST_PIN_ENTRY);
         let connected = {
             let mut over = ending.clone();
             tokio::select! {

@@ -1,6 +1,7 @@
 //! The agent's client: how the command lines on this PC talk to it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -69,7 +70,7 @@ pub enum AgentError {
 /// A client of the agent on this PC.
 #[derive(Clone)]
 pub struct AgentClient {
-    address: String,
+    address: SocketAddr,
     token: std::sync::Arc<Zeroizing<String>>,
 }
 
@@ -85,17 +86,17 @@ impl AgentClient {
     /// # Errors
     /// [`AgentError::NotRunning`], [`AgentError::Bootstrap`].
     pub fn from_bootstrap(path: &Path) -> Result<Self, AgentError> {
-        let text = std::fs::read(path)
-            .map(Zeroizing::new)
-            .map_err(|source| AgentError::NotRunning { path: path.to_owned(), source })?;
         let wrong = |why: String| AgentError::Bootstrap { path: path.to_owned(), why };
+        // One that somebody else could have written would have a PIN sent to him.
+        let text = platform::read_private(path).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => wrong(source.to_string()),
+            _ => AgentError::NotRunning { path: path.to_owned(), source },
+        })?;
         let bootstrap: Bootstrap = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-        let loopback =
-            bootstrap.address.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_loopback());
-        if !loopback {
-            return Err(wrong("the address is not on this PC".to_owned()));
-        }
-        Ok(Self { address: bootstrap.address, token: std::sync::Arc::new(Zeroizing::new(bootstrap.token)) })
+        let address =
+            bootstrap.address.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+        let address = address.ok_or_else(|| wrong("the address is not on this PC".to_owned()))?;
+        Ok(Self { address, token: std::sync::Arc::new(Zeroizing::new(bootstrap.token)) })
     }
 
     /// Where the agent stands.
@@ -257,7 +258,11 @@ impl AgentClient {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), AgentError> {
-        let stream = TcpStream::connect(&self.address).await.map_err(|e| self.unreachable(e))?;
+        let stream = TcpStream::connect(self.address).await.map_err(|e| self.unreachable(e))?;
+        // Neither token nor PIN to whoever has taken over the port of an agent that was killed.
+        if !platform::is_own_listener(self.address) {
+            return Err(self.unreachable(io::Error::from(io::ErrorKind::PermissionDenied)));
+        }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| self.unreachable(e))?;
@@ -265,7 +270,7 @@ impl AgentClient {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, &self.address)
+            .header(HOST, self.address.to_string())
             .header(CONTENT_TYPE, "application/json")
             .header(AUTHORIZATION, format!("Bearer {}", self.token.as_str()))
             .body(Full::new(body))
@@ -274,12 +279,12 @@ impl AgentClient {
         let status = answer.status();
         let collected = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
         let bytes = collected
-            .map_err(|source| AgentError::Unreachable { address: self.address.clone(), source })?
+            .map_err(|source| AgentError::Unreachable { address: self.address.to_string(), source })?
             .to_bytes();
         Ok((status, bytes))
     }
 
     fn unreachable(&self, source: impl std::error::Error + Send + Sync + 'static) -> AgentError {
-        AgentError::Unreachable { address: self.address.clone(), source: Box::new(source) }
+        AgentError::Unreachable { address: self.address.to_string(), source: Box::new(source) }
     }
 }

@@ -35,9 +35,9 @@ pub(crate) async fn follow(
     session: Arc<Session>,
     unlocked: Arc<Unlocked>,
     mut ending: watch::Receiver<bool>,
-    ceiling: Option<Duration>,
+    ceiling: Duration,
 ) {
-    let deadline = ceiling.map(|ceiling| boot_time() + ceiling);
+    let deadline = boot_time() + ceiling;
     let outcome = tokio::select! {
         outcome = listen(&unlocked, &session) => outcome,
         () = aged(deadline) => Outcome::PinOver,
@@ -59,8 +59,7 @@ pub(crate) async fn follow(
     }
 }
 
-async fn aged(deadline: Option<Duration>) {
-    let Some(deadline) = deadline else { return std::future::pending().await };
+async fn aged(deadline: Duration) {
     loop {
         let left = deadline.saturating_sub(boot_time());
         if left.is_zero() {

@@ -19,7 +19,7 @@ use warifu_split_key::partial::{PartialX, join};
 
 use crate::agent::Agent;
 use crate::fault;
-use crate::platform::private_subfolder;
+use crate::platform::{open_regular, private_subfolder};
 use crate::session::{OpenFile, Session, Unlocked, Usable};
 use crate::site::Link;
 
@@ -213,11 +213,7 @@ async fn refresh(agent: &Arc<Agent>, sources: &mut [Source]) {
 async fn read_header(path: PathBuf) -> Result<Pending, AgentFault> {
     let read = tokio::task::spawn_blocking(move || {
         let unreadable = |error: std::io::Error| AgentFault::FileUnreadable { why: error.to_string() };
-        // Asked before opening, which would wait for ever on a pipe.
-        if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
-            return Err(AgentFault::FileUnreadable { why: "not a regular file".to_owned() });
-        }
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = open_regular(&path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
         let sealed = Sealed::read(file).map_err(fault::of_header)?;
         let stanzas = sealed.header().tag_stanzas().map_err(fault::of_header)?;

@@ -13,8 +13,9 @@ use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_hardware::card::{
     AgreementKey, Card, CardError, KeyRole, LastTry, ManagementKey, Pin, PinEntry, PivCard, attestation,
 };
+use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
-use warifu_ledger::statement::Attestation;
+use warifu_ledger::statement::{Attestation, Founding, Order, Statement as _};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::hpke;
 use warifu_split_key::issuer::CardShare;
@@ -109,7 +110,7 @@ fn attest(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Result<Attestat
 pub(crate) async fn sign(agent: &Agent, request: SignRequest) -> Result<SignAnswer, AgentFault> {
     let session = agent.session(request.serial)?;
     let key = session.facts().signature.ok_or(AgentFault::ForeignCard)?;
-    let digest = request.envelope.digest();
+    let digest = signable(&request.envelope, agent.profile().map(|profile| profile.organization))?;
     let pin = Pin::new(request.pin.0.as_bytes()).map_err(|_| AgentFault::PinMalformed)?;
     let signature = session
         .actor
@@ -127,6 +128,21 @@ pub(crate) async fn sign(agent: &Agent, request: SignRequest) -> Result<SignAnsw
             .await;
     }
     Ok(SignAnswer { key: key.into(), signature: Base64(signature) })
+}
+
+/// The digest of what people sign: a founding, or an order of this organization. Whoever has this PC's token is refused
+/// anything else, in which a person's key never speaks: facts, receipts, or what another protocol would take it for.
+fn signable(envelope: &Envelope, organization: Option<Digest>) -> Result<Digest, AgentFault> {
+    let malformed = |why: String| AgentFault::Malformed { why };
+    if envelope.payload_type == Founding::PAYLOAD_TYPE {
+        envelope.statement::<Founding>().map_err(|e| malformed(e.to_string()))?;
+    } else {
+        let order: Order = envelope.statement().map_err(|e| malformed(e.to_string()))?;
+        if organization.is_some_and(|ours| ours != order.organization) {
+            return Err(malformed("the order is for another organization".to_owned()));
+        }
+    }
+    Ok(envelope.digest())
 }
 
 /// Fetches what waits for a card at the kms and writes it onto the card. May be repeated: what is there already is

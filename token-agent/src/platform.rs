@@ -7,8 +7,8 @@ mod memory;
 mod sandbox;
 
 pub(crate) use folders::{
-    Claim, default_runtime_dir, default_state_dir, private_subfolder, remove_folder, remove_if_there,
-    write_private,
+    Claim, default_runtime_dir, default_state_dir, is_own_listener, open_regular, private_subfolder,
+    read_private, remove_folder, remove_if_there, write_private,
 };
 pub(crate) use memory::{LockedSecret, boot_time, harden, swap_in_use};
 pub(crate) use sandbox::{Viewer, sandbox_program};

@@ -1,6 +1,6 @@
 //! A card in a reader, and what is open because of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,16 +139,18 @@ impl Session {
             None => Phase::Locked,
         };
         let before = std::mem::replace(&mut *held(&self.phase), next);
-        if let Phase::Open(unlocked) = before {
-            unlocked.end().await;
-        }
-        // The card's thread may be waiting for a card that is gone: nobody has to wait for it.
-        let actor = self.actor.clone();
-        let locked = actor.run(|seat| {
+        let ended = async {
+            if let Phase::Open(unlocked) = before {
+                unlocked.end().await;
+            }
+        };
+        // At the same time: a file that is read from a disk that hangs must not keep the card open to other programs. The
+        // card's thread, too, may be waiting for a card that is gone: nobody has to wait for it.
+        let locked = self.actor.run(|seat| {
             seat.lock();
             Ok(())
         });
-        let _ = tokio::time::timeout(Duration::from_millis(200), locked).await;
+        let _ = tokio::join!(ended, tokio::time::timeout(Duration::from_millis(200), locked));
     }
 }
 
@@ -225,12 +227,14 @@ impl Session {
     /// The grants that open files, out of those that the site tells.
     pub(crate) fn usable(&self, grants: &[MyGrant]) -> Vec<Usable> {
         let facts = held(&self.facts);
+        // A share belongs to one grant (P-4.9): a site that tells of thousands for it would have each tried on each stanza.
+        let mut told = BTreeSet::new();
         grants
             .iter()
             .filter(|grant| grant.right == warifu_ledger::statement::Right::Open)
             .filter_map(|grant| {
                 let slot = *facts.shares.get(&grant.card_point.0)?;
-                Some(Usable { grant: grant.clone(), slot })
+                told.insert(grant.card_point.0).then(|| Usable { grant: grant.clone(), slot })
             })
             .collect()
     }

@@ -159,7 +159,11 @@ impl Texts {
         };
         let mut args = FluentArgs::new();
         for (name, value) in values {
-            args.set(Cow::Owned((*name).to_owned()), value.clone());
+            let value = match value {
+                FluentValue::String(text) => FluentValue::from(harmless(text)),
+                other => other.clone(),
+            };
+            args.set(Cow::Owned((*name).to_owned()), value);
         }
         let mut errors = Vec::new();
         Some(self.bundle.format_pattern(pattern, Some(&args), &mut errors).into_owned())
@@ -245,6 +249,16 @@ impl Texts {
         let remedy = self.attribute(id, "remedy", values).unwrap_or_default();
         Explained { what, remedy }
     }
+}
+
+/// Text from elsewhere, such as a name that a site tells, without what would make a terminal do or hide something: control
+/// characters other than line feeds, and those that turn the direction of writing.
+fn harmless(text: &str) -> String {
+    let harmful = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Every message and attribute of a Fluent file with the values it uses, for tests: both languages must have the same.

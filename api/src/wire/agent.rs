@@ -23,7 +23,6 @@
 
 use super::*;
 use crate::error::ErrorCode;
-use warifu_ledger::key::Base64;
 
 /// How programs on this PC find the agent: JSON in a file of mode 0600.
 #[derive(Serialize, Deserialize)]
@@ -411,11 +410,11 @@ pub struct Forward {
     pub target: ForwardTo,
     /// The serial number of the unlocked card whose 9A key it shows; none for a request without a key.
     pub serial: Option<u32>,
-    /// `GET`, `POST`, `PUT` or `DELETE`.
+    /// `GET` or `POST`.
     pub method: String,
-    /// Path and query.
+    /// Path and query: to the kms any `GET` but streams, and `/v1/orders`; to a site `/v1/status` and `/v1/revocations`.
     pub path: String,
-    /// The JSON body; absent for `GET` and `DELETE`.
+    /// The JSON body; absent for `GET`.
     #[serde(default)]
     pub body: Option<serde_json::Value>,
 }

@@ -49,6 +49,8 @@ pub struct Directory {
     pub organization: Digest,
     /// Its units.
     pub units: Vec<UnitEntry>,
+    /// The orders that the units' `unit.created` answer, each once.
+    pub orders: Vec<Envelope>,
 }
 
 /// The newest checkpoint.

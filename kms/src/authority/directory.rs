@@ -41,17 +41,26 @@ impl Authority {
         if let Some(directory) = cached(&self.directory, size) {
             return Ok(directory);
         }
-        let mut units = Vec::new();
+        let (mut units, mut orders) = (Vec::new(), BTreeSet::new());
         for (id, unit) in state.units() {
             let Name { label, name } = self.name(&unit.name).await?;
+            let name_key = self.store.record(&unit.name).await?.map(|record| record.key);
+            if unit.key.is_some() {
+                orders.insert(unit.order);
+            }
             let created = match unit.key {
                 Some((_, index)) => Some(self.leaf(index).await?),
                 None => None,
             };
             let recipient = unit.key.map(|(key, _)| UnitRecipient::encode(&key));
-            units.push(UnitEntry { unit: *id, label, name, kind: unit.kind, recipient, created });
+            units.push(UnitEntry { unit: *id, label, name, kind: unit.kind, recipient, created, name_key });
         }
-        let directory = Directory { organization: state.organization(), units };
+        let mut answered = Vec::new();
+        for order in orders {
+            let entry = self.entry(&order).await?.ok_or(AuthorityError::Damaged { what: "ledger" })?;
+            answered.push(self.leaf(entry.position).await?);
+        }
+        let directory = Directory { organization: state.organization(), units, orders: answered };
         let directory = Bytes::from(serde_json::to_vec(&directory)?);
         keep(&self.directory, size, directory.clone());
         Ok(directory)

@@ -27,12 +27,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Authority;
 use super::error::AuthorityError;
-use super::role::{OfCa, OfCard, OfReader, OfReporter, OfService, OfSite};
+use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite};
 
 /// The largest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
 /// The largest body of an order with its records, and of a receipt, which names every key that was destroyed.
 const LARGE_BODY_LIMIT: usize = 8 << 20;
+/// The largest order that is read from whoever shows no card of this organization, in bytes: some hundred acts.
+const STRANGERS_ORDER_LIMIT: usize = 256 << 10;
 /// How much of a body that is too large is passed over before the connection is given up, in bytes.
 const PASSED_OVER: usize = 32 << 20;
 /// How long a request may take from its header to the answer's.
@@ -108,10 +110,14 @@ impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for
     type Rejection = ErrorBody;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ErrorBody> {
-        // It may hold a `d`.
-        let bytes = Zeroizing::new(read(request, LIMIT).await.map_err(AuthorityError::into_body)?);
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| malformed(&error))
+        parse(request, LIMIT).await.map(Self)
     }
+}
+
+async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, ErrorBody> {
+    // It may hold a `d`.
+    let bytes = Zeroizing::new(read(request, limit).await.map_err(AuthorityError::into_body)?);
+    serde_json::from_slice(&bytes).map_err(|error| malformed(&error))
 }
 
 /// Reads a body. What is beyond the limit is passed over, within reason: whoever is still sending would not hear the
@@ -195,8 +201,12 @@ async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::author
 
 async fn order(
     State(authority): Shared,
-    Body(request): Body<OrderRequest, LARGE_BODY_LIMIT>,
+    caller: Caller,
+    request: Request,
 ) -> Answer<warifu_api::wire::authority::Appended> {
+    // Anybody may bring an order; a large one only with a card, or strangers could fill the memory.
+    let limit = if matches!(caller, Caller::Card(_)) { LARGE_BODY_LIMIT } else { STRANGERS_ORDER_LIMIT };
+    let request: OrderRequest = parse(request, limit).await?;
     answer(authority.order(request).await)
 }
 

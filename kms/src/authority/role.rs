@@ -69,7 +69,9 @@ pub(crate) fn caller(state: &State, key: Option<PeerKey>, now: Millis) -> Caller
         if let Err(reason) = state.may_connect(&card, now) {
             return Caller::DeadCard(reason);
         }
-        let roles = state.card(&card).and_then(|c| state.member(&c.card.member)).map(|m| &m.roles);
+        // P-4.5: a card that one officer alone enrolled carries no role.
+        let vouched = state.card(&card).filter(|found| found.vouched);
+        let roles = vouched.and_then(|found| state.member(&found.card.member)).map(|m| &m.roles);
         let has = |role| roles.is_some_and(|roles| roles.contains(&role));
         let (officer, administrator) = (has(Role::Officer), has(Role::Administrator));
         return Caller::Card(OfCard { card, officer, administrator });

@@ -15,6 +15,7 @@ use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::Peer;
 use warifu_api::wire::site::{Me, PartialsRequest, RevocationRequest, Status};
 use warifu_ledger::dsse::Envelope;
+use zeroize::Zeroizing;
 
 use super::answering::Answer;
 use super::error::SiteError;
@@ -76,8 +77,10 @@ async fn partials(
 /// connection ends.
 fn handed_over(Answer { body, turn }: Answer) -> Result<Response, SiteError> {
     let bytes = serde_json::to_vec(&body).map_err(|_| SiteError::Damaged { what: "answer" })?;
+    // It holds partials.
+    let bytes = Zeroizing::new(bytes);
     let length = bytes.len();
-    let body = stream::unfold((Some(Bytes::from(bytes)), turn), |(bytes, turn)| async {
+    let body = stream::unfold((Some(Bytes::from_owner(bytes)), turn), |(bytes, turn)| async {
         bytes.map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), (None, turn)))
     });
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_LENGTH, length.to_string())];

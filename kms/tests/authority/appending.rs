@@ -130,6 +130,10 @@ staged! {
         assert_eq!(code(town.stranger().post::<Appended>("/v1/orders", &receipt).await), ErrorCode::Malformed);
         let huge = STANDARD.encode(vec![0; 7 << 20]);
         assert_eq!(code(town.stranger().post::<Appended>("/v1/orders", &huge).await), ErrorCode::TooLarge);
+        // Only whoever shows a card may bring a large batch.
+        let large = "x".repeat(300 << 10);
+        assert_eq!(code(town.stranger().post::<Appended>("/v1/orders", &large).await), ErrorCode::TooLarge);
+        assert_eq!(code(town.card("sakura").post::<Appended>("/v1/orders", &large).await), ErrorCode::Malformed);
         let huge = "x".repeat(65 << 10);
         assert_eq!(code(town.ca().post::<Appended>("/v1/facts", &huge).await), ErrorCode::TooLarge);
         assert_eq!(code(town.stranger().get::<Appended>("/v1/nothing").await), ErrorCode::NotFound);

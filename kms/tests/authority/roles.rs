@@ -8,7 +8,7 @@ use warifu_api::{Client, ErrorCode};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
-use warifu_ledger::statement::{PublicHalf, Receipt};
+use warifu_ledger::statement::{PublicHalf, Receipt, Role};
 
 use crate::fixture::*;
 use crate::stage::{code, staged};
@@ -142,6 +142,17 @@ staged! {
         assert_eq!(code(reads(&branch).await), ErrorCode::Forbidden);
         town.done([resume("jiro")], ONE).await;
         reads(&jiro).await.unwrap();
+    }
+
+    async fn a_card_that_one_officer_enrolled_carries_no_role(stage) {
+        let town = Town::working(&stage).await;
+        town.done([enrol("goro")], ONE).await;
+        town.done([roles("goro", &[Role::Officer])], TWO).await;
+        let goro = town.card("goro");
+        assert_eq!(code(goro.get::<Records>("/v1/register").await), ErrorCode::Forbidden);
+        // A card that two enrolled does.
+        town.done([enrol("goro:spare")], TWO).await;
+        town.card("goro:spare").get::<Records>("/v1/register").await.unwrap();
     }
 
     async fn a_contract_that_ends_by_its_date_closes_the_door(stage) {

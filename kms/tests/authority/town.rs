@@ -38,6 +38,7 @@ const TEXTS: &[&str] = &[
     "hanako",
     "taro",
     "jiro",
+    "goro",
     "契約終了",
 ];
 

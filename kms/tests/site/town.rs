@@ -308,7 +308,8 @@ impl Town {
     pub(crate) fn restore(&self, copy: &PathBuf) {
         assert!(self.running.is_none());
         let database = self.config.database();
-        for suffix in ["-wal", "-shm"] {
+        // The killed site's last connection may still be closing: SQLite writes nothing more to a file that was replaced.
+        for suffix in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
         }
         std::fs::copy(copy, database).unwrap();

@@ -1,13 +1,19 @@
 //! The agent's own files and folders.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
+use zeroize::Zeroizing;
 
 const MEMORY: &str = "/dev/shm";
+/// The most that is read of a small file, in bytes.
+const SMALL: usize = 4096;
+/// `TCP_LISTEN` in the kernel's table.
+const LISTEN: &str = "0A";
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// `$XDG_RUNTIME_DIR/warifu`, or a folder of this user's in the temporary folder.
@@ -58,6 +64,49 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)?;
     file.persist(path)?;
     Ok(())
+}
+
+/// Reads a small file that only this user can have written and read.
+pub(crate) fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut file = open_regular(path)?;
+    let found = file.metadata()?;
+    if found.uid() != user() || found.mode() & 0o077 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is open to somebody else"));
+    }
+    let mut contents = Zeroizing::new(Vec::with_capacity(SMALL));
+    (&mut file).take(SMALL as u64).read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
+/// Opens a file for reading, if it is a regular one. Never waits, as opening a pipe would, even if what is at the path
+/// is exchanged at the same moment.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Whether a program of this user listens at an address of the loopback interface. Where an agent was killed, its
+/// address may have become another user's.
+pub(crate) fn is_own_listener(address: SocketAddr) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    listener_of(&table, address) == Some(user())
+}
+
+/// Who listens at exactly this address, by the kernel's table (proc(5), `/proc/net/tcp`).
+fn listener_of(table: &str, address: SocketAddr) -> Option<u32> {
+    let SocketAddr::V4(address) = address else { return None };
+    // The address as it lies in memory, the port as a number.
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    table.lines().skip(1).find_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let here = columns.next()? == local.as_str() && columns.nth(1)? == LISTEN;
+        here.then(|| columns.nth(3)?.parse().ok()).flatten()
+    })
 }
 
 /// Removes a file; it may be gone already.
@@ -166,4 +215,26 @@ fn overwrite(file: &mut File) -> io::Result<()> {
         left -= part as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_listener_is_found_among_other_sockets() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1001        0 1 1 0 100 0 0 10 0
+   1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1002        0 1 1 0 100 0 0 10 0
+   2: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0
+   3: 0100007F:1F91 00000000:0000 0A 00000000
+";
+        let owner = |port| listener_of(table, SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(owner(8080), if cfg!(target_endian = "little") { Some(1000) } else { None });
+        assert_eq!((owner(8081), owner(8082)), (None, None));
+        assert_eq!(listener_of("", SocketAddr::from(([127, 0, 0, 1], 1))), None);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(is_own_listener(listener.local_addr().unwrap()));
+    }
 }

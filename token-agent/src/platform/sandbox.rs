@@ -1,5 +1,6 @@
-//! The sandbox that viewers run in: a PID namespace that ends as a whole, with a private home, no network, no session bus
-//! (over which a viewer would hand the file to a program outside), and one folder that it may write to.
+//! The sandbox that viewers run in: a PID namespace that ends as a whole, with a private home, no network, no services (over
+//! a bus a viewer would hand the file to a program outside, and over the reader service it would use the card), and one
+//! folder that it may write to. Sockets can be connected to on a read-only file system, too, so they are hidden.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,6 +17,8 @@ use tokio::process::{Child, Command};
 const PROGRAM: &str = "bwrap";
 /// What opens a file of any kind, in order of preference.
 const VIEWERS: [&[&str]; 3] = [&["xdg-open"], &["gio", "open"], &["exo-open"]];
+/// What some systems keep in `/run` that is no service: drivers and programs.
+const SYSTEM_IN_RUN: [&str; 2] = ["/run/opengl-driver", "/run/current-system"];
 /// How long a viewer is watched for failing at once.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long the end of a killed sandbox is waited for.
@@ -92,7 +95,7 @@ impl Viewer {
         let sandbox = sandbox_program().ok_or(SandboxError::NoSandbox)?;
         let viewer = self.resolve()?;
         let child = Command::new(sandbox)
-            .args(self.arguments(folder))
+            .args(self.arguments(folder, viewer.first().and_then(|program| find(program))))
             .arg("--")
             .args(viewer)
             .arg(file)
@@ -105,7 +108,7 @@ impl Viewer {
         Sandboxed { child }.settled().await
     }
 
-    fn arguments(&self, folder: &Path) -> Vec<OsString> {
+    fn arguments(&self, folder: &Path, program: Option<PathBuf>) -> Vec<OsString> {
         let mut list = Arguments(Vec::new());
         list.words(&[
             "--unshare-pid",
@@ -113,8 +116,14 @@ impl Viewer {
             "--unshare-net",
             "--die-with-parent",
             "--new-session",
+            "--cap-drop",
+            "ALL",
         ]);
         list.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]);
+        list.words(&["--tmpfs", "/run"]);
+        for graphics in SYSTEM_IN_RUN {
+            list.bind("--ro-bind-try", Path::new(graphics));
+        }
         list.words(&["--dev-bind-try", "/dev/dri", "/dev/dri"]);
         list.bind("--ro-bind-try", Path::new("/tmp/.X11-unix"));
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -123,6 +132,13 @@ impl Viewer {
             list.path("--tmpfs", &runtime);
             if let Some(display) = set("WAYLAND_DISPLAY") {
                 list.bind("--ro-bind-try", &runtime.join(display));
+            }
+        }
+        let home = set("HOME").and_then(|home| home.canonicalize().ok());
+        if let Some(home) = home.filter(|home| home.is_dir() && home.parent().is_some()) {
+            list.path("--tmpfs", &home);
+            if let Some(program) = program.filter(|program| program.starts_with(&home)) {
+                list.bind("--ro-bind", &program);
             }
         }
         if let Some(authority) = set("XAUTHORITY") {

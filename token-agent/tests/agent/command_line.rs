@@ -48,18 +48,20 @@ fn sealing_and_opening_at_the_command_line() {
             organization: desk.organization,
             units: vec![UnitEntry {
                 unit: unit.id,
-                label: "tax".to_owned(),
+                label: unit.label(),
                 name: unit.name.clone(),
                 kind: UnitKind::Department,
                 recipient: Some(recipient),
                 created: Some(created),
+                name_key: Some(unit.record().key),
             }],
+            orders: vec![unit.ordered(desk.organization)],
         });
-        let done = desk.warifu(&["seal", "--armor", "-o", &armored, "-r", "tax", &plain], "");
+        let done = desk.warifu(&["seal", "--armor", "-o", &armored, "-r", &unit.label(), &plain], "");
         assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
         assert!(std::fs::read_to_string(&armored).unwrap().starts_with("-----BEGIN AGE"));
         assert_eq!(desk.warifu(&["seal", "-r", "nobody", &plain], "").status.code(), Some(1));
-        let done = desk.warifu(&["seal", "-r", "tax", &plain], "");
+        let done = desk.warifu(&["seal", "-r", &unit.label(), &plain], "");
         assert_eq!(done.status.code(), Some(5), "there is a file of that name");
 
         let done = desk.warifu(&["open", &sealed], "");

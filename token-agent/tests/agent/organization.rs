@@ -14,7 +14,8 @@ use rcgen::{
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_ledger::dsse::{Envelope, Signature as EnvelopeSignature};
 use warifu_ledger::key::{Base64, PublicKey};
-use warifu_ledger::statement::{Fact, FactBody, PublicHalf, ServiceKeys, Statement};
+use warifu_ledger::register::{Name, Record};
+use warifu_ledger::statement::{Act, Fact, FactBody, Order, PublicHalf, ServiceKeys, Statement, UnitKind};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfRole};
 use warifu_split_key::issuer::{CardShare, IssuerHalf};
@@ -100,8 +101,33 @@ impl Unit {
         (share, self.keeper.site_share(delta).unwrap())
     }
 
+    /// The record that the unit's label and name are in.
+    pub(crate) fn record(&self) -> Record {
+        let text = Name::new(self.label(), self.name.as_str()).unwrap().to_text();
+        Record { id: self.id, key: Base64([7; 32]), text }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// The order that asked for it.
+    pub(crate) fn ordered(&self, organization: Digest) -> Envelope {
+        let act = Act::UnitOrdered {
+            unit: self.id,
+            name: self.record().commitment(),
+            kind: UnitKind::Department,
+            contract: None,
+            sites: [].into(),
+            routes_to: [].into(),
+            two_people: false,
+        };
+        let order = Order { organization, id: self.id, expires_at: 1, seen: String::new(), acts: vec![act] };
+        Envelope::unsigned(&order).unwrap()
+    }
+
     pub(crate) fn created(&self, organization: Digest, ca: &Service, kms: &Service) -> Envelope {
-        let order = Digest::of(b"order");
+        let order = self.ordered(organization).digest();
         let context = HalfContext {
             organization: organization.0,
             unit: self.id.0,

@@ -10,7 +10,7 @@ use warifu_envelope::UnitRecipient;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
-use warifu_ledger::statement::{Attestation, ServiceKind, ServiceStatement, UnitKind};
+use warifu_ledger::statement::{Attestation, Order, ServiceKind, ServiceStatement, UnitKind};
 use warifu_split_key::hpke;
 use warifu_split_key::issuer::CardShare;
 use warifu_virtual_card::readers;
@@ -128,6 +128,7 @@ fn a_directory_is_shown_as_far_as_it_is_proved() {
             kind: UnitKind::Department,
             recipient: Some(UnitRecipient::encode(key)),
             created: Some(created),
+            name_key: Some(unit.record().key),
         };
         let created = |unit: &Unit| unit.created(desk.organization, &desk.ca_service, &desk.kms_service);
         let mut half_signed = created(&forged);
@@ -139,11 +140,33 @@ fn a_directory_is_shown_as_far_as_it_is_proved() {
             entry(&forged, &forged.key, created(&tax)),
             UnitEntry { created: None, ..entry(&forged, &forged.key, created(&forged)) },
         ];
-        desk.kms.state().directory = Some(Directory { organization: desk.organization, units });
-        let shown = desk.runtime.block_on(desk.client().directory()).unwrap();
-        assert_eq!(shown.units.iter().map(|unit| unit.unit).collect::<Vec<_>>(), [tax.id]);
+        let orders: Vec<_> = [&tax, &welfare, &forged].map(|unit| unit.ordered(desk.organization)).into();
+        let shown = |units: Vec<UnitEntry>, orders: &[Envelope]| {
+            desk.kms.state().directory =
+                Some(Directory { organization: desk.organization, units, orders: orders.to_vec() });
+            desk.runtime.block_on(desk.client().directory()).unwrap().units
+        };
+        assert_eq!(shown(units, &orders).iter().map(|unit| unit.unit).collect::<Vec<_>>(), [tax.id]);
+
+        // P-3.1: a kms that gives one unit's name to another's key.
+        let sound = entry(&welfare, &welfare.key, created(&welfare));
+        assert_eq!(shown(vec![sound.clone()], &orders).len(), 1);
+        assert!(shown(vec![sound.clone()], &orders[..1]).is_empty(), "without its order");
+        for renamed in [
+            UnitEntry { name: tax.name.clone(), ..sound.clone() },
+            UnitEntry { label: tax.label(), ..sound.clone() },
+            UnitEntry { label: tax.label(), name: tax.name.clone(), ..sound.clone() },
+            UnitEntry { name_key: None, ..sound.clone() },
+            UnitEntry { kind: UnitKind::Contractor, ..sound.clone() },
+        ] {
+            assert!(shown(vec![renamed], &orders).is_empty());
+        }
+        let erased = welfare.record().id.to_string();
+        let erased = UnitEntry { label: erased.clone(), name: erased, name_key: None, ..sound };
+        assert_eq!(shown(vec![erased], &orders).len(), 1);
+
         desk.kms.state().directory =
-            Some(Directory { organization: warifu_ledger::Digest::of(b""), units: vec![] });
+            Some(Directory { organization: warifu_ledger::Digest::of(b""), units: vec![], orders: vec![] });
         let fault = faulty(desk.runtime.block_on(desk.client().directory())).unwrap_err();
         assert!(matches!(fault, AgentFault::NotTrustworthy { .. }));
     });
@@ -199,7 +222,21 @@ fn a_new_card_is_prepared_signs_and_is_personalized_once() {
 
         let statement =
             ServiceStatement { service: ServiceKind::Kms, keys: desk.kms_service.keys(), address: None };
-        let mut envelope = Envelope::unsigned(&statement).unwrap();
+        let order = |organization| {
+            let id = Id::draw(&mut rng());
+            let order = Order { organization, id, expires_at: 1, seen: String::new(), acts: Vec::new() };
+            Envelope::unsigned(&order).unwrap()
+        };
+        let mut garbage = order(desk.organization);
+        garbage.payload = warifu_ledger::key::Bytes(b"{}".to_vec());
+        let another = order(warifu_ledger::Digest::of(b"another"));
+        // A person's key speaks in orders and at the founding, and in nothing else that a program may have signed.
+        for envelope in [Envelope::unsigned(&statement).unwrap(), garbage, another] {
+            let request = SignRequest { serial, pin: pin(), envelope };
+            let fault = faulty(desk.runtime.block_on(client.sign(&request))).map(|_| ()).unwrap_err();
+            assert!(matches!(fault, AgentFault::Malformed { .. }), "{fault:?}");
+        }
+        let mut envelope = order(desk.organization);
         let request = SignRequest { serial, pin: pin(), envelope: envelope.clone() };
         let signed = faulty(desk.runtime.block_on(client.sign(&request))).unwrap();
         assert_eq!(signed.key, prepared.keys.signature);
@@ -282,19 +319,23 @@ fn requests_are_forwarded_with_the_cards_key_or_without() {
         assert_eq!((answer.status, answer.body["code"].as_str()), (404, Some("not-found")));
         assert_eq!(desk.kms.state().askers, [Some(member.key)]);
         assert_eq!(ask(to_site(), None, "/v1/status").unwrap().status, 200);
-        for bad in [
-            "status",
-            "/v2/status",
-            "/v1/a b",
-            "/v1/partials",
-            "/v1/../v1/partials",
-            "/v1/events",
-            "/v1/%70artials",
-        ] {
-            assert!(
-                matches!(ask(ForwardTo::Authority, None, bad), Err(AgentFault::Malformed { .. })),
-                "{bad}"
-            );
+        let elsewhere =
+            ["status", "/v2/status", "/v1/a b", "/v1/../v1/status", "/v1/%73tatus", "/v1/ledger/stream"];
+        let bad = elsewhere.map(|path| (ForwardTo::Authority, path));
+        // What the agent does for a card by itself.
+        let own = ["/v1/partials", "/v1/me", "/v1/events"].map(|path| (to_site(), path));
+        for (target, path) in bad.into_iter().chain(own) {
+            assert!(matches!(ask(target, None, path), Err(AgentFault::Malformed { .. })), "{path}");
+        }
+        let unsafe_ones =
+            [("POST", "/v1/partials"), ("DELETE", "/v1/cards/00/package/00"), ("PUT", "/v1/status")];
+        for (method, path) in unsafe_ones {
+            for (target, serial) in [(ForwardTo::Authority, serial), (to_site(), None)] {
+                let (method, path) = (method.to_owned(), path.to_owned());
+                let request = Forward { target, serial, method, path, body: Some(serde_json::json!({})) };
+                let answer = faulty(desk.runtime.block_on(desk.client().forward(&request)));
+                assert!(matches!(answer, Err(AgentFault::Malformed { .. })));
+            }
         }
         // A card shows itself to the kms of the profile, and to no address that somebody names.
         assert!(matches!(ask(to_site(), serial, "/v1/status"), Err(AgentFault::Malformed { .. })));

@@ -114,12 +114,16 @@ impl Sealing<'_> {
 
 /// A unit by its label, name or id.
 fn find<'a>(units: &'a [UnitEntry], wanted: &str) -> Result<&'a UnitEntry, Fault> {
-    let by_label = units.iter().find(|unit| unit.label == wanted);
-    let named = || {
-        let mut found = units.iter().filter(|unit| unit.name == wanted || unit.unit.to_string() == wanted);
+    // Where several fit, none is meant for certain.
+    fn only<'a>(mut found: impl Iterator<Item = &'a UnitEntry>) -> Option<&'a UnitEntry> {
         found.next().filter(|_| found.next().is_none())
-    };
-    by_label.or_else(named).ok_or_else(|| Fault::UnitUnknown { unit: wanted.to_owned() })
+    }
+    if units.iter().any(|unit| unit.label == wanted) {
+        return only(units.iter().filter(|unit| unit.label == wanted))
+            .ok_or_else(|| Fault::UnitUnknown { unit: wanted.to_owned() });
+    }
+    let named = units.iter().filter(|unit| unit.name == wanted || unit.unit.to_string() == wanted);
+    only(named).ok_or_else(|| Fault::UnitUnknown { unit: wanted.to_owned() })
 }
 
 fn with_suffix(file: &Path) -> PathBuf {
