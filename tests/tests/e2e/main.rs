@@ -62,6 +62,19 @@ impl Play {
         sealed
     }
 
+    /// Starts a site again, and waits until it has a stamp: what it refuses then, it does not refuse for want of one.
+    fn restart_site(&mut self, site: &str) {
+        self.town.start(site).unwrap();
+        until("the site has a lease", Duration::from_secs(20), || {
+            let list: serde_json::Value =
+                serde_json::from_str(&self.town.admin(&["site", "list", "--json"])?)?;
+            let sites = list.as_array().into_iter().flatten();
+            let mut lease = sites.filter(|row| row["label"] == site).map(|row| row["lease"].as_str());
+            Ok(lease.next().flatten().is_some_and(|lease| !lease.is_empty() && lease != "0 s"))
+        })
+        .unwrap();
+    }
+
     fn insert(&mut self, label: &str, agent: &str, reader: usize) {
         self.town.insert(label, reader).unwrap();
         self.card_is_seen(agent);
