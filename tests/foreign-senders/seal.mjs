@@ -1,7 +1,11 @@
 // Encrypts stdin to the recipients given as arguments and writes the age file to stdout, as a browser would.
 // With --armor first, the file is armored.
-import { Encrypter, armor } from "age-encryption";
+import { webcrypto } from "node:crypto";
 import { buffer } from "node:stream/consumers";
+
+// Browsers and newer Node have it; Debian 12's Node 18 keeps it in a module.
+globalThis.crypto ??= webcrypto;
+const { Encrypter, armor } = await import("age-encryption");
 
 const recipients = process.argv.slice(2);
 const armored = recipients[0] === "--armor";
