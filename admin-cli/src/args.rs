@@ -1,15 +1,23 @@
-//! The command line (design section 14).
+//! The command line. What people read of it is in `locales/`.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use warifu_token_agent::help;
+use warifu_token_agent::texts::Texts;
 
 /// Orders for officers and administrators.
 ///
 /// Orders are signed by people's cards: the agent on this PC (warifu-agent) talks to the readers, and asks for a card's
 /// PIN every time it signs. Where two people have to sign, the second one is asked for.
 #[derive(Parser)]
-#[command(name = "warifu-admin", version, after_help = EXIT_CODES)]
+#[command(
+    name = "warifu-admin",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -17,8 +25,10 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 wrong usage · 2 refused · 3 card or PIN · 4 service unreachable · \
-                          5 not everything was confirmed";
+/// The command with its explanations.
+pub(crate) fn command(texts: &Texts) -> clap::Command {
+    help::explained(Cli::command(), texts)
+}
 
 #[derive(Args)]
 pub(crate) struct Common {
@@ -40,6 +50,12 @@ pub(crate) struct Common {
     /// Do not ask before signing
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
+    /// Show this help
+    #[arg(short = 'h', long, global = true, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    /// Show the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Subcommand)]

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use warifu_token_agent::client::AgentClient;
+use warifu_token_agent::help;
 
 use crate::args::Cli;
 use crate::desk::Desk;
@@ -25,18 +26,20 @@ mod screen;
 mod watch;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
-    };
-    let words = match Words::load(cli.common.lang.as_deref()) {
+    let words = match Words::load(help::language()) {
         Ok(words) => words,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
+        }
+    };
+    let parsed =
+        args::command(words.admin()).try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
     let screen = Screen::new(words, cli.common.json, cli.common.yes);

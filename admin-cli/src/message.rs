@@ -18,10 +18,14 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// The texts in the language asked for, or that of the environment.
-    pub(crate) fn load(lang: Option<&str>) -> Result<Self, TextsError> {
-        let language = lang.and_then(Language::parse).unwrap_or_else(Language::from_environment);
+    /// The texts in a language.
+    pub(crate) fn load(language: Language) -> Result<Self, TextsError> {
         Ok(Self { admin: Texts::load(language, &[ADMIN])?, agent: Texts::load(language, &[texts::AGENT])? })
+    }
+
+    /// This program's own texts.
+    pub(crate) fn admin(&self) -> &Texts {
+        &self.admin
     }
 
     /// A text with its arguments filled in.
@@ -104,6 +108,16 @@ mod tests {
     }
 
     #[test]
+    fn every_command_and_argument_is_explained() {
+        let command = <crate::args::Cli as clap::CommandFactory>::command();
+        for language in [Language::Japanese, Language::English] {
+            let words = Words::load(language).unwrap();
+            assert_eq!(warifu_token_agent::help::missing(&command, words.admin()), Vec::<String>::new());
+            crate::args::command(words.admin()).debug_assert();
+        }
+    }
+
+    #[test]
     fn every_key_in_the_code_is_in_the_texts() {
         let sources = [
             include_str!("message.rs"),
@@ -120,7 +134,7 @@ mod tests {
             include_str!("command/site.rs"),
             include_str!("command/unit.rs"),
         ];
-        let words = Words::load(Some("ja")).unwrap();
+        let words = Words::load(Language::Japanese).unwrap();
         let calls = ["text(\"", "say(\"", "say_with(\"", "get(\"", "waiting(\"", "=> \"", "say_with(\n"];
         let mut seen = 0;
         for source in sources.iter().map(|s| s.split("#[cfg(test)]").next().unwrap()) {

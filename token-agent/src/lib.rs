@@ -12,6 +12,7 @@ mod facts;
 mod fault;
 mod follow;
 mod forward;
+pub mod help;
 mod http;
 mod opening;
 mod personalize;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
+use warifu_token_agent::help;
 use warifu_token_agent::texts::Texts;
 
 #[derive(Parser)]
@@ -79,43 +80,7 @@ pub(crate) struct PinArgs {
 
 /// The command with its explanations.
 pub(crate) fn command(texts: &Texts) -> Command {
-    let headings = Headings {
-        commands: heading(texts, "help-commands"),
-        options: heading(texts, "help-options"),
-        arguments: heading(texts, "help-arguments"),
-    };
-    localized(Cli::command(), "help-warifu", texts, &headings).after_help(texts.get("help-exit-codes"))
-}
-
-struct Headings {
-    commands: &'static str,
-    options: &'static str,
-    arguments: &'static str,
-}
-
-/// `clap` wants headings that live for ever; there are three, and they are made once.
-fn heading(texts: &Texts, id: &str) -> &'static str {
-    texts.get(id).leak()
-}
-
-fn localized(command: Command, id: &str, texts: &Texts, headings: &Headings) -> Command {
-    let usage = texts.get("help-usage");
-    let template = format!("{{about}}\n\n{usage} {{usage}}\n\n{{all-args}}{{after-help}}");
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    let mut command = command
-        .about(texts.get(id))
-        .help_template(template)
-        .subcommand_help_heading(headings.commands)
-        .mut_args(|arg| {
-            let heading = if arg.is_positional() { headings.arguments } else { headings.options };
-            let help = texts.get(&format!("help-arg-{}", arg.get_id()));
-            arg.help(help).help_heading(heading)
-        });
-    for name in names {
-        let id = format!("{id}-{name}");
-        command = command.mut_subcommand(name, |sub| localized(sub, &id, texts, headings));
-    }
-    command
+    help::explained(Cli::command(), texts)
 }
 
 #[cfg(test)]
@@ -125,19 +90,9 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_is_explained_in_both_languages() {
-        fn check(command: &Command, id: &str, texts: &Texts) {
-            assert!(texts.has(id), "{id}");
-            for arg in command.get_arguments() {
-                let id = format!("help-arg-{}", arg.get_id());
-                assert!(texts.has(&id), "{id}");
-            }
-            for sub in command.get_subcommands() {
-                check(sub, &format!("{id}-{}", sub.get_name()), texts);
-            }
-        }
         for language in [Language::Japanese, Language::English] {
             let texts = Texts::load(language, &[AGENT]).unwrap();
-            check(&Cli::command(), "help-warifu", &texts);
+            assert_eq!(help::missing(&Cli::command(), &texts), Vec::<String>::new());
             command(&texts).debug_assert();
         }
     }

@@ -13,14 +13,15 @@ use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use warifu_api::wire::agent::AgentState;
 use warifu_token_agent::client::AgentClient;
-use warifu_token_agent::texts::{AGENT, Language, Texts};
+use warifu_token_agent::help;
+use warifu_token_agent::texts::{AGENT, Texts};
 
 use crate::args::{Cli, Common, What};
 use crate::fault::Fault;
 use crate::screen::Screen;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let texts = Texts::load(language(), &[AGENT])?;
+    let texts = Texts::load(help::language(), &[AGENT])?;
     let matches = match args::command(&texts).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
@@ -33,22 +34,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let screen = Screen { texts, json: cli.common.json };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     Ok(runtime.block_on(run(cli, screen)))
-}
-
-/// Asked for before the arguments are read, because their explanations depend on it.
-fn language() -> Language {
-    let mut words = std::env::args().skip(1);
-    let mut asked = None;
-    while let Some(word) = words.next() {
-        if word == "--" {
-            break;
-        } else if word == "--lang" {
-            asked = words.next();
-        } else if let Some(value) = word.strip_prefix("--lang=") {
-            asked = Some(value.to_owned());
-        }
-    }
-    asked.and_then(|text| Language::parse(&text)).unwrap_or_else(Language::from_environment)
 }
 
 async fn run(cli: Cli, screen: Screen) -> ExitCode {
