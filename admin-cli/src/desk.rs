@@ -158,10 +158,14 @@ impl<'a> Desk<'a> {
             if !self.pins.knows(card.serial) && self.pins.scripted() {
                 continue;
             }
-            self.unlock(card).await?;
-            match self.get::<Records>(Some(card.serial), "/v1/register").await {
-                Ok(_) => return Ok(card.serial),
-                Err(fault) if fault.code() == Some(ErrorCode::Forbidden) => refused = Some(fault),
+            let opened = match self.unlock(card).await {
+                Ok(()) => self.get::<Records>(Some(card.serial), "/v1/register").await.map(|_| ()),
+                Err(fault) => Err(fault),
+            };
+            match opened {
+                Ok(()) => return Ok(card.serial),
+                // A card that may not read, or a suspended one, does not keep the others from it.
+                Err(fault) if fault.code().is_some_and(is_about_the_card) => refused = Some(fault),
                 Err(fault) => return Err(fault),
             }
         }
@@ -303,6 +307,14 @@ impl<'a> Desk<'a> {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// Whether a service refuses this card, rather than every card.
+fn is_about_the_card(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Forbidden | ErrorCode::CardNotLive | ErrorCode::CardSuspended | ErrorCode::ContractOver
+    )
 }
 
 /// The member whose living card this is, if the member has a role.

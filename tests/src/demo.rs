@@ -297,11 +297,14 @@ fn stay(town: &mut Town) -> Result<()> {
     let programs = std::env::current_exe()?;
     let programs = programs.parent().context("path")?.display();
     let folder = town.folder().display().to_string();
+    // Whoever is not root got a user namespace, which has to be entered too.
+    let is_root = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
+    let user = if is_root { "" } else { " --user --preserve-credentials" };
     println!(
         "\nEverything is running. In another terminal, as the same user:\n\n  \
-         sudo nsenter --target {} --net --mount bash\n  export PATH={programs}:$PATH\n  cd {folder}\n\n  \
+         nsenter --target {}{user} --net --mount bash\n  export PATH={programs}:$PATH\n  cd {folder}\n\n  \
          warifu --agent office/run/agent.json status\n  \
-         warifu --agent office/run/agent.json open residents.csv.age\n  \
+         warifu --agent office/run/agent.json open residents.csv.age -o out.csv\n  \
          warifu --agent office/run/agent.json doctor\n  \
          warifu-admin --agent desk/run/agent.json site list\n  \
          warifu-admin --agent desk/run/agent.json member revoke hanako --watch\n\n\
@@ -329,7 +332,11 @@ fn stay(town: &mut Town) -> Result<()> {
             ["quit"] => return Ok(()),
             ["out", label] => town.remove(label),
             ["in", label] => match reader(label) {
-                Some(reader) => town.insert(label, reader)?,
+                Some(reader) => {
+                    if let Err(error) = town.insert(label, reader) {
+                        println!("{error:#}");
+                    }
+                }
                 None => println!("There is no card {label}."),
             },
             [] => {}

@@ -8,6 +8,7 @@ use warifu_api::{Client, ClientError};
 use warifu_split_key::point::Point;
 
 use crate::agent::Agent;
+use crate::session::Phase;
 use crate::{directory, fault};
 
 /// Passes a request on. What the service answers, refusals included, is the answer.
@@ -78,7 +79,11 @@ async fn with_card(
     body: Vec<u8>,
 ) -> Result<Result<(hyper::StatusCode, Bytes), ClientError>, AgentFault> {
     let session = agent.session(serial)?;
-    let Some(unlocked) = session.unlocked() else { return Err(session.pin_needed().await) };
+    let unlocked = match session.phase() {
+        Phase::Open(unlocked) => unlocked,
+        Phase::Refused(code) => return Err(AgentFault::SiteRefused { code }),
+        Phase::Locked => return Err(session.pin_needed().await),
+    };
     let mut ending = unlocked.ending();
     let client = match unlocked.client(address, key) {
         Ok(client) => client,

@@ -8,7 +8,7 @@ use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
 use super::{end_access, reason};
 use crate::args::Member;
-use crate::desk::{Desk, rng};
+use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
 use crate::screen::Table;
@@ -75,10 +75,12 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
     let book = desk.book().await?;
     let Enrolment { name, units, contract, new_card } = enrolment;
     book.must_be_free(&name.label, book.state.members().map(|(id, m)| (id, m.name)), "member")?;
+    // Everything that can be wrong with the words is found before a key is made.
     let contract = contract.map(|label| book.contract(&label)).transpose()?;
+    let granted = units.iter().map(|label| book.unit(label)).collect::<Result<Vec<_>, _>>()?;
     let serial = match new_card {
         Some(serial) => card_with(desk, serial).await?.serial,
-        None => only_new_card(desk.cards().await?)?,
+        None => only_new_card(&book, &desk.cards().await?)?,
     };
     desk.screen.say_with(
         "member-preview",
@@ -100,8 +102,7 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
     let card_id = card.card;
     let mut acts = vec![Act::CardEnrolled(card)];
     let mut grants = Vec::new();
-    for label in &units {
-        let unit = book.unit(label)?;
+    for unit in granted {
         let front_desk = book.state.unit(&unit).is_some_and(|u| u.kind == UnitKind::FrontDesk);
         let grant = Id::draw(&mut rng());
         grants.push(grant);
@@ -127,9 +128,12 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
     Ok(())
 }
 
-/// The one card in the readers that has no keys yet.
-fn only_new_card(cards: Vec<CardInReader>) -> Result<u32, Fault> {
-    let new: Vec<u32> = cards.iter().filter(|card| card.keys.is_none()).map(|card| card.serial).collect();
+/// The one card in the readers that is nobody's: without keys, or with those of an enrolment that was interrupted.
+fn only_new_card(book: &Book, cards: &[CardInReader]) -> Result<u32, Fault> {
+    let is_new = |card: &&CardInReader| {
+        card.keys.is_none_or(|keys| book.state.card_of_authentication_key(&keys.authentication.0).is_none())
+    };
+    let new: Vec<u32> = cards.iter().filter(is_new).map(|card| card.serial).collect();
     match new.as_slice() {
         [serial] => Ok(*serial),
         _ => Err(Fault::NoNewCard),

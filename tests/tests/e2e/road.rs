@@ -92,8 +92,12 @@ fn what_a_person_meets_fails_clearly() {
         play.refuses("office", &play.path("garbage.age"));
 
         play.opens("office", &sealed, b"content");
-        // Nobody who is no officer orders anything.
         let refused = play.town.try_admin(&["unit", "add", "tax", "--name", "二つ目"]).unwrap();
         assert!(!refused.status.success(), "a label is taken once");
+
+        // A stolen officer's card is suspended: it stays in its reader, and does not keep the other officers from working.
+        play.town.admin(&["card", "suspend", "ichiro"]).unwrap();
+        play.town.admin(&["site", "list"]).unwrap();
+        play.town.admin(&["unit", "add", "welfare", "--name", "福祉課"]).unwrap();
     });
 }
