@@ -269,7 +269,7 @@ impl Town {
             name: name.to_owned(),
             program: program("warifu-agent")?,
             args,
-            env: vec![("HOME".into(), folder.into()), ("RUST_LOG".into(), "info".into())],
+            env: vec![("HOME".into(), folder.into()), ("WARIFU_LOG".into(), "info".into())],
             logs: self.folder.join("logs"),
             ready: Ready::File(self.bootstrap(name)),
         };

@@ -54,7 +54,8 @@ fn parse_key(text: &str) -> Result<Point, String> {
 }
 
 fn main() -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,yubikey=warn"));
+    let filter =
+        EnvFilter::try_from_env("WARIFU_LOG").unwrap_or_else(|_| EnvFilter::new("info,yubikey=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let config = config(Arguments::parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
