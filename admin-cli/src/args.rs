@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use warifu_token_agent::help;
-use warifu_token_agent::texts::Texts;
+use warifu_texts::{Texts, help};
 
 /// Orders for officers and administrators.
 ///

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
+use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
-use warifu_token_agent::help;
 
 use crate::args::Cli;
 use crate::desk::Desk;

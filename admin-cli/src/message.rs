@@ -3,7 +3,8 @@
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
 use warifu_ledger::state::Rejected;
-use warifu_token_agent::texts::{self, Language, Sources, Texts, TextsError};
+use warifu_texts::{Language, Sources, Texts, TextsError};
+use warifu_token_agent::texts::{AGENT, AgentTexts as _};
 
 use crate::fault::Fault;
 
@@ -20,7 +21,7 @@ pub(crate) struct Words {
 impl Words {
     /// The texts in a language.
     pub(crate) fn load(language: Language) -> Result<Self, TextsError> {
-        Ok(Self { admin: Texts::load(language, &[ADMIN])?, agent: Texts::load(language, &[texts::AGENT])? })
+        Ok(Self { admin: Texts::load(language, &[ADMIN])?, agent: Texts::load(language, &[AGENT])? })
     }
 
     /// This program's own texts.
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn both_languages_are_complete() {
-        assert_eq!(texts::outline(ADMIN.ja), texts::outline(ADMIN.en));
+        assert_eq!(warifu_texts::outline(ADMIN.ja), warifu_texts::outline(ADMIN.en));
     }
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
         let command = <crate::args::Cli as clap::CommandFactory>::command();
         for language in [Language::Japanese, Language::English] {
             let words = Words::load(language).unwrap();
-            assert_eq!(warifu_token_agent::help::missing(&command, words.admin()), Vec::<String>::new());
+            assert_eq!(warifu_texts::help::missing(&command, words.admin()), Vec::<String>::new());
             crate::args::command(words.admin()).debug_assert();
         }
     }

@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use unicode_width::UnicodeWidthStr as _;
 use warifu_ledger::statement::Millis;
 
 use crate::desk::Book;
@@ -125,14 +124,9 @@ impl Screen {
             .map(|at| at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string())
             .unwrap_or_else(|| at.to_string())
     }
-
-    /// Pads to a width in columns; Japanese characters take two.
-    pub(crate) fn pad(&self, text: &str, width: usize) -> String {
-        format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
-    }
 }
 
-/// A table; every column as wide as its widest cell.
+/// A list: a table for people, an array for programs.
 pub(crate) struct Table {
     head: Vec<(&'static str, String)>,
     rows: Vec<Vec<String>>,
@@ -166,17 +160,9 @@ impl Table {
             screen.line(&Value::Array(rows).to_string());
             return;
         }
-        let titles: Vec<String> = self.head.iter().map(|(_, title)| title.clone()).collect();
-        let widths: Vec<usize> = (0..titles.len())
-            .map(|column| {
-                let cells = std::iter::once(&titles).chain(&self.rows);
-                cells.filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
-            })
-            .collect();
-        for row in std::iter::once(&titles).chain(&self.rows) {
-            let line: Vec<String> =
-                row.iter().zip(&widths).map(|(cell, width)| screen.pad(cell, *width)).collect();
-            screen.line(line.join("  ").trim_end());
-        }
+        let titles = self.head.iter().map(|(_, title)| title.clone()).collect();
+        let mut table = warifu_texts::table::Table::new(titles);
+        self.rows.iter().for_each(|row| table.row(row.clone()));
+        table.lines().iter().for_each(|line| screen.line(line));
     }
 }

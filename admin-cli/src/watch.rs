@@ -14,6 +14,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{Receipt, ServiceKeys};
 use warifu_ledger::{Digest, Id};
+use warifu_texts::table::pad;
 
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
@@ -123,7 +124,7 @@ impl Watch<'_> {
         }
         let milliseconds = u64::try_from(self.sent.elapsed().as_millis()).unwrap_or(u64::MAX);
         if show {
-            let name = screen.pad(&site.name, 16);
+            let name = pad(&site.name, 16);
             screen.say_with("receipt", &[("site", name), ("milliseconds", milliseconds.to_string())]);
         }
         self.confirmed.push(json!({ "site": site.name, "milliseconds": milliseconds }));

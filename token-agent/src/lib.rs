@@ -12,7 +12,6 @@ mod facts;
 mod fault;
 mod follow;
 mod forward;
-pub mod help;
 mod http;
 mod opening;
 mod personalize;

@@ -1,194 +1,44 @@
-//! What people read, in Japanese and English, from Fluent files that are built into the programs.
+//! What the agent and its command line say, and what the agent's faults and states mean to people.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
-use fluent_bundle::concurrent::FluentBundle;
-use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
-use unic_langid::{LanguageIdentifier, langid};
+use fluent_bundle::FluentValue;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::{AgentFault, AgentState};
+use warifu_texts::{Explained, Sources, Texts};
 
 /// The texts of the agent and of `warifu`. Other programs put theirs beside them.
 pub const AGENT: Sources =
     Sources { ja: include_str!("../locales/ja/warifu.ftl"), en: include_str!("../locales/en/warifu.ftl") };
 
-/// A language that people are spoken to in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    /// 日本語.
-    Japanese,
-    /// English.
-    English,
-}
-
-impl Language {
-    /// What the person's environment asks for (`LC_ALL`, `LC_MESSAGES`, `LANG`; the first that is set decides).
-    #[must_use]
-    pub fn from_environment() -> Self {
-        let asked = ["LC_ALL", "LC_MESSAGES", "LANG"]
-            .into_iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .find(|value| !value.is_empty());
-        asked.and_then(|value| Self::parse(&value)).unwrap_or(Self::English)
-    }
-
-    /// Reads `ja`, `ja_JP.UTF-8`, `en` and the like; none for any other language.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.split(['_', '-', '.', '@']).next() {
-            Some("ja") => Some(Self::Japanese),
-            Some("en" | "C" | "POSIX") => Some(Self::English),
-            _ => None,
-        }
-    }
-
-    fn identifier(self) -> LanguageIdentifier {
-        match self {
-            Self::Japanese => langid!("ja"),
-            Self::English => langid!("en"),
-        }
-    }
-}
-
-/// One Fluent file in both languages.
-#[derive(Debug, Clone, Copy)]
-pub struct Sources {
-    /// Japanese.
-    pub ja: &'static str,
-    /// English.
-    pub en: &'static str,
-}
-
-/// Why texts cannot be used. Found by tests, not by people.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TextsError {
-    /// A file breaks Fluent's grammar.
-    #[error("a Fluent file does not parse: {why}")]
-    Syntax {
-        /// What the parser said.
-        why: String,
-    },
-    /// Two files have a message of the same name.
-    #[error("a Fluent message is there twice: {why}")]
-    Repeated {
-        /// What the bundle said.
-        why: String,
-    },
-}
-
-/// What happened, and the one thing to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explained {
-    /// What happened.
-    pub what: String,
-    /// The one thing to do.
-    pub remedy: String,
-}
-
-/// The texts of one language.
-pub struct Texts {
-    language: Language,
-    bundle: FluentBundle<FluentResource>,
-}
-
-impl Texts {
-    /// Loads the files of one language.
-    ///
-    /// # Errors
-    /// [`TextsError`].
-    pub fn load(language: Language, sources: &[Sources]) -> Result<Self, TextsError> {
-        let mut bundle = FluentBundle::new_concurrent(vec![language.identifier()]);
-        // The marks around placeables are for mixed writing directions, and show as boxes on many terminals.
-        bundle.set_use_isolating(false);
-        for source in sources {
-            let text = match language {
-                Language::Japanese => source.ja,
-                Language::English => source.en,
-            };
-            let resource = FluentResource::try_new(text.to_owned())
-                .map_err(|(_, errors)| TextsError::Syntax { why: format!("{errors:?}") })?;
-            bundle
-                .add_resource(resource)
-                .map_err(|errors| TextsError::Repeated { why: format!("{errors:?}") })?;
-        }
-        Ok(Self { language, bundle })
-    }
-
-    /// The language.
-    #[must_use]
-    pub fn language(&self) -> Language {
-        self.language
-    }
-
-    /// A message without values; its own name where there is none, which a test rules out.
-    #[must_use]
-    pub fn get(&self, id: &str) -> String {
-        self.with(id, &[])
-    }
-
-    /// Whether there is such a message.
-    #[must_use]
-    pub fn has(&self, id: &str) -> bool {
-        self.bundle.has_message(id)
-    }
-
-    /// A message with values.
-    #[must_use]
-    pub fn with(&self, id: &str, values: &[(&str, FluentValue<'_>)]) -> String {
-        self.format(id, None, values).unwrap_or_else(|| id.to_owned())
-    }
-
-    /// An attribute of a message; none where there is none.
-    #[must_use]
-    pub fn attribute(&self, id: &str, name: &str, values: &[(&str, FluentValue<'_>)]) -> Option<String> {
-        self.format(id, Some(name), values)
-    }
-
-    fn format(
-        &self,
-        id: &str,
-        attribute: Option<&str>,
-        values: &[(&str, FluentValue<'_>)],
-    ) -> Option<String> {
-        let message = self.bundle.get_message(id)?;
-        let pattern = match attribute {
-            None => message.value()?,
-            Some(name) => message.get_attribute(name)?.value(),
-        };
-        let mut args = FluentArgs::new();
-        for (name, value) in values {
-            let value = match value {
-                FluentValue::String(text) => FluentValue::from(harmless(text)),
-                other => other.clone(),
-            };
-            args.set(Cow::Owned((*name).to_owned()), value);
-        }
-        let mut errors = Vec::new();
-        Some(self.bundle.format_pattern(pattern, Some(&args), &mut errors).into_owned())
-    }
-
+/// What the agent's answers mean, from texts that [`AGENT`] is among.
+pub trait AgentTexts {
     /// What an agent's fault means to a person.
     #[must_use]
-    pub fn fault(&self, fault: &AgentFault) -> Explained {
-        if let AgentFault::SiteRefused { code } = fault {
-            return self.code(*code);
-        }
-        self.tagged("fault", serde_json::to_value(fault).ok(), None)
-    }
+    fn fault(&self, fault: &AgentFault) -> Explained;
 
     /// What a service's refusal means to a person.
     #[must_use]
-    pub fn code(&self, code: ErrorCode) -> Explained {
+    fn code(&self, code: ErrorCode) -> Explained;
+
+    /// What the agent's state means to a person.
+    #[must_use]
+    fn state(&self, state: &AgentState) -> Explained;
+}
+
+impl AgentTexts for Texts {
+    fn fault(&self, fault: &AgentFault) -> Explained {
+        if let AgentFault::SiteRefused { code } = fault {
+            return self.code(*code);
+        }
+        tagged(self, "fault", serde_json::to_value(fault).ok(), None)
+    }
+
+    fn code(&self, code: ErrorCode) -> Explained {
         let name = serde_json::to_value(code).ok();
         let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or("internal");
         self.explained(&format!("code-{name}"), &[])
     }
 
-    /// What the agent's state means to a person.
-    #[must_use]
-    pub fn state(&self, state: &AgentState) -> Explained {
+    fn state(&self, state: &AgentState) -> Explained {
         if let AgentState::Refused { code: Some(code), .. } = state {
             return self.code(*code);
         }
@@ -196,96 +46,42 @@ impl Texts {
             AgentState::Open { lease_left_ms, .. } => Some(lease_left_ms.div_ceil(60_000)),
             _ => None,
         };
-        self.tagged("state", serde_json::to_value(state).ok(), minutes)
-    }
-
-    /// A value of an enum that serde tags with `tag`: the message is `tag-variant`, its fields are the values.
-    fn tagged(&self, tag: &str, value: Option<serde_json::Value>, minutes: Option<u64>) -> Explained {
-        let Some(serde_json::Value::Object(fields)) = value else {
-            return self.explained(tag, &[]);
-        };
-        let variant = fields.get(tag).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let mut values: Vec<(&str, FluentValue<'_>)> = fields
-            .iter()
-            .filter(|(name, _)| *name != tag)
-            .map(|(name, value)| (name.as_str(), self.value(value)))
-            .collect();
-        values.extend(minutes.map(|minutes| ("lease_minutes", minutes.into())));
-        self.explained(&format!("{tag}-{variant}"), &values)
-    }
-
-    fn value<'a>(&self, value: &'a serde_json::Value) -> FluentValue<'a> {
-        match value {
-            serde_json::Value::String(text) if self.has(&format!("code-{text}")) => {
-                self.get(&format!("code-{text}")).into()
-            }
-            serde_json::Value::String(text) => text.as_str().into(),
-            serde_json::Value::Number(number) => match number.as_u64() {
-                // As text: a serial number has no thousands.
-                Some(number) if number >= 1000 => number.to_string().into(),
-                Some(number) => number.into(),
-                None => number.to_string().into(),
-            },
-            serde_json::Value::Array(items) => {
-                let items: Vec<&str> = items.iter().filter_map(serde_json::Value::as_str).collect();
-                items.join(self.separator()).into()
-            }
-            serde_json::Value::Null => "—".into(),
-            other => other.to_string().into(),
-        }
-    }
-
-    /// What stands between the items of a list.
-    #[must_use]
-    pub fn separator(&self) -> &'static str {
-        match self.language {
-            Language::Japanese => "、",
-            Language::English => ", ",
-        }
-    }
-
-    fn explained(&self, id: &str, values: &[(&str, FluentValue<'_>)]) -> Explained {
-        let what = self.with(id, values);
-        let remedy = self.attribute(id, "remedy", values).unwrap_or_default();
-        Explained { what, remedy }
+        tagged(self, "state", serde_json::to_value(state).ok(), minutes)
     }
 }
 
-/// Text from elsewhere, such as a name that a site tells, without what would make a terminal do or hide something: control
-/// characters other than line feeds, and those that turn the direction of writing.
-fn harmless(text: &str) -> String {
-    let harmful = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// A value of an enum that serde tags with `tag`: the message is `tag-variant`, its fields are the values.
+fn tagged(texts: &Texts, tag: &str, value: Option<serde_json::Value>, minutes: Option<u64>) -> Explained {
+    let Some(serde_json::Value::Object(fields)) = value else {
+        return texts.explained(tag, &[]);
     };
-    text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
+    let variant = fields.get(tag).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let mut values: Vec<(&str, FluentValue<'_>)> = fields
+        .iter()
+        .filter(|(name, _)| *name != tag)
+        .map(|(name, value)| (name.as_str(), plain(texts, value)))
+        .collect();
+    values.extend(minutes.map(|minutes| ("lease_minutes", minutes.into())));
+    texts.explained(&format!("{tag}-{variant}"), &values)
 }
 
-/// Every message and attribute of a Fluent file with the values it uses, for tests: both languages must have the same.
-#[must_use]
-pub fn outline(source: &str) -> BTreeMap<String, Vec<String>> {
-    let mut outline: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (mut message, mut current) = (String::new(), String::new());
-    for line in source.lines().filter(|line| !line.starts_with('#')) {
-        if let Some((id, _)) = line.split_once(" =").filter(|(id, _)| !id.starts_with(' ')) {
-            message = id.to_owned();
-            current.clone_from(&message);
-            outline.entry(current.clone()).or_default();
-        } else if let Some((name, _)) =
-            line.trim_start().strip_prefix('.').and_then(|rest| rest.split_once(" ="))
-        {
-            current = format!("{message}.{name}");
-            outline.entry(current.clone()).or_default();
+fn plain<'a>(texts: &Texts, value: &'a serde_json::Value) -> FluentValue<'a> {
+    match value {
+        serde_json::Value::String(text) if texts.has(&format!("code-{text}")) => {
+            texts.get(&format!("code-{text}")).into()
         }
-        for value in line.split('$').skip(1) {
-            let name: String =
-                value.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
-            let used = outline.entry(current.clone()).or_default();
-            if !used.contains(&name) {
-                used.push(name);
-                used.sort();
-            }
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Number(number) => match number.as_u64() {
+            // As text: a serial number has no thousands.
+            Some(number) if number >= 1000 => number.to_string().into(),
+            Some(number) => number.into(),
+            None => number.to_string().into(),
+        },
+        serde_json::Value::Array(items) => {
+            let items: Vec<&str> = items.iter().filter_map(serde_json::Value::as_str).collect();
+            items.join(texts.separator()).into()
         }
+        serde_json::Value::Null => "—".into(),
+        other => other.to_string().into(),
     }
-    outline
 }

@@ -122,9 +122,6 @@ state-refused = No site answers for card { $serial } ({ $reader }) ({ $code }).
 ## Output of warifu
 
 organization = Organization: { $name }
-helpdesk = Helpdesk: { $helpdesk }
-remedy = → { $remedy }
-problem = That did not work: { $what }
 locked = The PIN is forgotten, and everything that was open is closed.
 opened-viewing = { $file }: addressed to “{ $unit }”. It is shown until you take the card out.
 opened-exported = { $file }: addressed to “{ $unit }”. Written to { $out } ({ $bytes } bytes).
@@ -190,10 +187,6 @@ mark-bad = !!
 
 ## Usage
 
-help-usage = Usage:
-help-commands = Commands
-help-options = Options
-help-arguments = Arguments
 help-warifu = Opens files that are addressed to your unit, while your card is in.
 help-warifu-status = Show the agent and the card.
 help-warifu-doctor = Find out why something does not work, with one remedy for each finding.
@@ -202,8 +195,6 @@ help-warifu-lock = Forget the PIN and close everything that is open.
 help-warifu-open = Open files and show them. They close when the card is taken out.
 help-warifu-seal = Seal files to units. Needs no card.
 help-arg-agent = The agent's bootstrap file [default: in the runtime directory]
-help-arg-json = Answer in JSON, for programs
-help-arg-lang = Language, ja or en [default: from the locale]
 help-arg-serial = The card's serial number, where there are several
 help-arg-pin_stdin = Read the PIN from the first line of standard input
 help-arg-spend_last_try = Try the PIN even if only one try is left
@@ -212,6 +203,4 @@ help-arg-out = Where to write. What is written there stays when the card is take
 help-arg-overwrite = Replace what is at the output
 help-arg-recipients = A unit, or an age1tag1… recipient. Repeat it, or separate with commas
 help-arg-armor = Write text that can be pasted into mail
-help-arg-help = Show this help
-help-arg-version = Show the version
 help-exit-codes = Exit codes: 0 done / 1 wrong usage / 2 refused / 3 card or PIN / 4 unreachable / 5 file / 6 setup of this PC

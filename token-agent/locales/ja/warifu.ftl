@@ -122,9 +122,6 @@ state-refused = カード { $serial }({ $reader })に応答する拠点があり
 ## warifu の出力
 
 organization = 組織: { $name }
-helpdesk = 分からないときの連絡先: { $helpdesk }
-remedy = → { $remedy }
-problem = できませんでした: { $what }
 locked = 暗証番号を忘れ、開いていたものをすべて閉じました。
 opened-viewing = { $file }: 「{ $unit }」宛。表示しています。カードを抜くと閉じます。
 opened-exported = { $file }: 「{ $unit }」宛。{ $out } に書き出しました({ $bytes } バイト)。
@@ -190,10 +187,6 @@ mark-bad = 要対応
 
 ## 使い方
 
-help-usage = 使い方:
-help-commands = コマンド
-help-options = オプション
-help-arguments = 引数
 help-warifu = 部署宛てのファイルを、カードが入っている間だけ開きます。
 help-warifu-status = エージェントとカードの状態を示します。
 help-warifu-doctor = 動かない原因を調べ、直し方をひとつずつ示します。
@@ -202,8 +195,6 @@ help-warifu-lock = 暗証番号を忘れさせ、開いているものをすべ�
 help-warifu-open = ファイルを開いて表示します。カードを抜くと閉じます。
 help-warifu-seal = ファイルを部署宛てに封をします。カードは要りません。
 help-arg-agent = エージェントの接続ファイル [既定: 実行時フォルダーの中]
-help-arg-json = プログラム向けに JSON で出力します
-help-arg-lang = 言語(ja または en)[既定: ロケールに従う]
 help-arg-serial = カードの製造番号(カードが複数あるとき)
 help-arg-pin_stdin = 暗証番号を標準入力の 1 行目から読みます
 help-arg-spend_last_try = 最後の 1 回でも暗証番号を試します
@@ -212,6 +203,4 @@ help-arg-out = 書き出し先。書き出したものはカードを抜いて�
 help-arg-overwrite = 書き出し先にファイルがあれば置き換えます
 help-arg-recipients = 宛先の部署、または age1tag1… の宛先。繰り返すか、コンマで区切ります
 help-arg-armor = メール本文などに貼れる文字だけの形式にします
-help-arg-help = この説明を表示します
-help-arg-version = 版を表示します
 help-exit-codes = 終了コード: 0 成功 / 1 使い方の誤り / 2 断られた / 3 カードまたは暗証番号 / 4 つながらない / 5 ファイル / 6 このパソコンの設定

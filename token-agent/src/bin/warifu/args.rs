@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
-use warifu_token_agent::help;
-use warifu_token_agent::texts::Texts;
+use warifu_texts::{Texts, help};
 
 #[derive(Parser)]
 #[command(
@@ -86,7 +85,8 @@ pub(crate) fn command(texts: &Texts) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warifu_token_agent::texts::{AGENT, Language};
+    use warifu_texts::Language;
+    use warifu_token_agent::texts::AGENT;
 
     #[test]
     fn every_command_and_argument_is_explained_in_both_languages() {

@@ -66,7 +66,7 @@ pub(crate) async fn run(screen: &Screen, agent: Result<AgentClient, Fault>) -> u
     screen.answer(&findings.list);
     for finding in &findings.list {
         let mark = screen.texts.get(if finding.ok { "mark-ok" } else { "mark-bad" });
-        screen.explain(&warifu_token_agent::texts::Explained {
+        screen.explain(&warifu_texts::Explained {
             what: format!("[{mark}] {}", finding.message),
             remedy: finding.remedy.clone(),
         });

@@ -3,8 +3,9 @@
 use serde_json::json;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
+use warifu_texts::{Explained, Texts};
 use warifu_token_agent::client::AgentError;
-use warifu_token_agent::texts::{Explained, Texts};
+use warifu_token_agent::texts::AgentTexts as _;
 
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -27,27 +28,24 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn explained(&self, texts: &Texts) -> Explained {
-        let message = |id: &str, values: &[(&str, fluent_bundle::FluentValue<'_>)]| Explained {
-            what: texts.with(id, values),
-            remedy: texts.attribute(id, "remedy", values).unwrap_or_default(),
-        };
         match self {
             Self::Agent(AgentError::Fault(fault)) => texts.fault(fault),
             Self::Agent(error @ AgentError::Nonsense { .. }) => {
-                message("agent-nonsense", &[("why", error.to_string().into())])
+                texts.explained("agent-nonsense", &[("why", error.to_string().into())])
             }
-            Self::Agent(error) => message("agent-not-running", &[("why", error.to_string().into())]),
-            Self::PinNotEntered => message("pin-not-entered", &[]),
-            Self::UnitUnknown { unit } => message("unit-unknown", &[("unit", unit.as_str().into())]),
-            Self::UnitWithoutKey { unit } => message("unit-without-key", &[("unit", unit.as_str().into())]),
-            Self::RecipientMalformed { recipient, why } => message(
+            Self::Agent(error) => texts.explained("agent-not-running", &[("why", error.to_string().into())]),
+            Self::PinNotEntered => texts.explained("pin-not-entered", &[]),
+            Self::UnitUnknown { unit } => texts.explained("unit-unknown", &[("unit", unit.as_str().into())]),
+            Self::UnitWithoutKey { unit } => {
+                texts.explained("unit-without-key", &[("unit", unit.as_str().into())])
+            }
+            Self::RecipientMalformed { recipient, why } => texts.explained(
                 "recipient-malformed",
                 &[("recipient", recipient.as_str().into()), ("why", why.as_str().into())],
             ),
-            Self::OneOutput => message("one-output", &[]),
-            Self::Seal { file, why } => {
-                message("seal-failed", &[("file", file.as_str().into()), ("why", why.as_str().into())])
-            }
+            Self::OneOutput => texts.explained("one-output", &[]),
+            Self::Seal { file, why } => texts
+                .explained("seal-failed", &[("file", file.as_str().into()), ("why", why.as_str().into())]),
         }
     }
 

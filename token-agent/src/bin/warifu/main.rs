@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use warifu_api::wire::agent::AgentState;
+use warifu_texts::{Texts, help};
 use warifu_token_agent::client::AgentClient;
-use warifu_token_agent::help;
-use warifu_token_agent::texts::{AGENT, Texts};
+use warifu_token_agent::texts::AGENT;
 
 use crate::args::{Cli, Common, What};
 use crate::fault::Fault;

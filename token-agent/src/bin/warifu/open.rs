@@ -9,6 +9,7 @@ use warifu_api::wire::agent::{
     AgentFault, AgentState, FileOutcome, OpenAnswer, OpenRequest, OpenTarget, Status, Unlock,
 };
 use warifu_token_agent::client::{AgentClient, AgentError};
+use warifu_token_agent::texts::AgentTexts as _;
 
 use crate::args::PinArgs;
 use crate::fault::{Fault, exit_code};

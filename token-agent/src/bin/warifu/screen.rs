@@ -5,7 +5,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use fluent_bundle::FluentValue;
 use serde::Serialize;
 use warifu_api::wire::agent::{PinText, Status};
-use warifu_token_agent::texts::{Explained, Texts};
+use warifu_texts::{Explained, Texts};
+use warifu_token_agent::texts::AgentTexts as _;
 use zeroize::Zeroizing;
 
 use crate::args::PinArgs;
@@ -38,13 +39,7 @@ impl Screen {
     pub(crate) fn explain(&self, explained: &Explained) {
         if !self.json {
             write_line(&explained.what);
-            self.remedy(explained);
-        }
-    }
-
-    fn remedy(&self, explained: &Explained) {
-        if !explained.remedy.is_empty() {
-            self.say("remedy", &[("remedy", explained.remedy.as_str().into())]);
+            self.texts.guidance(explained, None).iter().for_each(|line| write_line(line));
         }
     }
 
@@ -71,26 +66,20 @@ impl Screen {
             }
             return;
         }
-        let explained = fault.explained(&self.texts);
-        self.complain("problem", &[("what", explained.what.as_str().into())]);
-        self.complain_remedy(&explained, helpdesk);
+        complain_line(&self.texts.complaint(&fault.explained(&self.texts), helpdesk));
     }
 
     /// What to do about a fault, and whom to call.
     pub(crate) fn complain_remedy(&self, explained: &Explained, helpdesk: Option<&str>) {
-        if !explained.remedy.is_empty() {
-            self.complain("remedy", &[("remedy", explained.remedy.as_str().into())]);
-        }
-        if let Some(helpdesk) = helpdesk {
-            self.complain("helpdesk", &[("helpdesk", helpdesk.into())]);
+        if !self.json {
+            self.texts.guidance(explained, helpdesk).iter().for_each(|line| complain_line(line));
         }
     }
 
     /// A line on standard error; programs read the answer instead.
     pub(crate) fn complain(&self, id: &str, values: &[(&str, FluentValue<'_>)]) {
         if !self.json {
-            // Nowhere to complain where standard error is gone.
-            let _ = writeln!(std::io::stderr().lock(), "{}", self.texts.with(id, values));
+            complain_line(&self.texts.with(id, values));
         }
     }
 
@@ -119,6 +108,11 @@ impl Screen {
         let pin = rpassword::prompt_password(prompt).map_err(|_| Fault::PinNotEntered)?;
         Ok((PinText(Zeroizing::new(pin)), spend_last_try))
     }
+}
+
+fn complain_line(line: &str) {
+    // Nowhere to complain where standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn write_line(line: &str) {

@@ -5,7 +5,7 @@
 use clap::Command;
 use clap::builder::Resettable;
 
-use crate::texts::{Language, Texts};
+use crate::{Language, Texts};
 
 /// The language that a command line asks for with `--lang`, or else the environment. Asked for before the arguments are
 /// read, because their explanations depend on it.
