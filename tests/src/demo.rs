@@ -97,7 +97,7 @@ fn play(folder: &Path, keep: bool) -> Result<()> {
         "Readers and PIV cards appear: virtual ones, behind the real reader service.",
     );
     let mut town = Town::new(folder, Readers::start(READERS)?)?;
-    tell.seen("three officers' cards are in their readers · 担当者のカード 3 枚");
+    tell.seen("three officers' cards are in their readers · セキュリティ担当のカード 3 枚");
 
     tell.step(
         "ca と kms が、それぞれの HSM に鍵を作ります",
@@ -107,7 +107,7 @@ fn play(folder: &Path, keep: bool) -> Result<()> {
     town.open_desk()?;
 
     tell.step(
-        "担当者 3 人のカードで組織を設立します",
+        "セキュリティ担当 3 人のカードで組織を設立します",
         "Three officers' cards found the organization; ca and kms verify and sign as well.",
     );
     tell.during("founding", || town.found("北アルプス広域連合"))?;
@@ -138,7 +138,7 @@ fn play(folder: &Path, keep: bool) -> Result<()> {
     }
 
     tell.step(
-        "職員と委託先の担当者に、カードを渡します",
+        "職員と受託者に、カードを渡します",
         "Two members get cards: the officers sign, ca, kms and sites make the shares.",
     );
     tell.during("hanako", || town.enroll("hanako", 2001, "信濃 花子", &["--unit", "tax"]))?;
@@ -189,7 +189,7 @@ fn play(folder: &Path, keep: bool) -> Result<()> {
     tell.seen(format!("viewer ended, plaintext wiped, after {} ms", pulled.elapsed().as_millis()));
     refused(&tell, &town, "office", &sealed)?;
 
-    tell.step("委託先の担当者も開けます", "The contractor's member opens it too.");
+    tell.step("受託者も開けます", "The contractor's member opens it too.");
     town.insert("taro", contractor)?;
     card_seen(&town, "contractor")?;
     let opened_there = folder.join("opened-there.csv");
