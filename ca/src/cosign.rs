@@ -5,6 +5,7 @@ use std::sync::Arc;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{CheckpointAnswer, Cosignature};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::key::Base64;
@@ -104,6 +105,7 @@ impl Cosigner {
         }
         // Durable first: what was signed is never forgotten.
         self.vault.remember_cosigned(&checkpoint).await?;
+        reached(CrashPoint::CaCosignedRemembered).await;
         let keys = self.keys.clone();
         let note = blocking(move || {
             let signature = keys.log.sign(&checkpoint.text(&organization)?)?;
@@ -112,6 +114,7 @@ impl Cosigner {
         })
         .await?;
         let Done {} = kms.post("/v1/cosignatures", &Cosignature { note }).await?;
+        reached(CrashPoint::CaCosignedPosted).await;
         Ok(Cosigned::Up(checkpoint.size))
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::SqlitePool;
 use warifu_console::{ConsoleError, file, founding, token};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
@@ -124,7 +125,9 @@ impl Confirmed {
         if pinned.organization != organization {
             return Err(FoundingError::FoundedAlready { pinned: pinned.organization });
         }
+        reached(CrashPoint::CaFoundingPinned).await;
         file::write_json(&self.path, &envelope)?;
+        reached(CrashPoint::CaFoundingWritten).await;
         Ok(envelope)
     }
 }

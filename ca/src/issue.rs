@@ -6,6 +6,7 @@ use warifu_api::client::{Client, ClientError};
 use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Appended, CertificateKind, HalfRequest, Readiness};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
@@ -102,6 +103,7 @@ impl Issuing {
         let issuer = self.vault.public_half(&ordered).await?;
         let path = format!("/v1/units/{unit}/half");
         let answer: Envelope = kms.post(&path, &HalfRequest { issuer: issuer.clone() }).await?;
+        reached(CrashPoint::CaHalfPosted).await;
 
         let fresh = self.fresh()?;
         if !matches!(OrderedUnit::in_fold(&fresh, unit), Standing::Open(_)) {
@@ -114,7 +116,9 @@ impl Issuing {
             _ => Err(IssueError::OtherFact),
         };
         let fact = self.countersign(&fresh, answer, own).await?;
+        reached(CrashPoint::CaUnitSigned).await;
         let Appended { index, .. } = kms.post("/v1/facts", &fact).await?;
+        reached(CrashPoint::CaUnitPosted).await;
         tracing::info!(%unit, index, "unit created");
         Ok(Progress::Waiting)
     }
@@ -146,7 +150,9 @@ impl Issuing {
             return Ok(Progress::Waiting);
         }
         let request = self.vault.share_request(&ordered).await?;
+        reached(CrashPoint::CaShareMade).await;
         let answer: Envelope = kms.post(&format!("/v1/grants/{grant}/share"), &request).await?;
+        reached(CrashPoint::CaSharePosted).await;
 
         let fresh = self.fresh()?;
         if !matches!(OrderedGrant::in_fold(&fresh, grant), Standing::Open(_)) {
@@ -161,7 +167,9 @@ impl Issuing {
             _ => Err(IssueError::OtherFact),
         };
         let fact = self.countersign(&fresh, answer, own).await?;
+        reached(CrashPoint::CaGrantSigned).await;
         let Appended { index, .. } = kms.post("/v1/facts", &fact).await?;
+        reached(CrashPoint::CaGrantPosted).await;
         tracing::info!(%grant, index, "grant issued");
         Ok(Progress::Waiting)
     }
@@ -175,7 +183,9 @@ impl Issuing {
         let certificate = self.certifier.certificate(&fresh.state, fresh.time, kind, id).await?;
         if let Some(certificate) = certificate {
             let Done {} = kms.put("/v1/certificates", &certificate).await?;
+            reached(CrashPoint::CaCertificatePosted).await;
             self.vault.certificate_sent(kind, id).await?;
+            reached(CrashPoint::CaCertificateSent).await;
         }
         Ok(Progress::Done)
     }

@@ -9,6 +9,7 @@ use rand_core::UnwrapErr;
 use sqlx::{Row as _, SqlitePool};
 use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::{CertificateKind, ShareRequest};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::{HsmError, Kek};
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::key::{Base64, Bytes};
@@ -162,6 +163,7 @@ impl Vault {
                     .bind(drawn)
                     .execute(&self.pool)
                     .await?;
+                reached(CrashPoint::CaHalfKept).await;
                 // What is durable is what counts, whoever drew it.
                 self.sealed_half(unit).await?.ok_or(VaultError::Malformed { table: "issuer_half" })?
             }
@@ -206,6 +208,7 @@ impl Vault {
                     .bind(drawn)
                     .execute(&self.pool)
                     .await?;
+                reached(CrashPoint::CaShareKept).await;
                 self.sealed_share(grant).await?.ok_or(VaultError::Malformed { table: "card_share" })?
             }
         };
@@ -252,6 +255,7 @@ impl Vault {
             .bind(&grant.0[..])
             .execute(&self.pool)
             .await?;
+        reached(CrashPoint::CaShareForgotten).await;
         Ok(())
     }
 
@@ -316,6 +320,7 @@ impl Vault {
             .bind(chain)
             .execute(&self.pool)
             .await?;
+        reached(CrashPoint::CaCertificateKept).await;
         self.certificate(kind, id).await?.ok_or_else(malformed_certificate)
     }
 

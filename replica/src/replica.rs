@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::leaf::{Leaf, LeafError};
@@ -255,6 +256,7 @@ impl Replica {
         .bind(index(time))
         .execute(&self.0.pool)
         .await?;
+        reached(CrashPoint::ReplicaStampStored).await;
         let stamped = &mut writer.stamped;
         while stamped.back().is_some_and(|&(before, _)| before >= size) {
             stamped.pop_back();
@@ -387,7 +389,10 @@ impl Replica {
         let work = async move {
             let written = this.write(&appended).await;
             match written {
-                Ok(()) => this.publish(state),
+                Ok(()) => {
+                    reached(CrashPoint::ReplicaLeavesStored).await;
+                    this.publish(state);
+                }
                 Err(_) => writer.doubtful = true,
             }
             written

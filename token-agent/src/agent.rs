@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use warifu_api::wire::agent::{AgentFault, AgentState, CardInReader, Cards, Status, Unlock};
 use warifu_api::{Client, ErrorCode};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::readers::ReaderEvent;
 use warifu_hardware::card::{CardError, LastTry};
 use warifu_ledger::dsse::Envelope;
@@ -121,6 +122,7 @@ impl Agent {
         let text = profile::successor(&old, &envelope)?;
         write_private(&self.config.profile, &text)
             .map_err(|error| AgentFault::OutputUnwritable { why: error.to_string() })?;
+        reached(CrashPoint::AgentProfileWritten).await;
         self.reload_profile()
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use warifu_api::wire::agent::{AgentFault, FileOutcome, OpenRequest, OpenTarget, Progress};
 use warifu_api::wire::site::{ITEMS_LIMIT, PartialItem, PartialOutcome};
 use warifu_api::{ClientError, ErrorCode};
+use warifu_crash_point::{CrashPoint, reached, reached_blocking};
 use warifu_envelope::{FileKey, OpenError, Overwrite, Sealed, TagStanza, write_whole};
 use warifu_ledger::key::Bytes;
 use warifu_split_key::partial::{PartialX, join};
@@ -388,6 +389,7 @@ async fn decrypt(
             let bytes = file.sealed.open(key, metered, &over)?;
             // Before the last question: bringing a large file to a disk takes time, in which the card may go.
             output.sync_all().map_err(OpenError::Write)?;
+            reached_blocking(CrashPoint::AgentOutputWritten);
             if over() { Err(OpenError::Cancelled) } else { Ok(bytes) }
         })
         .map_err(fault::of_opening)
@@ -435,6 +437,7 @@ async fn view(
     private_subfolder(&folder.join("home")).map_err(unwritable)?;
     let plaintext = folder.join(name_for_viewer(path));
     decrypt(agent, source, file, key, plaintext.clone(), Overwrite::Refuse).await?;
+    reached(CrashPoint::AgentPlaintextWritten).await;
 
     let mut ending = source.ending.clone();
     let mut grants = source.unlocked.grants();

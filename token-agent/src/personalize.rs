@@ -10,6 +10,7 @@ use warifu_api::wire::agent::{
 };
 use warifu_api::wire::authority::{Package, PackagedShare};
 use warifu_api::{Client, ClientError, ErrorCode};
+use warifu_crash_point::{CrashPoint, reached, reached_blocking};
 use warifu_hardware::card::{
     AgreementKey, Card, CardError, KeyRole, LastTry, ManagementKey, Pin, PinEntry, PivCard, attestation,
 };
@@ -62,6 +63,7 @@ pub(crate) async fn prepare(agent: &Agent, request: Prepare) -> Result<Prepared,
             for role in KeyRole::ALL {
                 card.generate(role)?;
             }
+            reached_blocking(CrashPoint::AgentKeysGenerated);
             attest(card, serial, &roots)
         })
         .await;
@@ -117,6 +119,7 @@ pub(crate) async fn sign(agent: &Agent, request: SignRequest) -> Result<SignAnsw
         .run(move |seat| seat.card()?.sign(KeyRole::Signature, &digest.0, Some(PinEntry::new(&pin))))
         .await
         .map_err(fault::of_card)?;
+    reached(CrashPoint::AgentOrderSigned).await;
     if session.unlocked().is_none() {
         // The PIN opened 9A and 9D as well, which nobody asked for.
         let _ = session
@@ -187,15 +190,20 @@ async fn bring(
         };
         if !certified {
             certified = write_certificates(session, &package).await?;
+            if certified {
+                reached(CrashPoint::AgentCertificatesWritten).await;
+            }
         }
         let pending: BTreeSet<Id> = package.pending.iter().copied().collect();
         for share in package.shares {
             let grant = share.grant;
             if import(session, organization, share).await? {
+                reached(CrashPoint::AgentShareImported).await;
                 imported.push(grant);
             }
             // Only now, with share and certificate on the card, may the kms forget it (P-6.5).
             let _: Done = client.delete(&format!("{path}/{grant}")).await.map_err(fault::of_authority)?;
+            reached(CrashPoint::AgentImportConfirmed).await;
             settled.insert(grant);
         }
         // A grant that is neither waiting nor pending was settled in an earlier, interrupted run.

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use p256::ecdsa::Signature;
+use warifu_crash_point::{CrashPoint, reached_blocking};
 use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
@@ -347,6 +348,7 @@ impl Card for PivCard {
             let (touch, pin) = (TouchPolicy::Default, PinPolicy::Once);
             yubikey::piv::import_ecc_key(yubikey, piv_slot, AlgorithmId::EccP256, &*scalar, touch, pin)
         })?;
+        reached_blocking(CrashPoint::AgentShareKeyImported);
         // Last: a key without a certificate counts as no share, so an interruption leaves the slot free.
         self.put_certificate(share_object(slot), certificate)?;
         self.write_key_history()

@@ -4,6 +4,7 @@
 use rustls::pki_types::CertificateDer;
 use warifu_api::tls::key_of_certificate;
 use warifu_api::wire::authority::{Certificate, CertificateKind};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::state::State;
@@ -37,6 +38,7 @@ impl Authority {
             return Err(AuthorityError::CertificateMismatch);
         }
         self.store.keep_certificate(kind, &id, &chain).await?;
+        reached(CrashPoint::KmsCertificateKept).await;
         if kind == CertificateKind::Service && id == NOBODY {
             self.show(der).await?;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use warifu_console::founding::Confirmed;
 use warifu_console::{Settings as _, file, token};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Record;
@@ -73,7 +74,9 @@ pub async fn found(
     let lease_ms = State::found(&leaf)?.policy().lease_ms;
     let entry = Entry { digest: fingerprint, position: 0, at, is_order: false, lease_ms };
     authority.store.prepare_entry(&entry, &records).await?;
+    reached(CrashPoint::KmsFoundingPrepared).await;
     authority.replica.append(leaf).await?;
+    reached(CrashPoint::KmsFoundingAppended).await;
     Ok(envelope)
 }
 

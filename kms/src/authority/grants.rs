@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{CertificateKind, Package, PackagedShare, Readiness, Wrap};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
@@ -56,6 +57,7 @@ impl Authority {
         if self.store.keep_grant_key(&statement.grant, &site, &key).await? != key {
             return Err(AuthorityError::KeyTaken);
         }
+        reached(CrashPoint::KmsGrantKeyKept).await;
         self.progressed();
         Ok(())
     }
@@ -100,6 +102,7 @@ impl Authority {
             return Err(NotAnswered::NotServedHere.into());
         }
         self.store.acknowledge(&grant, &site).await?;
+        reached(CrashPoint::KmsAckKept).await;
         self.progressed();
         Ok(())
     }
@@ -153,6 +156,8 @@ impl Authority {
         if found.is_none() {
             return Err(AuthorityError::NotFound { what: "issued grant of this card" });
         }
-        self.store.forget_card_share(&grant).await
+        self.store.forget_card_share(&grant).await?;
+        reached(CrashPoint::KmsImportKept).await;
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::ShareRequest;
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::Rejected;
@@ -87,9 +88,12 @@ impl Authority {
                     })?;
                     let share = CardShareRow { card_point: card_point.0, site_point, sealed: sealed.0 };
                     this.store.keep_share(&grant, &share, &wraps).await?;
+                    reached(CrashPoint::KmsShareKept).await;
                 }
             }
-            this.sign(fact).await
+            let signed = this.sign(fact).await?;
+            reached(CrashPoint::KmsShareSigned).await;
+            Ok(signed)
         })
         .await
     }

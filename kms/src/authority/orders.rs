@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use warifu_api::wire::authority::{Appended, OrderRequest};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
@@ -110,9 +111,14 @@ impl Authority {
             let position = this.replica.size();
             let entry = Entry { digest, position, at, is_order, lease_ms: state.policy().lease_ms };
             this.store.prepare_entry(&entry, &records).await?;
+            reached(if is_order { CrashPoint::KmsOrderPrepared } else { CrashPoint::KmsFactPrepared }).await;
             let appended = this.replica.append(leaf).await?;
+            reached(if is_order { CrashPoint::KmsOrderAppended } else { CrashPoint::KmsFactAppended }).await;
             this.forget_what_ended(&appended).await;
             this.progressed();
+            if is_order {
+                reached(CrashPoint::KmsOrderDone).await;
+            }
             Ok(Appended { index: appended.index, digest, at })
         })
         .await

@@ -2,6 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{Receipts, SiteReceipt};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::LONGEST_LEASE_MS;
 use warifu_ledger::statement::{Millis, Receipt};
@@ -27,6 +28,7 @@ impl Authority {
             return Err(AuthorityError::NotFound { what: "order" });
         }
         self.store.keep_receipt(&receipt.order, &site, envelope, self.clock.wall_ms()).await?;
+        reached(CrashPoint::KmsReceiptKept).await;
         self.progressed();
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use warifu_api::wire::authority::CheckpointAnswer;
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
@@ -51,6 +52,7 @@ impl Authority {
         let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Ca, &key)?;
         state.check_against(&checkpoint)?;
         self.store.keep_cosignature(checkpoint.size, note).await?;
+        reached(CrashPoint::KmsCosignatureKept).await;
         self.progressed();
         Ok(())
     }
@@ -68,6 +70,7 @@ impl Authority {
             // its lease may run.
             let size = state.tree().size();
             this.store.stamp_given(&service, size, time, state.policy().lease_ms).await?;
+            reached(CrashPoint::KmsStampKept).await;
             *last_stamp = time;
             drop(last_stamp);
             let organization = state.organization();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
 use warifu_ledger::state::{Kind, Rejected};
@@ -60,11 +61,12 @@ impl Authority {
                     let keys = this.keys.clone();
                     let sealed = blocking(move || draw_half(&keys, &organization, &unit)).await?;
                     this.store.keep_half(&unit, &sealed).await?;
+                    reached(CrashPoint::KmsHalfKept).await;
                     sealed
                 }
             };
             let keys = this.keys.clone();
-            blocking(move || {
+            let signed = blocking(move || {
                 let half = open_half(&keys, &organization, &unit, &sealed)?;
                 let proof = half.prove(&context(HalfRole::Keeper));
                 let keeper = PublicHalf { point: half.public().into(), proof: Base64(proof.0) };
@@ -73,7 +75,9 @@ impl Authority {
                 state.check_unsigned_fact(&fact)?;
                 keys.sign(&fact)
             })
-            .await
+            .await?;
+            reached(CrashPoint::KmsHalfSigned).await;
+            Ok(signed)
         })
         .await
     }

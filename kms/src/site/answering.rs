@@ -8,6 +8,7 @@ use warifu_api::wire::SecretBytes;
 use warifu_api::wire::site::{
     ITEMS_LIMIT, Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status,
 };
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::register::Name;
 use zeroize::Zeroizing;
@@ -92,7 +93,9 @@ impl Core {
         }
         let genesis = journal::genesis(&now.state.organization(), &site);
         let recorded = self.journal.record(genesis, answers).await?;
+        reached(CrashPoint::SiteJournalRecorded).await;
         let computed = self.vault.answer(recorded).await?;
+        reached(CrashPoint::SitePartialComputed).await;
         // The machine may have slept in between.
         let fresh = self.is_fresh();
         let mut computed = computed.into_iter();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Certificate, Register};
+use warifu_crash_point::{CrashPoint, reached};
 
 use super::error::SiteError;
 use super::service::Core;
@@ -41,7 +42,11 @@ impl Core {
         let mut result = Ok(());
         for (order, receipt) in self.store.unaccepted().await? {
             match self.kms.post::<Done>("/v1/receipts", &receipt).await {
-                Ok(Done {}) => self.store.accepted(&order).await?,
+                Ok(Done {}) => {
+                    reached(CrashPoint::SiteReceiptDelivered).await;
+                    self.store.accepted(&order).await?;
+                    reached(CrashPoint::SiteReceiptSettled).await;
+                }
                 // Of an order that the kms does not have yet, perhaps: the others may go all the same.
                 Err(error) => result = Err(error.into()),
             }

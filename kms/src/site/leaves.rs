@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{Act, Fact, FactBody, Order};
 use warifu_replica::ReplicaError;
@@ -46,6 +47,7 @@ impl Core {
             for bytes in stored {
                 let leaf = Leaf::from_bytes(bytes).map_err(ReplicaError::Leaf)?;
                 let envelope = leaf.envelope();
+                reached(CrashPoint::SiteLeafRead).await;
                 if let Ok(order) = envelope.statement::<Order>() {
                     position.joined |= order.acts.iter().any(|act| self.lets_us_join(act));
                     // Before it joined, a site had nothing that could end.
@@ -62,8 +64,10 @@ impl Core {
                     self.want([grant]);
                 }
                 position.leaves += 1;
+                reached(CrashPoint::SiteLeafActedOn).await;
             }
             self.store.set_position(position).await?;
+            reached(CrashPoint::SitePositionKept).await;
             self.acted.send_replace(position.leaves);
         }
     }

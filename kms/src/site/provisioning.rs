@@ -8,6 +8,7 @@ use std::time::Duration;
 use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::Wrap;
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::Id;
 use warifu_ledger::key::PublicKey;
@@ -132,16 +133,19 @@ impl Core {
             return Ok(());
         }
         let (keys, key) = keys.generate(grant).await?;
+        reached(CrashPoint::SiteKeyPairMade).await;
         drop(keys);
         let organization = self.replica.state().ok_or(SiteError::NotJoined)?.organization();
         let statement = self.signed(&GrantKey { organization, site, grant, key: PublicKey(key) }).await?;
         let Done {} = self.kms.post("/v1/grant-keys", &statement).await?;
+        reached(CrashPoint::SiteKeyPairPosted).await;
         // Again: what a revocation has forgotten meanwhile stays forgotten.
         let keys = self.vault.keys().await;
         if !matches!(self.wanted(&grant), Some((_, Wanted::Nothing))) {
             self.store.announced(&grant).await?;
         }
         drop(keys);
+        reached(CrashPoint::SiteKeyPairAnnounced).await;
         Ok(())
     }
 
@@ -153,9 +157,11 @@ impl Core {
             return Ok(true);
         }
         let keys = keys.check_share(grant, share.clone(), site_point).await?;
+        reached(CrashPoint::SiteShareChecked).await;
         // Before the right to the keys is given up: a revocation that comes now finds the row and deletes it.
         self.store.put_share(&grant, &share).await?;
         drop(keys);
+        reached(CrashPoint::SiteShareStored).await;
         self.acknowledge(grant).await
     }
 
@@ -166,7 +172,9 @@ impl Core {
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
+        reached(CrashPoint::SiteShareAcknowledged).await;
         self.store.acknowledged(&grant).await?;
+        reached(CrashPoint::SiteShareSettled).await;
         Ok(true)
     }
 }

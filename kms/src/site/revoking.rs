@@ -7,6 +7,7 @@ use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::Leaves;
 use warifu_api::wire::site::RevocationRequest;
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Rejected, State};
@@ -54,17 +55,21 @@ impl Core {
             ending.grants.iter().filter(|grant| keys.held().contains(grant)).copied().collect()
         };
         let destroyed = self.store.mark(order, site, &ending, by_hand, &here).await?;
+        reached(CrashPoint::SiteOrderMarked).await;
         for grant in &here {
             keys = keys.destroy(*grant).await?;
+            reached(CrashPoint::SiteKeyPairDestroyed).await;
         }
         drop(keys);
         self.store.forget_grants(&ending.grants.union(&destroyed).copied().collect()).await?;
+        reached(CrashPoint::SiteRowsForgotten).await;
 
         if ending.leaves {
             ending.touched.extend(self.gates.seen());
             ending.touched.extend(self.streams.cards());
         }
         self.cut_off(&state, site, &ending).await;
+        reached(CrashPoint::SiteConnectionsCut).await;
         if let Some(receipt) = receipt {
             return Ok(receipt);
         }
@@ -83,7 +88,9 @@ impl Core {
             destroyed,
         };
         let envelope = self.signed(&receipt).await?;
+        reached(CrashPoint::SiteReceiptSigned).await;
         self.store.put_receipt(&order, &envelope).await?;
+        reached(CrashPoint::SiteReceiptStored).await;
         self.post.notify_one();
         Ok(envelope)
     }

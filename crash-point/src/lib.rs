@@ -1,0 +1,47 @@
+//! Named places in the programs where a test can end the process: crash points.
+//!
+//! A program calls [`reached`] (or [`reached_blocking`]) wherever something has just become durable, or is about to leave.
+//! What happens there is decided by a test:
+//!
+//! - **a real process** is started with `WARIFU_CRASH_AT=NAME`, or `NAME:N` for the N-th time, and sends itself SIGKILL
+//!   there: no destructor runs, nothing is flushed;
+//! - **in process**, a driver arms a point through [`rehearsal`].
+//!
+//! All of it is there in debug builds only. In a release build both functions are empty, the environment is not read, and
+//! `rehearsal` does not exist: see `docs/adr/0008-crash-points.md`.
+
+#[cfg(debug_assertions)]
+mod environment;
+mod points;
+#[cfg(debug_assertions)]
+pub mod rehearsal;
+
+pub use points::{CrashPoint, Program};
+
+/// Ends here if a test says so; else nothing. In a release build, nothing.
+#[allow(clippy::unused_async, reason = "in a release build nothing is left of it")]
+pub async fn reached(point: CrashPoint) {
+    #[cfg(debug_assertions)]
+    {
+        environment::reached(point);
+        if rehearsal::is_over(point) {
+            // The process is over: nothing comes after this. The task goes with its runtime.
+            std::future::pending::<()>().await;
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = point;
+}
+
+/// As [`reached`], where the thread may block.
+pub fn reached_blocking(point: CrashPoint) {
+    #[cfg(debug_assertions)]
+    {
+        environment::reached(point);
+        if rehearsal::is_over(point) {
+            rehearsal::end_of_thread();
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = point;
+}
