@@ -17,7 +17,7 @@ use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 
 pub use error::CardError;
-pub use piv::PivCard;
+pub use piv::{Conversation, PivCard, Transmit};
 pub use secret::{LastTry, ManagementKey, Pin, PinEntry, PinError};
 
 /// A key that is made on the card and never leaves it.

@@ -6,7 +6,6 @@ mod tlv;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use p256::ecdsa::Signature;
 use warifu_crash_point::{CrashPoint, reached_blocking};
 use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
@@ -15,7 +14,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use yubikey::piv::{AlgorithmId, RetiredSlotId, SlotId};
 use yubikey::{MgmAlgorithmId, MgmKey, PinPolicy, TouchPolicy, YubiKey};
 
-use self::channel::{Channel, Conversation};
+use self::channel::{Channel, OverPcsc};
+pub use self::channel::{Conversation, Transmit};
 use super::secret::{ManagementKey, Pin, PinEntry};
 use super::{AgreementKey, Card, CardError, Identity, KeyRole, ShareSlot, StoredShare};
 
@@ -26,8 +26,6 @@ const KEY_HISTORY: u32 = 0x005f_c10c;
 const FIRST_RETIRED_CERTIFICATE: u32 = 0x005f_c10d;
 const ATTESTATION_CERTIFICATE: u32 = 0x005f_ff01;
 const FIRST_RETIRED_SLOT: u8 = 0x82;
-const SIGN: &str = "ECDSA";
-const AGREE: &str = "ECDH";
 
 /// A PIV card in a reader. Two connections to it are open: one of our own for all that needs no management key, and the
 /// `yubikey` crate's for what does.
@@ -64,7 +62,7 @@ impl PivCard {
     /// then forgotten, and the card will say so.
     fn converse<T>(
         &mut self,
-        mut talk: impl FnMut(&mut Conversation<'_>) -> Result<T, CardError>,
+        mut talk: impl FnMut(&mut OverPcsc<'_>) -> Result<T, CardError>,
     ) -> Result<T, CardError> {
         let result = self.try_converse(&mut talk);
         let result = match result {
@@ -81,7 +79,7 @@ impl PivCard {
     /// `None` where the card was reset, and nothing was sent.
     fn try_converse<T>(
         &mut self,
-        talk: &mut impl FnMut(&mut Conversation<'_>) -> Result<T, CardError>,
+        talk: &mut impl FnMut(&mut OverPcsc<'_>) -> Result<T, CardError>,
     ) -> Result<Option<T>, CardError> {
         let session = self.session.as_mut().ok_or(CardError::Removed)?;
         match session.channel.begin()? {
@@ -254,15 +252,12 @@ impl Card for PivCard {
             (KeyRole::Signature, None) => return Err(CardError::PinNeeded),
             _ => {}
         }
-        let signature = self.converse(|conversation| {
+        self.converse(|conversation| {
             if let Some(entry) = pin {
                 conversation.verify(entry)?;
             }
-            conversation.use_key(slot_of(role).into(), 0x81, digest, SIGN)
-        })?;
-        let signature =
-            Signature::from_der(&signature).map_err(|_| CardError::Malformed { command: SIGN })?;
-        Ok(signature.to_bytes().into())
+            conversation.sign(slot_of(role).into(), digest)
+        })
     }
 
     fn agree(&mut self, key: AgreementKey, point: &Point) -> Result<PartialX, CardError> {
@@ -270,10 +265,7 @@ impl Card for PivCard {
             AgreementKey::Transport => slot_of(KeyRole::Transport).into(),
             AgreementKey::Share(slot) => retired(slot),
         };
-        let point = point.to_uncompressed();
-        let x = self.converse(|conversation| conversation.use_key(slot, 0x85, &point, AGREE))?;
-        let x: &[u8; 32] = x.as_slice().try_into().map_err(|_| CardError::Malformed { command: AGREE })?;
-        Ok(PartialX::from_bytes(x))
+        self.converse(|conversation| conversation.agree(slot, point))
     }
 
     fn attestation(&mut self, role: KeyRole) -> Result<Vec<Vec<u8>>, CardError> {

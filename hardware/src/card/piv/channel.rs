@@ -1,11 +1,15 @@
 //! The plain PIV commands, over PC/SC: everything that takes no management key.
 //!
+//! What a card answers is not trusted: every answer is bounded, and read here into what it has to be.
+//!
 //! This is not left to the `yubikey` crate because it keeps an unwiped copy of the PIN, cannot verify the PIN and sign
 //! in one transaction, selects the application anew (which forgets the PIN) to count tries, and turns most status
 //! words into one error.
 
 use std::ffi::CStr;
 
+use p256::ecdsa::Signature;
+use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
@@ -37,6 +41,23 @@ const NO_REFERENCE: u16 = 0x6a88;
 const WRONG_INS: u16 = 0x6d00;
 
 const LARGEST_ANSWER: usize = 16 * 1024;
+const SIGN: &str = "ECDSA";
+const AGREE: &str = "ECDH";
+
+/// Whatever carries one APDU to a card and its answer back.
+pub trait Transmit {
+    /// Sends `apdu` and puts the answer, data and status word, into `buffer`.
+    ///
+    /// # Errors
+    /// Those of the reader and its driver.
+    fn transmit<'buffer>(&self, apdu: &[u8], buffer: &'buffer mut [u8]) -> Result<&'buffer [u8], CardError>;
+}
+
+impl Transmit for pcsc::Transaction<'_> {
+    fn transmit<'buffer>(&self, apdu: &[u8], buffer: &'buffer mut [u8]) -> Result<&'buffer [u8], CardError> {
+        Ok(pcsc::Card::transmit(self, apdu, buffer)?)
+    }
+}
 
 /// A connection to the card of its own, beside the `yubikey` crate's: the card's state (what is verified) is common.
 pub(super) struct Channel {
@@ -65,10 +86,10 @@ impl Channel {
     }
 
     /// Has the card for itself until the result is dropped.
-    pub(super) fn begin(&mut self) -> Result<Result<Conversation<'_>, WasReset>, CardError> {
+    pub(super) fn begin(&mut self) -> Result<Result<OverPcsc<'_>, WasReset>, CardError> {
         let Self { card, counted } = self;
         match card.transaction() {
-            Ok(transaction) => Ok(Ok(Conversation { transaction, counted })),
+            Ok(transaction) => Ok(Ok(Conversation::new(transaction, counted))),
             Err(pcsc::Error::ResetCard) => Ok(Err(WasReset)),
             Err(error) => Err(error.into()),
         }
@@ -76,8 +97,12 @@ impl Channel {
 }
 
 /// A PC/SC transaction: no other program's command comes between.
-pub(super) struct Conversation<'card> {
-    transaction: pcsc::Transaction<'card>,
+pub(super) type OverPcsc<'card> = Conversation<'card, pcsc::Transaction<'card>>;
+
+/// Commands to the PIV application of one card, and its answers. Slots and objects have PIV's own numbers (SP 800-73-4,
+/// part 1, tables 3 and 4b).
+pub struct Conversation<'card, T> {
+    transport: T,
     counted: &'card mut Option<u8>,
 }
 
@@ -98,7 +123,12 @@ impl Reply {
     }
 }
 
-impl Conversation<'_> {
+impl<'card, T: Transmit> Conversation<'card, T> {
+    /// Talks over `transport`. `counted` keeps the tries left that were counted last, from one conversation to the next.
+    pub fn new(transport: T, counted: &'card mut Option<u8>) -> Self {
+        Self { transport, counted }
+    }
+
     /// One command, in as many parts as it takes, and the whole answer.
     fn exchange(&self, header: [u8; 3], data: &[u8], command: &'static str) -> Result<Reply, CardError> {
         let mut parts = data.chunks(255).peekable();
@@ -139,7 +169,7 @@ impl Conversation<'_> {
         }
         apdu.push(0);
         let mut buffer = Zeroizing::new([0; 300]);
-        let answer = self.transaction.transmit(&apdu, buffer.as_mut_slice())?;
+        let answer = self.transport.transmit(&apdu, buffer.as_mut_slice())?;
         match answer.split_last_chunk::<2>() {
             Some((data, status)) => {
                 Ok(Reply { data: Zeroizing::new(data.to_vec()), status: u16::from_be_bytes(*status) })
@@ -149,7 +179,11 @@ impl Conversation<'_> {
         }
     }
 
-    pub(super) fn select(&self) -> Result<(), CardError> {
+    /// Selects the PIV application.
+    ///
+    /// # Errors
+    /// [`CardError::ForeignCard`] where there is none.
+    pub fn select(&self) -> Result<(), CardError> {
         match self.exchange([SELECT, 4, 0], PIV, "SELECT")?.status {
             OK => Ok(()),
             _ => Err(CardError::ForeignCard),
@@ -157,7 +191,10 @@ impl Conversation<'_> {
     }
 
     /// Tries left, without spending one. GET METADATA leaves a verified PIN alone, and tells.
-    pub(super) fn tries_left(&mut self) -> Result<u8, CardError> {
+    ///
+    /// # Errors
+    /// [`CardError::Malformed`], [`CardError::Refused`].
+    pub fn tries_left(&mut self) -> Result<u8, CardError> {
         let reply = self.exchange([METADATA, 0, PIN], &[], "GET METADATA")?;
         if reply.status == OK {
             let tries = match tlv::find(&reply.data, 0x06) {
@@ -179,13 +216,21 @@ impl Conversation<'_> {
         }
     }
 
-    pub(super) fn verify(&mut self, entry: PinEntry<'_>) -> Result<(), CardError> {
+    /// Verifies the PIN, once.
+    ///
+    /// # Errors
+    /// As for [`Card::verify_pin`](super::super::Card::verify_pin).
+    pub fn verify(&mut self, entry: PinEntry<'_>) -> Result<(), CardError> {
         self.may_try(entry.last_try)?;
         let padded = entry.pin.padded();
         judge(self.exchange([VERIFY, 0, PIN], padded.as_slice(), "VERIFY")?.status, "VERIFY")
     }
 
-    pub(super) fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
+    /// Replaces the PIN.
+    ///
+    /// # Errors
+    /// As for [`Card::change_pin`](super::super::Card::change_pin).
+    pub fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
         self.may_try(old.last_try)?;
         let mut both = Zeroizing::new([0; 16]);
         both.iter_mut()
@@ -203,8 +248,29 @@ impl Conversation<'_> {
         }
     }
 
+    /// Signs a SHA-256 digest with ECDSA: `r ‖ s`, 32 bytes each, big-endian.
+    ///
+    /// # Errors
+    /// As for [`Card::sign`](super::super::Card::sign).
+    pub fn sign(&self, slot: u8, digest: &[u8; 32]) -> Result<[u8; 64], CardError> {
+        let signature = self.use_key(slot, 0x81, digest, SIGN)?;
+        let signature =
+            Signature::from_der(&signature).map_err(|_| CardError::Malformed { command: SIGN })?;
+        Ok(signature.to_bytes().into())
+    }
+
+    /// The x-coordinate of the ECDH of the key in `slot` and `point`.
+    ///
+    /// # Errors
+    /// As for [`Card::agree`](super::super::Card::agree).
+    pub fn agree(&self, slot: u8, point: &Point) -> Result<PartialX, CardError> {
+        let x = self.use_key(slot, 0x85, &point.to_uncompressed(), AGREE)?;
+        let x: &[u8; 32] = x.as_slice().try_into().map_err(|_| CardError::Malformed { command: AGREE })?;
+        Ok(PartialX::from_bytes(x))
+    }
+
     /// ECDSA (tag 81): the DER signature. ECDH (tag 85): the x-coordinate.
-    pub(super) fn use_key(
+    fn use_key(
         &self,
         slot: u8,
         tag: u8,
@@ -234,7 +300,11 @@ impl Conversation<'_> {
         result.map(|value| Zeroizing::new(value.to_vec())).ok_or(CardError::Malformed { command })
     }
 
-    pub(super) fn public_key(&self, slot: u8) -> Result<Point, CardError> {
+    /// The public key in a slot.
+    ///
+    /// # Errors
+    /// [`CardError::KeyMissing`], [`CardError::NotP256`].
+    pub fn public_key(&self, slot: u8) -> Result<Point, CardError> {
         const COMMAND: &str = "GET METADATA";
         let reply = self.exchange([METADATA, 0, slot], &[], COMMAND)?;
         if matches!(reply.status, NO_REFERENCE | NOT_FOUND) {
@@ -249,7 +319,10 @@ impl Conversation<'_> {
     }
 
     /// The algorithm of the management key (SP 800-78-4, table 6-2); 3DES for cards that do not tell.
-    pub(super) fn management_algorithm(&self) -> Result<u8, CardError> {
+    ///
+    /// # Errors
+    /// [`CardError::Malformed`].
+    pub fn management_algorithm(&self) -> Result<u8, CardError> {
         let reply = self.exchange([METADATA, 0, MANAGEMENT_KEY], &[], "GET METADATA")?;
         match (reply.status, tlv::find(&reply.data, 0x01)) {
             (OK, Some(&[algorithm])) => Ok(algorithm),
@@ -258,7 +331,11 @@ impl Conversation<'_> {
         }
     }
 
-    pub(super) fn attest(&self, slot: u8) -> Result<Vec<u8>, CardError> {
+    /// The certificate by which the card attests that it made the key in a slot, DER.
+    ///
+    /// # Errors
+    /// [`CardError::NotAttested`].
+    pub fn attest(&self, slot: u8) -> Result<Vec<u8>, CardError> {
         let reply = self.exchange([ATTEST, slot, 0], &[], "ATTEST")?;
         match reply.status {
             OK => Ok(reply.data.to_vec()),
@@ -268,7 +345,10 @@ impl Conversation<'_> {
     }
 
     /// The certificate (SP 800-73-4, part 1, appendix A, table 10) in an object; `None` where there is none.
-    pub(super) fn certificate(&self, object: u32) -> Result<Option<Vec<u8>>, CardError> {
+    ///
+    /// # Errors
+    /// [`CardError::Malformed`] for an object that is not a certificate, or a compressed one.
+    pub fn certificate(&self, object: u32) -> Result<Option<Vec<u8>>, CardError> {
         const COMMAND: &str = "GET DATA";
         let [_, a, b, c] = object.to_be_bytes();
         let reply = self.exchange([GET_DATA, 0x3f, 0xff], &[0x5c, 3, a, b, c], COMMAND)?;
