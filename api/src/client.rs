@@ -20,7 +20,10 @@ use warifu_split_key::point::Point;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{ErrorBody, ErrorCode};
+use crate::events::{EventBuffer, EventError};
 use crate::tls::{Identity, TlsError, client_config};
+
+pub use crate::events::Event;
 
 /// The largest answer read, in bytes.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -215,8 +218,7 @@ impl Client {
             Ok(Events {
                 address: self.address.clone(),
                 body: answer.into_body(),
-                buffer: Vec::new(),
-                searched: 0,
+                buffer: EventBuffer::new(ANSWER_LIMIT),
                 _sender: sender,
             })
         };
@@ -337,22 +339,11 @@ impl Client {
     }
 }
 
-/// One server-sent event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Its name; `message` if it has none.
-    pub name: String,
-    /// Its data, lines joined by newlines.
-    pub data: String,
-}
-
 /// An open event stream.
 pub struct Events {
     address: String,
     body: Incoming,
-    buffer: Vec<u8>,
-    /// So many bytes of the buffer hold no end of an event.
-    searched: usize,
+    buffer: EventBuffer,
     _sender: SendRequest<Full<Bytes>>,
 }
 
@@ -363,15 +354,12 @@ impl Events {
     /// [`ClientError::Broken`], or [`ClientError::Nonsense`] for an event that is too large or not UTF-8.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
-            while let Some(end) = self.end_of_event() {
-                let block: Vec<u8> = self.buffer.drain(..end).collect();
-                let text = String::from_utf8(block).map_err(|e| self.nonsense(e.to_string()))?;
-                if let Some(event) = parse_event(&text) {
-                    return Ok(Some(event));
-                }
-            }
-            if self.buffer.len() > ANSWER_LIMIT {
-                return Err(self.nonsense("an event without end".to_owned()));
+            let nonsense = |why: EventError| ClientError::Nonsense {
+                address: self.address.clone(),
+                why: why.to_string(),
+            };
+            if let Some(event) = self.buffer.next_event().map_err(nonsense)? {
+                return Ok(Some(event));
             }
             match self.body.frame().await {
                 None => return Ok(None),
@@ -383,40 +371,10 @@ impl Events {
                 }
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
-                        self.buffer.extend_from_slice(data);
+                        self.buffer.push(data);
                     }
                 }
             }
         }
     }
-
-    /// Where the first event in the buffer ends. No byte is looked at again with every piece that comes.
-    fn end_of_event(&mut self) -> Option<usize> {
-        let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-        let found = unsearched.windows(2).position(|pair| pair == b"\n\n");
-        let end = found.map(|at| self.searched + at + 2);
-        self.searched = if end.is_some() { 0 } else { self.buffer.len().saturating_sub(1) };
-        end
-    }
-
-    fn nonsense(&self, why: String) -> ClientError {
-        ClientError::Nonsense { address: self.address.clone(), why }
-    }
-}
-
-fn parse_event(block: &str) -> Option<Event> {
-    let mut event = Event { name: "message".to_owned(), data: String::new() };
-    let mut has_data = false;
-    for line in block.lines() {
-        if let Some(name) = line.strip_prefix("event:") {
-            event.name = name.trim_start().to_owned();
-        } else if let Some(data) = line.strip_prefix("data:") {
-            if has_data {
-                event.data.push('\n');
-            }
-            event.data.push_str(data.strip_prefix(' ').unwrap_or(data));
-            has_data = true;
-        }
-    }
-    has_data.then_some(event)
 }

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod server;
 pub mod tls;
