@@ -21,7 +21,9 @@ use rustls::{
     PeerMisbehaved, ServerConfig, SignatureScheme, version::TLS13,
 };
 use warifu_hardware::signer::{CertKey, DigestSigner, certified_key};
+use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
+use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -174,6 +176,18 @@ pub fn key_of_certificate(certificate: &CertificateDer<'_>) -> Result<Point, Cer
         return Err(CertificateError::BadEncoding);
     }
     Point::from_sec1(&key.subject_public_key.data).map_err(|_| CertificateError::BadEncoding)
+}
+
+/// The organization and card that a card's 9A certificate names: `urn:warifu:<organization>:card:<id>` among its
+/// alternative names. It is a hint for people; sites go by the key alone (P-7.1).
+pub fn card_of_certificate(certificate: &CertificateDer<'_>) -> Option<(Digest, Id)> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::URI(uri) = name else { return None };
+        let (organization, card) = uri.strip_prefix("urn:warifu:")?.split_once(":card:")?;
+        Some((organization.parse().ok()?, card.parse().ok()?))
+    })
 }
 
 /// Checks a handshake's signature under the very key that [`key_of_certificate`] gives. The certificate is not read a second

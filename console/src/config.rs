@@ -30,7 +30,15 @@ pub trait Settings: DeserializeOwned {
     /// [`ConsoleError::File`], [`ConsoleError::Config`].
     fn read(path: &Path) -> Result<Self, ConsoleError> {
         let text = std::fs::read_to_string(path).map_err(file::fault(path))?;
-        let mut settings: Self = toml::from_str(&text)
+        Self::parse(&text, path)
+    }
+
+    /// What `text` says, the content of the configuration file `path`.
+    ///
+    /// # Errors
+    /// [`ConsoleError::Config`].
+    fn parse(text: &str, path: &Path) -> Result<Self, ConsoleError> {
+        let mut settings: Self = toml::from_str(text)
             .map_err(|source| ConsoleError::Config { path: path.to_owned(), source: Box::new(source) })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for relative in settings.paths() {

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use rustls::pki_types::CertificateDer;
-use warifu_api::tls::key_of_certificate;
+use warifu_api::tls::{card_of_certificate, key_of_certificate};
 use warifu_api::wire::agent::CardKeys;
 use warifu_hardware::card::{Card, CardError, KeyRole, ShareSlot};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// What a card tells.
 #[derive(Clone, Default)]
@@ -36,7 +34,8 @@ impl Facts {
             authentication.is_some()
                 && key_of_certificate(&CertificateDer::from(der.as_slice())).ok() == authentication
         });
-        let member_of = certificate.as_deref().and_then(named_card);
+        let member_of =
+            certificate.as_deref().and_then(|der| card_of_certificate(&CertificateDer::from(der)));
         let shares = card
             .shares()?
             .into_iter()
@@ -74,16 +73,4 @@ fn key(card: &mut impl Card, role: KeyRole) -> Result<Option<Point>, CardError> 
         Err(CardError::KeyMissing) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Reads `urn:warifu:<organization>:card:<id>` among the certificate's alternative names. It is a hint for people; sites
-/// go by the key alone (P-7.1).
-fn named_card(der: &[u8]) -> Option<(Digest, Id)> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| {
-        let GeneralName::URI(uri) = name else { return None };
-        let (organization, card) = uri.strip_prefix("urn:warifu:")?.split_once(":card:")?;
-        Some((organization.parse().ok()?, card.parse().ok()?))
-    })
 }

@@ -42,8 +42,16 @@ pub fn read(path: &Path) -> Result<Profile, ProfileError> {
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(ProfileError::Read)?;
     file.take(LIMIT).read_to_end(&mut text).map_err(ProfileError::Read)?;
+    parse(&text)
+}
+
+/// Reads the content of a profile file.
+///
+/// # Errors
+/// [`ProfileError::NotTrustworthy`].
+pub fn parse(text: &[u8]) -> Result<Profile, ProfileError> {
     let wrong = |why: String| ProfileError::NotTrustworthy { why };
-    let envelope: Envelope = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    let envelope: Envelope = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
     let profile: Profile = envelope.statement().map_err(|e| wrong(e.to_string()))?;
     envelope.verify(&profile.kms.signing).map_err(|e| wrong(e.to_string()))?;
     Ok(profile)
