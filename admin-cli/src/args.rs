@@ -240,6 +240,14 @@ pub(crate) enum Card {
         #[arg(long)]
         watch: bool,
     },
+    /// Set a new PIN on a card whose PIN is blocked, with its PUK
+    Unblock {
+        /// The card's serial number; may be left out where one card in the readers is blocked
+        serial: Option<u32>,
+        /// Try the PUK even if only one try is left
+        #[arg(long)]
+        spend_last_try: bool,
+    },
     /// Let a suspended card work again
     Resume {
         /// The member

@@ -76,6 +76,15 @@ pub(crate) enum Fault {
         /// The serial number.
         serial: u32,
     },
+    /// No card in the readers is blocked.
+    #[error("no blocked card")]
+    NoneBlocked,
+    /// Several cards in the readers are blocked.
+    #[error("several blocked cards")]
+    SeveralBlocked,
+    /// The new PIN was typed twice, differently.
+    #[error("two different new PINs")]
+    PinsDiffer,
     /// A line of PINs cannot be read.
     #[error("not SERIAL PIN")]
     PinLine,
@@ -147,6 +156,7 @@ impl Fault {
             | Self::NotAnOfficer { .. }
             | Self::NotAName
             | Self::PinLine
+            | Self::PinsDiffer
             | Self::UnknownLabel { .. }
             | Self::AmbiguousLabel { .. }
             | Self::LabelTaken { .. }
@@ -159,7 +169,12 @@ impl Fault {
             | Self::Fingerprint { .. }
             | Self::TooFewOfficers
             | Self::NotAgreed => 2,
-            Self::NoOfficerCard | Self::NoNewCard | Self::CardNotHere { .. } | Self::PinMissing { .. } => 3,
+            Self::NoOfficerCard
+            | Self::NoNewCard
+            | Self::CardNotHere { .. }
+            | Self::NoneBlocked
+            | Self::SeveralBlocked
+            | Self::PinMissing { .. } => 3,
             Self::AgentGone(_) => 4,
             Self::NotConfirmed | Self::NotReadyInTime { .. } => 5,
             Self::Agent(fault) => match fault {

@@ -42,6 +42,25 @@ impl Pins {
         self.scripted.as_ref().is_some_and(|pins| pins.contains_key(&serial))
     }
 
+    /// The PUK of a card and its new PIN. In a script, both stand on the card's line, with a space between.
+    pub(crate) fn unblocking(&self, screen: &Screen, serial: u32) -> Result<(PinText, PinText), Fault> {
+        let secret = |text: &str| PinText(Zeroizing::new(text.to_owned()));
+        if let Some(pins) = &self.scripted {
+            let line = pins.get(&serial).ok_or(Fault::PinMissing { serial })?;
+            let (puk, pin) = line.split_once(' ').ok_or(Fault::PinLine)?;
+            return Ok((secret(puk), secret(pin.trim())));
+        }
+        let ask = |key: &str| {
+            let prompt = screen.text(key, &[("serial", serial.to_string())]);
+            rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Fault::Terminal)
+        };
+        let (puk, pin, again) = (ask("puk-prompt")?, ask("new-pin-prompt")?, ask("new-pin-again-prompt")?);
+        if pin != again {
+            return Err(Fault::PinsDiffer);
+        }
+        Ok((PinText(puk), PinText(pin)))
+    }
+
     /// The PIN of a card. The tries left are shown before it is asked for; the last one is never spent here.
     pub(crate) fn pin(&self, screen: &Screen, serial: u32, tries_left: u8) -> Result<PinText, Fault> {
         match tries_left {

@@ -114,6 +114,17 @@ pub trait Card: Send {
     /// Replaces the PIN. A wrong old one counts like in [`Card::verify_pin`], with the same errors.
     fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
 
+    /// Tries left for the PUK, where the card tells. Spends none.
+    fn puk_tries_left(&mut self) -> Result<Option<u8>, CardError>;
+
+    /// Sets a new PIN with the PUK, and its tries back (RESET RETRY COUNTER, SP 800-73-4, part 2, section 3.2.3). A PUK is
+    /// 6 to 8 digits here, as a PIN is; a card whose PUK is blocked can never be unblocked again.
+    ///
+    /// # Errors
+    /// [`CardError::PukWrong`], [`CardError::PukBlocked`]; [`CardError::LastTry`] without having asked the card where it
+    /// tells that one try is left for the PUK and that was not to be spent.
+    fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
+
     /// The public key of a role.
     ///
     /// # Errors

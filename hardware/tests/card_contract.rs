@@ -45,6 +45,8 @@ contract! { piv, open_piv:
         the_last_try_is_not_spent_silently,
         a_blocked_pin_is_reported_without_asking,
         a_wrong_old_pin_changes_nothing,
+        the_puk_unblocks_and_is_never_retried,
+        the_last_try_of_the_puk_is_not_spent_silently,
         counting_tries_does_not_forget_the_pin,
         a_wrong_management_key_is_reported,
         nothing_is_written_without_the_management_key,

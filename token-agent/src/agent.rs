@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use warifu_api::wire::agent::{AgentFault, AgentState, CardInReader, Cards, Status, Unlock};
+use warifu_api::wire::agent::{AgentFault, AgentState, CardInReader, Cards, Status, Unblock, Unlock};
 use warifu_api::{Client, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::readers::ReaderEvent;
@@ -363,6 +363,16 @@ impl Agent {
         }
         drop(gate);
         Ok(self.status().await)
+    }
+
+    /// A new PIN by the card's PUK. The card is locked afterwards: its member enters the new one.
+    pub(crate) async fn unblock(&self, request: Unblock) -> Result<(), AgentFault> {
+        let session = self.session(request.serial)?;
+        let _gate = session.gate.lock().await;
+        let last_try = if request.spend_last_try { LastTry::Spend } else { LastTry::Keep };
+        let outcome = session.unblock(request.puk.0, request.pin.0, last_try).await;
+        session.end(None).await;
+        outcome
     }
 
     /// The PIN holds: connect to a site and follow it.

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Bootstrap, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized,
-    Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unlock,
+    Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -193,6 +193,14 @@ impl AgentClient {
     /// [`AgentError`].
     pub async fn personalize(&self, request: &Personalize) -> Result<Personalized, AgentError> {
         self.post("/v1/cards/personalize", request).await
+    }
+
+    /// Sets a new PIN with the card's PUK.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn unblock(&self, request: &Unblock) -> Result<Done, AgentError> {
+        self.post("/v1/cards/unblock", request).await
     }
 
     /// One 9C signature.

@@ -16,6 +16,8 @@ pub(crate) fn of_card(error: CardError) -> AgentFault {
         CardError::PinNeeded => AgentFault::PinNeeded { tries_left: 0 },
         CardError::PinWrong { tries_left } => AgentFault::PinWrong { tries_left },
         CardError::PinBlocked => AgentFault::PinBlocked,
+        CardError::PukWrong { tries_left } => AgentFault::PukWrong { tries_left },
+        CardError::PukBlocked => AgentFault::PukBlocked,
         CardError::LastTry => AgentFault::LastTry,
         CardError::SharesFull | CardError::MemoryFull => AgentFault::CardFull,
         other => AgentFault::CardFault { why: chain(&other) },

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized, Prepare,
-    Prepared, Progress, SignAnswer, SignRequest, Status, Unlock,
+    Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -81,6 +81,7 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/cards", get(cards))
         .route("/v1/cards/prepare", post(prepare))
         .route("/v1/cards/personalize", post(personalize_card))
+        .route("/v1/cards/unblock", post(unblock))
         .route("/v1/sign", post(sign))
         .route("/v1/forward", post(pass_on))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "no such path") })
@@ -218,6 +219,10 @@ async fn prepare(State(agent): Shared, Body(request): Body<Prepare>) -> Answer<P
 
 async fn personalize_card(State(agent): Shared, Body(request): Body<Personalize>) -> Answer<Personalized> {
     detached(async move { personalize::personalize(&agent, request).await }).await
+}
+
+async fn unblock(State(agent): Shared, Body(request): Body<Unblock>) -> Answer<Done> {
+    detached(async move { agent.unblock(request).await.map(|()| Done {}) }).await
 }
 
 async fn sign(State(agent): Shared, Body(request): Body<SignRequest>) -> Answer<SignAnswer> {

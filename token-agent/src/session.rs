@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::site::MyGrant;
 use warifu_api::{Client, ErrorCode, tls};
-use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, ShareSlot};
+use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, Pin, PinEntry, ShareSlot};
 use warifu_ledger::Id;
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
-use crate::actor::{AuthenticationKey, CardActor};
+use crate::actor::{AuthenticationKey, CardActor, Seat};
 use crate::facts::Facts;
 use crate::fault;
 use crate::platform::remove_folder;
@@ -112,6 +112,20 @@ impl Session {
             return Err(AgentFault::PinMalformed);
         }
         self.actor.run(move |seat| seat.unlock(pin.as_bytes(), last_try)).await.map_err(fault::of_card)
+    }
+
+    /// Sets a new PIN with the PUK.
+    pub(crate) async fn unblock(
+        &self,
+        puk: Zeroizing<String>,
+        pin: Zeroizing<String>,
+        last_try: LastTry,
+    ) -> Result<(), AgentFault> {
+        let parse =
+            |digits: &Zeroizing<String>| Pin::new(digits.as_bytes()).map_err(|_| AgentFault::PinMalformed);
+        let (puk, pin) = (parse(&puk)?, parse(&pin)?);
+        let work = move |seat: &mut Seat| seat.card()?.unblock_pin(PinEntry::with(&puk, last_try), &pin);
+        self.actor.run(work).await.map_err(fault::of_card)
     }
 
     /// The card as TLS client: with its certificate, or one it signs itself. The PIN must have been entered.

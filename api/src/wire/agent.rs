@@ -18,6 +18,7 @@
 //! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
 //! | `POST /v1/cards/prepare` | [`Prepare`] → [`Prepared`]: generate the three keys on a new card |
 //! | `POST /v1/cards/personalize` | [`Personalize`] → [`Personalized`]: fetch and import shares and certificates |
+//! | `POST /v1/cards/unblock` | [`Unblock`] → [`Done`](super::Done): a new PIN, by the card's PUK |
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
@@ -125,6 +126,21 @@ pub struct Unlock {
     pub spend_last_try: bool,
 }
 
+/// A new PIN for a card whose PIN is blocked or forgotten.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unblock {
+    /// The card's serial number.
+    pub serial: u32,
+    /// The card's PUK, 6 to 8 digits.
+    pub puk: PinText,
+    /// The new PIN, 6 to 8 digits.
+    pub pin: PinText,
+    /// Whether the person agreed to spend the last try for the PUK.
+    #[serde(default)]
+    pub spend_last_try: bool,
+}
+
 /// Files to open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -222,6 +238,13 @@ pub enum AgentFault {
     PinBlocked,
     /// The PIN has to be 6 to 8 digits.
     PinMalformed,
+    /// The PUK was wrong.
+    PukWrong {
+        /// PUK tries left.
+        tries_left: u8,
+    },
+    /// The PUK is blocked: the card's PIN can never be set again.
+    PukBlocked,
     /// The card was taken out.
     CardRemoved,
     /// The card does not work as it should.

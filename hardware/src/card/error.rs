@@ -40,6 +40,15 @@ pub enum CardError {
     /// One try is left, and was not to be spent. The card was not asked.
     #[error("one try is left for the PIN, and it was not spent")]
     LastTry,
+    /// The PUK was wrong.
+    #[error("the PUK was wrong; tries left: {tries_left}")]
+    PukWrong {
+        /// Tries left, at least 1.
+        tries_left: u8,
+    },
+    /// No tries are left for the PUK: a blocked PIN stays blocked.
+    #[error("the PUK is blocked")]
+    PukBlocked,
     /// The management key was wrong.
     #[error("the card's management key was wrong")]
     ManagementKeyWrong,

@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use yubikey::piv::{AlgorithmId, RetiredSlotId, SlotId};
 use yubikey::{MgmAlgorithmId, MgmKey, PinPolicy, TouchPolicy, YubiKey};
 
-use self::channel::{Channel, OverPcsc};
+use self::channel::{Channel, OverPcsc, Reference};
 pub use self::channel::{Conversation, Transmit};
 use super::secret::{ManagementKey, Pin, PinEntry};
 use super::{AgreementKey, Card, CardError, Identity, KeyRole, ShareSlot, StoredShare};
@@ -235,6 +235,14 @@ impl Card for PivCard {
 
     fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
         self.converse(|conversation| conversation.change_pin(old, new))
+    }
+
+    fn puk_tries_left(&mut self) -> Result<Option<u8>, CardError> {
+        self.converse(|conversation| conversation.told_tries(Reference::Puk))
+    }
+
+    fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
+        self.converse(|conversation| conversation.unblock_pin(puk, new))
     }
 
     fn public_key(&mut self, role: KeyRole) -> Result<Point, CardError> {

@@ -65,6 +65,41 @@ pub(crate) fn a_wrong_old_pin_changes_nothing(desk: &mut Desk) {
     card.verify_pin(PinEntry::new(&new)).unwrap();
 }
 
+pub(crate) fn the_puk_unblocks_and_is_never_retried(desk: &mut Desk) {
+    let mut card = desk.open();
+    desk.card.block_pin().unwrap();
+    let (puk, wrong, new) = (pin("12345678"), pin("00000000"), pin("135790"));
+    assert_eq!(card.puk_tries_left().unwrap(), Some(3));
+    let unblocked = card.unblock_pin(PinEntry::new(&wrong), &new);
+    assert!(matches!(unblocked, Err(CardError::PukWrong { tries_left: 2 })));
+    assert_eq!(desk.card.seen(ins::RESET_RETRY), 1);
+    assert_eq!((card.puk_tries_left().unwrap(), card.tries_left().unwrap()), (Some(2), 0));
+
+    card.unblock_pin(PinEntry::new(&puk), &new).unwrap();
+    assert_eq!((card.puk_tries_left().unwrap(), card.tries_left().unwrap()), (Some(3), 3));
+    assert!(matches!(verify(&mut *card, "123456"), Err(CardError::PinWrong { tries_left: 2 })));
+    verify(&mut *card, "135790").unwrap();
+}
+
+pub(crate) fn the_last_try_of_the_puk_is_not_spent_silently(desk: &mut Desk) {
+    let mut card = desk.open();
+    desk.card.block_pin().unwrap();
+    let (puk, wrong, new) = (pin("12345678"), pin("00000000"), pin("135790"));
+    for left in [2, 1] {
+        let unblocked = card.unblock_pin(PinEntry::new(&wrong), &new);
+        assert!(matches!(unblocked, Err(CardError::PukWrong { tries_left }) if tries_left == left));
+    }
+    let before = desk.card.seen(ins::RESET_RETRY);
+    assert!(matches!(card.unblock_pin(PinEntry::new(&puk), &new), Err(CardError::LastTry)));
+    assert_eq!(desk.card.seen(ins::RESET_RETRY), before);
+    let spent = card.unblock_pin(PinEntry::with(&wrong, LastTry::Spend), &new);
+    assert!(matches!(spent, Err(CardError::PukBlocked)));
+    let before = desk.card.seen(ins::RESET_RETRY);
+    let blocked = card.unblock_pin(PinEntry::with(&puk, LastTry::Spend), &new);
+    assert!(matches!(blocked, Err(CardError::PukBlocked)));
+    assert_eq!(desk.card.seen(ins::RESET_RETRY), before);
+}
+
 pub(crate) fn counting_tries_does_not_forget_the_pin(desk: &mut Desk) {
     let mut card = desk.open_managed();
     card.generate(KeyRole::Authentication).unwrap();

@@ -1,7 +1,8 @@
 //! The PIN: tries are shown, never wasted, never kept longer than allowed.
 
-use warifu_api::wire::agent::{AgentFault, AgentState};
+use warifu_api::wire::agent::{AgentFault, AgentState, PinText, Unblock};
 use warifu_hardware::card::PivCard;
+use warifu_token_agent::client::AgentError;
 use warifu_virtual_card::{ins, readers};
 
 use crate::desk::{Desk, PIN, until};
@@ -31,6 +32,43 @@ fn a_wrong_pin_shows_the_tries_left_and_the_last_is_not_spent() {
         assert!(matches!(desk.status().state, AgentState::PinBlocked { .. }));
         assert_eq!(desk.unlock(None, PIN).unwrap_err(), AgentFault::PinBlocked);
         assert_eq!(desk.view(&desk.path("any")), Err(AgentFault::PinBlocked));
+    });
+}
+
+#[test]
+fn a_blocked_card_gets_a_new_pin_by_its_puk() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        desk.start_agent_with(&["true"]);
+        desk.insert(member.index);
+        desk.until_pin_needed();
+        desk.cards[0].0.block_pin().unwrap();
+        assert_eq!(desk.unlock(None, PIN).unwrap_err(), AgentFault::PinBlocked);
+        let serial = desk.cards[0].0.serial();
+        let unblock = |desk: &Desk, puk: &str, pin: &str| {
+            let text = |digits: &str| PinText(digits.to_owned().into());
+            let request = Unblock { serial, puk: text(puk), pin: text(pin), spend_last_try: false };
+            match desk.runtime.block_on(desk.client().unblock(&request)) {
+                Ok(_) => None,
+                Err(AgentError::Fault(fault)) => Some(fault),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        for (puk, pin) in [("1234567x", "135790"), ("12345678", "13579"), ("", "135790")] {
+            assert_eq!(unblock(&desk, puk, pin), Some(AgentFault::PinMalformed));
+        }
+        assert_eq!(desk.cards[0].0.seen(ins::RESET_RETRY), 0);
+        assert_eq!(unblock(&desk, "00000000", "135790"), Some(AgentFault::PukWrong { tries_left: 2 }));
+        assert_eq!(desk.unlock(None, PIN).unwrap_err(), AgentFault::PinBlocked);
+
+        assert_eq!(unblock(&desk, "12345678", "135790"), None);
+        desk.until_pin_needed();
+        assert_eq!(desk.unlock(None, PIN).unwrap_err(), AgentFault::PinWrong { tries_left: 2 });
+        desk.unlock(None, "135790").unwrap();
+        let file = desk.sealed("a.age", &unit.key, b"x");
+        desk.view(&file).unwrap();
     });
 }
 

@@ -20,6 +20,7 @@ use super::tlv;
 const SELECT: u8 = 0xa4;
 const VERIFY: u8 = 0x20;
 const CHANGE_REFERENCE: u8 = 0x24;
+const RESET_RETRY_COUNTER: u8 = 0x2c;
 const AUTHENTICATE: u8 = 0x87;
 const GET_RESPONSE: u8 = 0xc0;
 const GET_DATA: u8 = 0xcb;
@@ -27,7 +28,7 @@ const METADATA: u8 = 0xf7;
 const ATTEST: u8 = 0xf9;
 
 const PIV: &[u8] = &[0xa0, 0, 0, 3, 8];
-const PIN: u8 = 0x80;
+const PIN: u8 = Reference::Pin as u8;
 const MANAGEMENT_KEY: u8 = 0x9b;
 const P256: u8 = 0x11;
 const THREE_DES: u8 = 0x03;
@@ -57,6 +58,13 @@ impl Transmit for pcsc::Transaction<'_> {
     fn transmit<'buffer>(&self, apdu: &[u8], buffer: &'buffer mut [u8]) -> Result<&'buffer [u8], CardError> {
         Ok(pcsc::Card::transmit(self, apdu, buffer)?)
     }
+}
+
+/// What the card counts tries for, by its key reference (SP 800-73-4, part 1, table 4b).
+#[derive(Clone, Copy)]
+pub(super) enum Reference {
+    Pin = 0x80,
+    Puk = 0x81,
 }
 
 /// A connection to the card of its own, beside the `yubikey` crate's: the card's state (what is verified) is common.
@@ -195,13 +203,8 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     /// # Errors
     /// [`CardError::Malformed`], [`CardError::Refused`].
     pub fn tries_left(&mut self) -> Result<u8, CardError> {
-        let reply = self.exchange([METADATA, 0, PIN], &[], "GET METADATA")?;
-        if reply.status == OK {
-            let tries = match tlv::find(&reply.data, 0x06) {
-                Some(&[_, left]) => Some(left),
-                _ => None,
-            };
-            return tries.ok_or(CardError::Malformed { command: "GET METADATA" });
+        if let Some(left) = self.told_tries(Reference::Pin)? {
+            return Ok(left);
         }
         match self.exchange([VERIFY, 0, PIN], &[], "VERIFY")?.status {
             // Verified, so it cannot be counted: the last number, or the cautious one.
@@ -213,6 +216,17 @@ impl<'card, T: Transmit> Conversation<'card, T> {
                 Ok(left)
             }
             status => Err(CardError::Refused { command: "VERIFY", status }),
+        }
+    }
+
+    /// Tries left by GET METADATA, which cards of firmware 5.3 and later have.
+    pub(super) fn told_tries(&self, reference: Reference) -> Result<Option<u8>, CardError> {
+        const COMMAND: &str = "GET METADATA";
+        let reply = self.exchange([METADATA, 0, reference as u8], &[], COMMAND)?;
+        match (reply.status, tlv::find(&reply.data, 0x06)) {
+            (OK, Some(&[_, left])) => Ok(Some(left)),
+            (OK, _) => Err(CardError::Malformed { command: COMMAND }),
+            _ => Ok(None),
         }
     }
 
@@ -232,12 +246,31 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     /// As for [`Card::change_pin`](super::super::Card::change_pin).
     pub fn change_pin(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
         self.may_try(old.last_try)?;
-        let mut both = Zeroizing::new([0; 16]);
-        both.iter_mut()
-            .zip(old.pin.padded().iter().chain(new.padded().iter()))
-            .for_each(|(to, from)| *to = *from);
+        let both = both(old.pin, new);
         let command = "CHANGE REFERENCE DATA";
         judge(self.exchange([CHANGE_REFERENCE, 0, PIN], both.as_slice(), command)?.status, command)
+    }
+
+    /// Sets a new PIN with the PUK.
+    ///
+    /// # Errors
+    /// As for [`Card::unblock_pin`](super::super::Card::unblock_pin).
+    pub fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
+        match (self.told_tries(Reference::Puk)?, puk.last_try) {
+            (Some(0), _) => return Err(CardError::PukBlocked),
+            (Some(1), LastTry::Keep) => return Err(CardError::LastTry),
+            _ => {}
+        }
+        let both = both(puk.pin, new);
+        let command = "RESET RETRY COUNTER";
+        let reply = self.exchange([RESET_RETRY_COUNTER, 0, PIN], both.as_slice(), command)?;
+        judge(reply.status, command).map_err(|error| match error {
+            CardError::PinWrong { tries_left } => CardError::PukWrong { tries_left },
+            CardError::PinBlocked => CardError::PukBlocked,
+            other => other,
+        })?;
+        *self.counted = None;
+        Ok(())
     }
 
     fn may_try(&mut self, last_try: LastTry) -> Result<(), CardError> {
@@ -365,6 +398,13 @@ impl<'card, T: Transmit> Conversation<'card, T> {
             _ => Err(CardError::Malformed { command: COMMAND }),
         }
     }
+}
+
+/// An old value and the new one, as the commands that replace a PIN take them.
+fn both(old: &Pin, new: &Pin) -> Zeroizing<[u8; 16]> {
+    let mut both = Zeroizing::new([0; 16]);
+    both.iter_mut().zip(old.padded().iter().chain(new.padded().iter())).for_each(|(to, from)| *to = *from);
+    both
 }
 
 fn judge(status: u16, command: &'static str) -> Result<(), CardError> {
