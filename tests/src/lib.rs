@@ -3,8 +3,6 @@
 //!
 //! The demonstration and the end-to-end tests play in it.
 
-pub mod hands;
-pub mod practice;
 pub mod process;
 pub mod residents;
 pub mod town;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use warifu_api::wire::agent::{AgentFault, AgentState, CardInReader, Cards, Status, Unblock, Unlock};
+use warifu_api::wire::agent::{
+    AgentFault, AgentState, CardInReader, Cards, Standing, Status, Unblock, Unlock,
+};
 use warifu_api::{Client, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::readers::ReaderEvent;
@@ -211,7 +213,7 @@ impl Agent {
 
     /// Whether the card says it is one of this organization's, or a site has said so.
     fn is_ours(&self, session: &Session) -> bool {
-        let named = session.facts().member_of.map(|(organization, _)| organization);
+        let named = session.facts().organization();
         let ours = self.profile().map(|profile| profile.organization);
         (named.is_some() && named == ours) || !matches!(session.phase(), Phase::Locked)
     }
@@ -222,13 +224,27 @@ impl Agent {
         if ours.len() > 1 {
             ours.retain(|session| session.unlocked().is_none());
         }
-        match (ours.pop(), ours.is_empty()) {
-            (Some(session), true) => Ok(session),
-            (Some(_), false) => {
-                Err(AgentFault::Malformed { why: "there are several cards: name one".to_owned() })
-            }
-            (None, _) => Err(self.without_card()),
+        match ours.as_slice() {
+            [] => Err(self.without_card()),
+            [session] => Ok(session.clone()),
+            several => Err(AgentFault::SeveralCards {
+                serials: several.iter().map(|session| session.serial.to_string()).collect(),
+            }),
         }
+    }
+
+    /// A card of this organization with shares that waits for its PIN, and how often that may be tried.
+    pub(crate) async fn waiting_card(&self) -> Option<(u32, u8)> {
+        for session in self.sessions() {
+            let waits = matches!(session.phase(), Phase::Locked) && !session.facts().shares.is_empty();
+            if waits
+                && self.is_ours(&session)
+                && let Ok(tries_left @ 1..) = session.tries_left().await
+            {
+                return Some((session.serial, tries_left));
+            }
+        }
+        None
     }
 
     /// What is wrong where there is no card of this organization.
@@ -249,35 +265,31 @@ impl Agent {
     /// Why no file can be opened now.
     pub(crate) async fn why_not_open(&self) -> AgentFault {
         match self.status().await.state {
-            AgentState::NoReaderService => AgentFault::NoReaderService,
-            AgentState::NoReader => AgentFault::NoReader,
-            AgentState::NoCard => AgentFault::NoCard,
-            AgentState::ForeignCard { .. } if self.profile().is_none() => AgentFault::NoProfile,
-            AgentState::ForeignCard { .. } => AgentFault::ForeignCard,
-            AgentState::PinNeeded { tries_left, .. } => AgentFault::PinNeeded { tries_left },
-            AgentState::PinBlocked { .. } => AgentFault::PinBlocked,
-            AgentState::Refused { code: Some(code), .. } => AgentFault::SiteRefused { code },
-            AgentState::Refused { code: None, .. } if self.profile().is_none() => AgentFault::NoProfile,
-            _ => AgentFault::SiteUnreachable,
+            AgentState::ForeignCard { .. } | AgentState::Refused { code: None, .. }
+                if self.profile().is_none() =>
+            {
+                AgentFault::NoProfile
+            }
+            state => state.fault().unwrap_or(AgentFault::SiteUnreachable),
         }
     }
 
-    /// Where the agent stands: of several cards, the one that can do most.
+    /// Where the agent stands: of several cards, the one that can do most first.
     pub(crate) async fn status(&self) -> Status {
         let profile = self.profile();
-        let mut best: Option<(u8, AgentState)> = None;
+        let mut states = Vec::new();
         for session in self.sessions() {
-            let (rank, state) = self.state_of(&session).await;
-            if best.as_ref().is_none_or(|(held, _)| rank > *held) {
-                best = Some((rank, state));
-            }
+            states.push(self.state_of(&session).await);
         }
-        let state = match best {
-            Some((_, state)) => state,
-            None => self.state_without_card(),
-        };
+        states.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        let mut states = states.into_iter().map(|(_, state)| state);
+        let state = states.next().unwrap_or_else(|| self.state_without_card());
+        let others = states
+            .filter(|state| !matches!(state, AgentState::ForeignCard { .. } | AgentState::NoCard))
+            .collect();
         Status {
             state,
+            others,
             organization: profile.as_ref().map(|profile| profile.name.clone()),
             helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
         }
@@ -298,31 +310,34 @@ impl Agent {
         }
     }
 
+    /// Where a card stands, and how much it can do. An officer's card that opens no files does not hide a member's that
+    /// waits for its PIN.
     async fn state_of(&self, session: &Session) -> (u8, AgentState) {
         let (reader, serial) = (session.reader.clone(), session.serial);
         match session.phase() {
             Phase::Open(unlocked) => match unlocked.sites.current() {
                 Some(link) => {
-                    let usable = session.usable(&link.me.grants);
+                    let units = session.units(&link);
+                    let rank = if units.is_empty() { 5 } else { 8 };
                     let open_files = unlocked.viewing.load(Ordering::Relaxed);
                     let state = AgentState::Open {
                         reader,
                         serial,
                         member: link.me.member_name.clone(),
-                        units: usable.into_iter().map(|usable| usable.grant.unit_name).collect(),
+                        units,
                         site: link.site.name.clone(),
                         lease_left_ms: link.lease_left_ms(),
                         open_files,
                     };
-                    (6, state)
+                    (rank, state)
                 }
-                None => (5, AgentState::Refused { reader, serial, code: None }),
+                None => (7, AgentState::Refused { reader, serial, code: None }),
             },
             Phase::Refused(code) => (4, AgentState::Refused { reader, serial, code: Some(code) }),
             Phase::Locked if !self.is_ours(session) => (1, AgentState::ForeignCard { reader }),
             Phase::Locked => match session.tries_left().await {
-                Ok(0) => (2, AgentState::PinBlocked { reader, serial }),
-                Ok(tries_left) => (3, AgentState::PinNeeded { reader, serial, tries_left }),
+                Ok(0) => (3, AgentState::PinBlocked { reader, serial }),
+                Ok(tries_left) => (6, AgentState::PinNeeded { reader, serial, tries_left }),
                 Err(_) => (0, AgentState::NoCard),
             },
         }
@@ -341,9 +356,27 @@ impl Agent {
                 tries_left,
                 keys: facts.keys(),
                 shares: facts.shares.len(),
+                certificate: facts.certificate_says.clone(),
+                standing: self.standing(&session),
             });
         }
-        Cards { cards }
+        let world = self.world();
+        let unusable = world.readers.iter().filter(|(_, slot)| matches!(slot, Slot::Foreign));
+        Cards { cards, unusable: unusable.map(|(reader, _)| reader.clone()).collect() }
+    }
+
+    fn standing(&self, session: &Session) -> Standing {
+        match session.phase() {
+            Phase::Locked if !self.is_ours(session) => Standing::Foreign,
+            Phase::Locked => Standing::Locked,
+            Phase::Refused(code) => Standing::Refused { code },
+            Phase::Open(unlocked) => match unlocked.sites.current() {
+                None => Standing::Unanswered,
+                Some(link) => {
+                    Standing::Open { units: session.units(&link), missing: session.missing(&link.me.grants) }
+                }
+            },
+        }
     }
 
     /// One PIN entry for this insertion.

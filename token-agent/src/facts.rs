@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use rustls::pki_types::CertificateDer;
 use warifu_api::tls::{card_of_certificate, key_of_certificate};
-use warifu_api::wire::agent::CardKeys;
+use warifu_api::wire::agent::{CardCertificate, CardKeys};
 use warifu_hardware::card::{Card, CardError, KeyRole, ShareSlot};
-use warifu_ledger::{Digest, Id};
+use warifu_ledger::Digest;
 use warifu_split_key::point::Point;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 /// What a card tells.
 #[derive(Clone, Default)]
@@ -18,8 +20,8 @@ pub(crate) struct Facts {
     pub(crate) transport: Option<Point>,
     /// The 9A certificate, DER, if it is for the 9A key.
     pub(crate) certificate: Option<Vec<u8>>,
-    /// The organization and card in that certificate.
-    pub(crate) member_of: Option<(Digest, Id)>,
+    /// What it says.
+    pub(crate) certificate_says: Option<CardCertificate>,
     /// The shares, by their point `A`.
     pub(crate) shares: BTreeMap<Point, ShareSlot>,
 }
@@ -34,8 +36,7 @@ impl Facts {
             authentication.is_some()
                 && key_of_certificate(&CertificateDer::from(der.as_slice())).ok() == authentication
         });
-        let member_of =
-            certificate.as_deref().and_then(|der| card_of_certificate(&CertificateDer::from(der)));
+        let certificate_says = certificate.as_deref().and_then(read_certificate);
         let shares = card
             .shares()?
             .into_iter()
@@ -44,7 +45,13 @@ impl Facts {
                 Some((point, share.slot))
             })
             .collect();
-        Ok(Self { authentication, signature, transport, certificate, member_of, shares })
+        Ok(Self { authentication, signature, transport, certificate, certificate_says, shares })
+    }
+
+    /// The organization that the card says it is of.
+    pub(crate) fn organization(&self) -> Option<Digest> {
+        let (organization, _) = self.certificate_says.as_ref()?.member_of?;
+        Some(organization)
     }
 
     /// The three keys, if all are there.
@@ -73,4 +80,16 @@ fn key(card: &mut impl Card, role: KeyRole) -> Result<Option<Point>, CardError> 
         Err(CardError::KeyMissing) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What a certificate says: hints for people; sites go by the key alone (P-7.1).
+fn read_certificate(der: &[u8]) -> Option<CardCertificate> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let millis = |time: ASN1Time| u64::try_from(time.timestamp()).unwrap_or_default().saturating_mul(1000);
+    let validity = certificate.validity();
+    Some(CardCertificate {
+        member_of: card_of_certificate(&CertificateDer::from(der)),
+        not_before: millis(validity.not_before),
+        not_after: millis(validity.not_after),
+    })
 }

@@ -31,6 +31,12 @@ pub fn default_state_dir() -> std::path::PathBuf {
     platform::default_state_dir()
 }
 
+/// The organization's profile, unless told otherwise.
+#[must_use]
+pub fn default_profile() -> std::path::PathBuf {
+    default_state_dir().join("profile.json")
+}
+
 /// Where the agent writes its bootstrap file, unless told otherwise.
 #[must_use]
 pub fn default_runtime_dir() -> std::path::PathBuf {
@@ -41,13 +47,29 @@ pub fn default_runtime_dir() -> std::path::PathBuf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlatformCheck {
     /// Whether viewers can be put in a sandbox.
-    pub sandbox: bool,
+    pub sandbox: SandboxCheck,
     /// Whether memory, with opened files in it, may be written to a disk.
     pub swap: bool,
+}
+
+/// Whether viewers can be put in a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxCheck {
+    /// They can.
+    Works,
+    /// The program is there, and this PC does not let it.
+    Refused,
+    /// The program is missing.
+    Missing,
 }
 
 /// Looks at this PC.
 #[must_use]
 pub fn check_platform() -> PlatformCheck {
-    PlatformCheck { sandbox: platform::sandbox_program().is_some(), swap: platform::swap_in_use() }
+    let sandbox = match platform::sandbox_program() {
+        Some(program) if platform::sandbox_works(&program) => SandboxCheck::Works,
+        Some(_) => SandboxCheck::Refused,
+        None => SandboxCheck::Missing,
+    };
+    PlatformCheck { sandbox, swap: platform::swap_in_use() }
 }

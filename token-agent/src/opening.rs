@@ -120,7 +120,15 @@ pub(crate) async fn open(agent: &Arc<Agent>, request: OpenRequest) -> Result<Vec
     if files.iter().flatten().any(|file| matching(&sources, file).is_empty()) {
         refresh(agent, &mut sources).await;
     }
-    let keys = keys(agent, &sources, &files).await;
+    let mut keys = keys(agent, &sources, &files).await;
+    if keys.iter().any(|key| matches!(key, Err(AgentFault::NotForYou)))
+        && let Some((serial, tries_left)) = agent.waiting_card().await
+    {
+        // Perhaps for that one: without its PIN nobody says.
+        for key in keys.iter_mut().filter(|key| matches!(key, Err(AgentFault::NotForYou))) {
+            *key = Err(AgentFault::AnotherCardLocked { serial, tries_left });
+        }
+    }
 
     let (sources, target) = (&sources, &request.target);
     let mut work: Vec<Pin<Box<dyn Future<Output = FileOutcome> + Send + '_>>> = Vec::new();

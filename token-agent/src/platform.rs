@@ -11,7 +11,7 @@ pub(crate) use folders::{
     read_private, remove_folder, remove_if_there, write_private,
 };
 pub(crate) use memory::{LockedSecret, boot_time, harden, swap_in_use};
-pub(crate) use sandbox::{Viewer, sandbox_program};
+pub(crate) use sandbox::{Viewer, sandbox_program, sandbox_works};
 
 /// The name of the bootstrap file in the runtime directory.
 pub(crate) const BOOTSTRAP: &str = "agent.json";

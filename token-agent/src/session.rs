@@ -13,6 +13,7 @@ use warifu_api::wire::site::MyGrant;
 use warifu_api::{Client, ErrorCode, tls};
 use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, Pin, PinEntry, ShareSlot};
 use warifu_ledger::Id;
+use warifu_ledger::statement::Right;
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
@@ -21,7 +22,7 @@ use crate::actor::{AuthenticationKey, CardActor, Seat};
 use crate::facts::Facts;
 use crate::fault;
 use crate::platform::remove_folder;
-use crate::site::Sites;
+use crate::site::{Link, Sites};
 
 /// A card from insertion to removal.
 pub(crate) struct Session {
@@ -245,12 +246,26 @@ impl Session {
         let mut told = BTreeSet::new();
         grants
             .iter()
-            .filter(|grant| grant.right == warifu_ledger::statement::Right::Open)
+            .filter(|grant| grant.right == Right::Open)
             .filter_map(|grant| {
                 let slot = *facts.shares.get(&grant.card_point.0)?;
                 told.insert(grant.card_point.0).then(|| Usable { grant: grant.clone(), slot })
             })
             .collect()
+    }
+
+    /// Names of the units whose files the card can open, as its site tells.
+    pub(crate) fn units(&self, link: &Link) -> Vec<String> {
+        self.usable(&link.me.grants).into_iter().map(|usable| usable.grant.unit_name).collect()
+    }
+
+    /// How many of the grants to open have no share on the card.
+    pub(crate) fn missing(&self, grants: &[MyGrant]) -> usize {
+        let facts = held(&self.facts);
+        grants
+            .iter()
+            .filter(|grant| grant.right == Right::Open && !facts.shares.contains_key(&grant.card_point.0))
+            .count()
     }
 
     /// `x(aR)` for many points, in their order.

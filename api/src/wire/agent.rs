@@ -44,8 +44,11 @@ pub struct PinText(pub Zeroizing<String>);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
-    /// Where it stands.
+    /// Where it stands: of several cards, the one that can do most.
     pub state: AgentState,
+    /// Where it stands with the organization's other cards.
+    #[serde(default)]
+    pub others: Vec<AgentState>,
     /// The organization's name as people say it, from the profile; none without a profile.
     pub organization: Option<String>,
     /// Whom to call, from the profile.
@@ -110,6 +113,24 @@ pub enum AgentState {
         /// Why, as the site said; none if no site can be reached.
         code: Option<ErrorCode>,
     },
+}
+
+impl AgentState {
+    /// Why no file can be opened like this; none where files can be.
+    #[must_use]
+    pub fn fault(&self) -> Option<AgentFault> {
+        Some(match self {
+            Self::NoReaderService => AgentFault::NoReaderService,
+            Self::NoReader => AgentFault::NoReader,
+            Self::NoCard => AgentFault::NoCard,
+            Self::ForeignCard { .. } => AgentFault::ForeignCard,
+            Self::PinNeeded { tries_left, .. } => AgentFault::PinNeeded { tries_left: *tries_left },
+            Self::PinBlocked { .. } => AgentFault::PinBlocked,
+            Self::Refused { code: Some(code), .. } => AgentFault::SiteRefused { code: *code },
+            Self::Refused { code: None, .. } => AgentFault::SiteUnreachable,
+            Self::Open { .. } => return None,
+        })
+    }
 }
 
 /// A PIN entry.
@@ -227,6 +248,18 @@ pub enum AgentFault {
         /// PIN tries left.
         tries_left: u8,
     },
+    /// There are several cards of this organization, and which one is meant was not said.
+    SeveralCards {
+        /// Their serial numbers.
+        serials: Vec<String>,
+    },
+    /// The file is for none of the cards that are open, and another card waits for its PIN.
+    AnotherCardLocked {
+        /// That card's serial number.
+        serial: u32,
+        /// PIN tries left.
+        tries_left: u8,
+    },
     /// The PIN was wrong.
     PinWrong {
         /// PIN tries left.
@@ -313,6 +346,9 @@ pub enum AgentFault {
 pub struct Cards {
     /// One a card.
     pub cards: Vec<CardInReader>,
+    /// Readers with a card of a kind that cannot be used.
+    #[serde(default)]
+    pub unusable: Vec<String>,
 }
 
 /// A card in a reader.
@@ -331,6 +367,47 @@ pub struct CardInReader {
     pub keys: Option<CardKeys>,
     /// How many shares it holds.
     pub shares: usize,
+    /// What its 9A certificate says, if it has one.
+    pub certificate: Option<CardCertificate>,
+    /// How far it is open.
+    pub standing: Standing,
+}
+
+/// What a card's 9A certificate says. Sites go by the key alone; this is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardCertificate {
+    /// The organization that it names, and the card's id there.
+    pub member_of: Option<(Digest, Id)>,
+    /// The first instant of its validity.
+    pub not_before: Millis,
+    /// The last one.
+    pub not_after: Millis,
+}
+
+/// How far a card is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Standing {
+    /// It is none of this organization's, as far as it says.
+    Foreign,
+    /// It waits for its PIN, so whether the organization still wants it is not known.
+    Locked,
+    /// It was unlocked, and no site answers.
+    Unanswered,
+    /// A site answers for it.
+    Open {
+        /// Names of the units whose files it can open.
+        units: Vec<String>,
+        /// How many grants to open the site tells whose share is not on the card.
+        missing: usize,
+    },
+    /// The sites want no more of it.
+    Refused {
+        /// Why.
+        code: ErrorCode,
+    },
 }
 
 /// The three keys of a card.

@@ -43,8 +43,8 @@ read -r _ || true
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadersError {
-    /// More readers than pcscd has room for, or none.
-    #[error("{count} virtual readers were asked for, and 1 to {MOST_READERS} are possible")]
+    /// More readers than pcscd has room for.
+    #[error("{count} virtual readers were asked for, and at most {MOST_READERS} are possible")]
     Count {
         /// The number asked for.
         count: usize,
@@ -76,10 +76,10 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Writes a configuration with `count` virtual readers (1 to 16) and starts pcscd with it. Returns when PC/SC
-    /// lists them all.
+    /// Writes a configuration with `count` virtual readers (at most 16; none is a PC without readers) and starts pcscd with
+    /// it. Returns when PC/SC lists them all.
     pub fn start(count: usize) -> Result<Self, ReadersError> {
-        if !(1..=MOST_READERS).contains(&count) {
+        if count > MOST_READERS {
             return Err(ReadersError::Count { count });
         }
         if std::env::var_os(MARK).is_none_or(|mark| mark != "private") {
@@ -162,7 +162,7 @@ impl Readers {
             .stderr(output)
             .spawn()?;
         self.daemon = Some(daemon);
-        while self.listed() < self.count {
+        while self.listed().is_none_or(|listed| listed < self.count) {
             if Instant::now() > deadline {
                 let output = fs::read_to_string(&log).unwrap_or_default();
                 return Err(ReadersError::NotReady { count: self.count, output });
@@ -172,14 +172,14 @@ impl Readers {
         Ok(())
     }
 
-    /// How many of our readers PC/SC lists now.
-    fn listed(&self) -> usize {
-        let names =
-            pcsc::Context::establish(pcsc::Scope::User).and_then(|context| context.list_readers_owned());
-        let names = names.unwrap_or_default();
-        (0..self.count)
-            .filter(|reader| names.iter().any(|name| name.to_bytes() == self.name(*reader).as_bytes()))
-            .count()
+    /// How many of our readers PC/SC lists now; none where the service does not answer.
+    fn listed(&self) -> Option<usize> {
+        let context = pcsc::Context::establish(pcsc::Scope::User).ok()?;
+        // Fails where there is no reader.
+        let names = context.list_readers_owned().unwrap_or_default();
+        let is_listed =
+            |reader: &usize| names.iter().any(|name| name.to_bytes() == self.name(*reader).as_bytes());
+        Some((0..self.count).filter(is_listed).count())
     }
 }
 

@@ -54,6 +54,18 @@ pub(crate) fn sandbox_program() -> Option<PathBuf> {
     find(PROGRAM)
 }
 
+/// Whether this PC lets the sandbox program make the namespaces that viewers run in.
+pub(crate) fn sandbox_works(program: &Path) -> bool {
+    let words = ["--unshare-pid", "--unshare-net", "--ro-bind", "/", "/", "--proc", "/proc", "--", "true"];
+    let done = std::process::Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    done.is_ok_and(|status| status.success())
+}
+
 fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());

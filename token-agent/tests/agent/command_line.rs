@@ -7,16 +7,8 @@ use warifu_envelope::UnitRecipient;
 use warifu_ledger::statement::UnitKind;
 use warifu_virtual_card::readers;
 
-use crate::desk::{Desk, PIN};
+use crate::desk::{Desk, PIN, stderr, stdout};
 use crate::organization::Unit;
-
-fn stdout(output: &std::process::Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &std::process::Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 #[test]
 fn sealing_and_opening_at_the_command_line() {
@@ -98,7 +90,7 @@ fn sealing_and_opening_at_the_command_line() {
                 .as_array()
                 .unwrap()
                 .iter()
-                .any(|finding| finding["check"] == "site" && finding["ok"] == true)
+                .any(|finding| finding["finding"] == "site-answers" && finding["state"] == "ok")
         );
         assert_eq!(desk.warifu(&["lock"], "").status.code(), Some(0));
         desk.until_pin_needed();

@@ -141,6 +141,14 @@ impl Desk {
     }
 
     pub(crate) fn start_agent_with(&mut self, viewer: &[&str]) {
+        self.start_agent_anyhow(viewer);
+        self.until_state("the agent has seen the readers", |state| {
+            !matches!(state, AgentState::NoReaderService | AgentState::NoReader)
+        });
+    }
+
+    /// Starts the agent where there may be nothing for it to see.
+    pub(crate) fn start_agent_anyhow(&mut self, viewer: &[&str]) {
         let _ = std::fs::remove_file(self.bootstrap());
         let agent = Command::new(env!("CARGO_BIN_EXE_warifu-agent"))
             .arg("--profile")
@@ -156,9 +164,6 @@ impl Desk {
             .unwrap();
         self.agent = Some(agent);
         until("the agent runs", || AgentClient::from_bootstrap(&self.bootstrap()).ok());
-        self.until_state("the agent has seen the readers", |state| {
-            !matches!(state, AgentState::NoReaderService | AgentState::NoReader)
-        });
     }
 
     /// Ends the agent in its orderly way; returns when it has ended.
@@ -226,6 +231,9 @@ impl Desk {
         let id = Id::draw(&mut rng());
         let uri = format!("urn:warifu:{organization}:card:{id}");
         card.write_certificate(KeyRole::Authentication, &certificate(&key, Some(uri))).unwrap();
+        for site in &self.sites {
+            site.state().members.entry(PeerKey(key)).or_insert_with(Member::default).card = Some(id);
+        }
         for unit in units {
             let mut shares = Vec::new();
             let (a, b) = unit.split();
@@ -236,8 +244,7 @@ impl Desk {
             for site in &self.sites {
                 let b = warifu_split_key::keeper::SiteShare::from_bytes(&shares[0].expose_bytes()).unwrap();
                 let mut state = site.state();
-                let member = state.members.entry(PeerKey(key)).or_insert_with(Member::default);
-                member.card = Some(id);
+                let member = state.members.get_mut(&PeerKey(key)).unwrap();
                 member.grants.push((my_grant(grant, unit, a.public()), b));
             }
         }
@@ -328,6 +335,7 @@ impl Desk {
             .arg(self.bootstrap())
             .args(words)
             .env("LC_ALL", "ja_JP.UTF-8")
+            .env("XDG_STATE_HOME", self.path("state"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -337,6 +345,16 @@ impl Desk {
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
+}
+
+/// What a command wrote on standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a command wrote on standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 impl Drop for Desk {
@@ -361,6 +379,16 @@ pub(crate) fn faulty<T>(answer: Result<T, AgentError>) -> Result<T, AgentFault> 
         AgentError::Fault(fault) => fault,
         other => panic!("{other:?}"),
     })
+}
+
+/// What lies in the agent's private folder in memory.
+pub(crate) fn opened_folders(desk: &Desk) -> Vec<PathBuf> {
+    let runtime = std::fs::canonicalize(desk.path("run")).unwrap();
+    let digest = Digest::of(runtime.to_str().unwrap().as_bytes()).to_string();
+    let user = rustix::process::geteuid().as_raw();
+    let folder = format!("/dev/shm/warifu-{user}-{}", &digest[..16]);
+    let entries = std::fs::read_dir(Path::new(&folder)).map(|entries| entries.flatten().collect::<Vec<_>>());
+    entries.unwrap_or_default().into_iter().map(|entry| entry.path()).collect()
 }
 
 /// The processes that have this in their command line.

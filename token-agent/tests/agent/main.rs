@@ -9,8 +9,11 @@
 )]
 
 mod command_line;
+mod damaged;
 mod desk;
+mod doctor;
 mod door;
+mod faults;
 mod opening;
 mod organization;
 mod pin;

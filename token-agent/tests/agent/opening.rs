@@ -167,14 +167,17 @@ fn two_cards_open_what_each_of_them_can() {
             (cards.len() == 2).then_some(())
         });
         // Which of the two is meant has to be said.
-        assert!(matches!(desk.unlock(None, PIN), Err(AgentFault::Malformed { .. })));
+        let serials = vec![desk.serial(0).to_string(), desk.serial(1).to_string()];
+        assert_eq!(desk.unlock(None, PIN).unwrap_err(), AgentFault::SeveralCards { serials });
         desk.unlock(Some(desk.serial(0)), PIN).unwrap();
         let files =
             [desk.sealed("tax.age", &tax.key, b"tax"), desk.sealed("welfare.age", &welfare.key, b"welfare")];
         let paths = [files[0].as_path(), files[1].as_path()];
         let outcomes = desk.open(&paths, OpenTarget::View).unwrap();
         assert!(matches!(&outcomes[0], FileOutcome::Viewing { unit, .. } if unit == "税務課"));
-        assert!(matches!(&outcomes[1], FileOutcome::Failed { fault: AgentFault::NotForYou }));
+        let (serial, tries_left) = (desk.serial(1), 3);
+        let waits = AgentFault::AnotherCardLocked { serial, tries_left };
+        assert!(matches!(&outcomes[1], FileOutcome::Failed { fault } if *fault == waits), "{outcomes:?}");
         desk.unlock(None, PIN).unwrap();
         let outcomes = desk.open(&paths, OpenTarget::View).unwrap();
         assert!(matches!(&outcomes[0], FileOutcome::Viewing { unit, .. } if unit == "税務課"));

@@ -1,17 +1,16 @@
 //! I7: card out, and within a second nothing that the agent holds or started opens or shows anything.
 
 use std::io::Read as _;
-use std::path::Path;
 use std::time::Instant;
 
 use warifu_api::wire::agent::{AgentFault, AgentState, FileOutcome, OpenRequest, OpenTarget};
 use warifu_envelope::seal;
 use warifu_virtual_card::readers;
 
-use crate::desk::{Desk, ONE_SECOND, PIN, is_gone, processes_with, until};
+use crate::desk::{Desk, ONE_SECOND, PIN, is_gone, opened_folders, processes_with, until};
 use crate::organization::Unit;
 
-const LARGE: u64 = 768 << 20;
+const LARGE: u64 = 1 << 30;
 
 fn within_a_second(since: Instant, what: &str, done: impl Fn() -> bool) {
     until(what, || done().then_some(()));
@@ -51,60 +50,78 @@ fn viewers_and_plaintext_go_with_the_card_and_exports_stay() {
 fn large(desk: &Desk, unit: &Unit) -> std::path::PathBuf {
     let path = desk.path("large.age");
     let file = std::fs::File::create(&path).unwrap();
-    seal(&[unit.key], false, std::io::repeat(0x55).take(LARGE), file).unwrap();
+    seal(&[unit.key], false, std::io::repeat(0).take(LARGE), file).unwrap();
     path
 }
 
-fn pulled_midway(target: OpenTarget, mut desk: Desk, gone: impl Fn(&Desk) -> bool) {
+/// Everywhere that anything of a file could be left: where it goes, in memory, and in the folder for temporary files.
+fn is_nowhere(desk: &Desk) -> bool {
+    let is_empty = |name: &str| std::fs::read_dir(desk.path(name)).unwrap().next().is_none();
+    is_empty("exports") && is_empty("temporary") && opened_folders(desk).is_empty()
+}
+
+fn interrupted_midway(
+    target: impl Fn(&Desk) -> OpenTarget,
+    mut desk: Desk,
+    interrupt: impl Fn(&mut Desk),
+) -> Desk {
+    for folder in ["exports", "temporary"] {
+        std::fs::create_dir(desk.path(folder)).unwrap();
+    }
+    let temporary = desk.path("temporary");
+    desk.environment("TMPDIR", &temporary);
     let unit = Unit::draw("税務課");
     let member = desk.member(&[&unit]);
     let file = large(&desk, &unit);
     desk.start_agent();
     desk.insert_and_unlock(member.index);
     let client = desk.client();
-    let request = OpenRequest { files: vec![file.to_str().unwrap().to_owned()], target };
+    let request = OpenRequest { files: vec![file.to_str().unwrap().to_owned()], target: target(&desk) };
     let opening = desk.runtime.spawn(async move { client.open(&request).await });
     until("the file is being opened", || {
         let progress = desk.runtime.block_on(desk.client().progress()).unwrap();
         (progress.done > 4 << 20 && progress.total >= LARGE).then_some(())
     });
     let pulled = Instant::now();
-    desk.remove(0);
+    interrupt(&mut desk);
     let answer = desk.runtime.block_on(opening).unwrap().unwrap();
     assert!(matches!(answer.files[0], FileOutcome::Failed { fault: AgentFault::CardRemoved }), "{answer:?}");
-    within_a_second(pulled, "nothing is left", || gone(&desk));
+    within_a_second(pulled, "nothing is left", || is_nowhere(&desk));
     let progress = desk.runtime.block_on(desk.client().progress()).unwrap();
     assert_eq!((progress.done, progress.total), (0, 0));
+    desk
+}
+
+fn to_a_file(desk: &Desk) -> OpenTarget {
+    let out = desk.path("exports/out");
+    OpenTarget::Export { path: out.to_str().unwrap().to_owned(), overwrite: false }
 }
 
 #[test]
 fn a_card_pulled_in_the_middle_of_an_export_leaves_nothing() {
     readers::private(1, |readers| {
-        let desk = Desk::new(readers);
-        let folder = desk.path("exports");
-        std::fs::create_dir(&folder).unwrap();
-        let target =
-            OpenTarget::Export { path: folder.join("out").to_str().unwrap().to_owned(), overwrite: false };
-        pulled_midway(target, desk, |_| std::fs::read_dir(&folder).unwrap().next().is_none());
+        interrupted_midway(to_a_file, Desk::new(readers), |desk| desk.remove(0));
     });
 }
 
 #[test]
 fn a_card_pulled_before_the_viewer_starts_leaves_nothing() {
     readers::private(1, |readers| {
-        let desk = Desk::new(readers);
-        pulled_midway(OpenTarget::View, desk, |desk| opened_folders(desk).is_empty());
+        interrupted_midway(|_| OpenTarget::View, Desk::new(readers), |desk| desk.remove(0));
     });
 }
 
-/// What lies in the agent's private folder in memory.
-fn opened_folders(desk: &Desk) -> Vec<std::path::PathBuf> {
-    let runtime = std::fs::canonicalize(desk.path("run")).unwrap();
-    let digest = warifu_ledger::Digest::of(runtime.to_str().unwrap().as_bytes()).to_string();
-    let user = rustix::process::geteuid().as_raw();
-    let folder = format!("/dev/shm/warifu-{user}-{}", &digest[..16]);
-    let entries = std::fs::read_dir(Path::new(&folder)).map(|entries| entries.flatten().collect::<Vec<_>>());
-    entries.unwrap_or_default().into_iter().map(|entry| entry.path()).collect()
+#[test]
+fn a_reader_service_killed_in_the_middle_of_a_file_leaves_nothing_and_the_agent_goes_on() {
+    readers::private(1, |readers| {
+        let mut desk = interrupted_midway(to_a_file, Desk::new(readers), |desk| desk.readers.kill());
+        desk.until_state("no service", |state| matches!(state, AgentState::NoReaderService));
+        desk.readers.restart().unwrap();
+        desk.until_pin_needed();
+        desk.unlock(None, PIN).unwrap();
+        let (file, out) = (desk.path("large.age"), desk.path("exports/out"));
+        assert_eq!(desk.export(&file, &out), Ok(LARGE));
+    });
 }
 
 #[test]

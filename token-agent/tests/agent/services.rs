@@ -40,6 +40,10 @@ pub(crate) struct SiteState {
     pub(crate) refuse_items: Option<ErrorCode>,
     /// How many batches have come.
     pub(crate) batches: usize,
+    /// It has had no news for too long.
+    pub(crate) without_lease: bool,
+    /// How far its time is from this PC's clock, in milliseconds.
+    pub(crate) ahead_ms: i64,
 }
 
 #[derive(Default)]
@@ -102,12 +106,14 @@ pub(crate) fn listen(runtime: &Runtime, service: &Service, router: Router) -> So
 type Shared = State<Arc<Site>>;
 
 async fn status(State(site): Shared) -> Json<Status> {
+    let state = site.state();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
     Json(Status {
         site: site.id,
         organization: site.organization,
         folded: 1,
-        time: Some(1),
-        lease_left_ms: LEASE_MS,
+        time: Some((now + state.ahead_ms).try_into().unwrap()),
+        lease_left_ms: if state.without_lease { 0 } else { LEASE_MS },
     })
 }
 
@@ -193,7 +199,7 @@ impl Kms {
     pub(crate) fn start(runtime: &Runtime, service: &Service) -> (Arc<Self>, SocketAddr) {
         let kms = Arc::new(Self::default());
         let router = Router::new()
-            .route("/v1/status", get(|| async { Json(serde_json::json!({ "here": true })) }))
+            .route("/v1/status", get(kms_status))
             .route("/v1/directory", get(directory))
             .route("/v1/cards/{card}/package", get(package))
             .route("/v1/cards/{card}/package/{grant}", delete(confirm))
@@ -201,6 +207,11 @@ impl Kms {
         let address = listen(runtime, service, router);
         (kms, address)
     }
+}
+
+async fn kms_status() -> Json<warifu_api::wire::authority::Status> {
+    let time = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
+    Json(warifu_api::wire::authority::Status { organization: None, size: 1, time })
 }
 
 async fn directory(State(kms): State<Arc<Kms>>) -> Result<Json<Directory>, ErrorBody> {

@@ -70,6 +70,24 @@ fn every_fault_code_and_state_says_what_happened_and_what_to_do() {
     }
 }
 
+/// Programs depend on the names of a doctor's findings, so the page lists them all.
+#[test]
+fn every_finding_of_the_doctor_is_on_its_page() {
+    let page = include_str!("../../../docs/operations/doctor.md");
+    let named: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('`').skip(3).step_by(2))
+        .collect();
+    let outline = outline(AGENT.ja);
+    let findings = outline.keys().filter_map(|id| id.strip_prefix("doctor-")).filter(|id| !id.contains('.'));
+    let missing: Vec<&str> = findings.clone().filter(|id| !named.contains(id)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+    let stale: Vec<&&str> =
+        named.iter().filter(|id| !outline.contains_key(&format!("doctor-{id}"))).collect();
+    assert_eq!(stale, Vec::<&&str>::new());
+}
+
 #[test]
 fn faults_read_well() {
     use warifu_api::ErrorCode;

@@ -41,8 +41,6 @@ pub(crate) enum What {
     Unlock {
         #[command(flatten)]
         pin: PinArgs,
-        #[arg(long, value_name = "SERIAL")]
-        serial: Option<u32>,
     },
     Lock,
     Open {
@@ -71,6 +69,8 @@ pub(crate) enum What {
 
 #[derive(Args)]
 pub(crate) struct PinArgs {
+    #[arg(long, value_name = "SERIAL")]
+    pub(crate) serial: Option<u32>,
     #[arg(long)]
     pub(crate) pin_stdin: bool,
     #[arg(long)]

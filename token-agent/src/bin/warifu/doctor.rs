@@ -1,24 +1,66 @@
 //! `warifu doctor`: what does not work, each finding with its one remedy.
 
+mod cards;
+mod services;
+
+use std::path::Path;
+
 use fluent_bundle::FluentValue;
 use serde::Serialize;
-use warifu_api::wire::agent::{AgentState, Forward, ForwardTo};
-use warifu_api::wire::site;
-use warifu_ledger::statement::ProfileSite;
-use warifu_token_agent::check_platform;
+use warifu_api::wire::agent::AgentState;
+use warifu_ledger::statement::Profile;
+use warifu_texts::table::pad;
 use warifu_token_agent::client::AgentClient;
+use warifu_token_agent::{SandboxCheck, check_platform, default_profile, profile};
 
 use crate::fault::Fault;
 use crate::screen::Screen;
 
+/// Exit codes, as `--help` lists them.
+const REFUSED: u8 = 2;
+const CARD: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const SETUP: u8 = 6;
+
+/// How many columns the longest mark takes, brackets included.
+const MARK: usize = 6;
+
+/// How things are, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// In order.
+    Ok,
+    /// It cannot be told yet.
+    Unknown,
+    /// It works, but something ought to be done.
+    Warning,
+    /// It keeps files from opening.
+    Fault,
+}
+
+impl State {
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Ok => "mark-ok",
+            Self::Unknown => "mark-unknown",
+            Self::Warning => "mark-warning",
+            Self::Fault => "mark-fault",
+        }
+    }
+}
+
 /// One thing that was looked at.
 #[derive(Serialize)]
 struct Finding {
-    check: String,
-    ok: bool,
+    /// What was looked at.
+    check: &'static str,
+    /// What was found: the name of its message.
+    finding: &'static str,
+    state: State,
     message: String,
     remedy: String,
-    /// The exit code that it stands for, if it is not in order.
+    /// The exit code that a fault stands for.
     #[serde(skip)]
     code: u8,
 }
@@ -28,123 +70,121 @@ struct Findings<'a> {
     list: Vec<Finding>,
 }
 
+type Values<'a, 'b> = &'a [(&'a str, FluentValue<'b>)];
+
 impl Findings<'_> {
-    fn add(&mut self, check: &str, ok: bool, code: u8, values: &[(&str, FluentValue<'_>)]) {
-        let id = format!("doctor-{check}-{}", if ok { "ok" } else { "bad" });
-        self.put(check, &id, ok, code, values);
+    /// `finding` begins with the name of the check.
+    fn add(&mut self, check: &'static str, finding: &'static str, state: State, values: Values<'_, '_>) {
+        let explained = self.screen.texts.explained(&format!("doctor-{finding}"), values);
+        self.list.push(Finding {
+            check,
+            finding,
+            state,
+            message: explained.what,
+            remedy: explained.remedy,
+            code: 0,
+        });
     }
 
-    fn put(&mut self, check: &str, id: &str, ok: bool, code: u8, values: &[(&str, FluentValue<'_>)]) {
-        let texts = &self.screen.texts;
-        let message = texts.with(id, values);
-        let remedy = texts.attribute(id, "remedy", values).unwrap_or_default();
-        self.list.push(Finding {
-            check: check.to_owned(),
-            ok,
-            message,
-            remedy,
-            code: if ok { 0 } else { code },
-        });
+    fn fault(&mut self, check: &'static str, finding: &'static str, code: u8, values: Values<'_, '_>) {
+        self.add(check, finding, State::Fault, values);
+        if let Some(last) = self.list.last_mut() {
+            last.code = code;
+        }
+    }
+
+    /// In order, or a fault.
+    fn either(&mut self, good: bool, check: &'static str, findings: [&'static str; 2], code: u8) {
+        let [fine, bad] = findings;
+        match good {
+            true => self.add(check, fine, State::Ok, &[]),
+            false => self.fault(check, bad, code, &[]),
+        }
     }
 }
 
-/// Looks at everything and prints it; the exit code of the first thing that is not in order.
+/// Looks at everything and prints it; the exit code of the first fault.
 pub(crate) async fn run(screen: &Screen, agent: Result<AgentClient, Fault>) -> u8 {
     let mut findings = Findings { screen, list: Vec::new() };
-    let platform = check_platform();
-    findings.add("sandbox", platform.sandbox, 6, &[]);
-    // Not a fault of what is asked for, so it does not change the exit code.
-    findings.add("swap", !platform.swap, 0, &[]);
-    let helpdesk = match agent {
-        Ok(agent) => ask(&mut findings, &agent).await,
+    let answering = match agent {
+        Ok(agent) => agent.status().await.map(|status| (agent, status)).map_err(Fault::from),
         Err(fault) => Err(fault),
     };
-    if helpdesk.is_err() {
-        findings.add("agent", false, 4, &[]);
+    findings.either(answering.is_ok(), "agent", ["agent-running", "agent-not-running"], UNREACHABLE);
+    let profile = match &answering {
+        Ok((agent, _)) => agent.profile().await.ok(),
+        Err(_) => None,
+    };
+    let profile = profile_of(&mut findings, profile, &default_profile());
+    if let Ok((agent, status)) = &answering {
+        readers(&mut findings, &status.state);
+        if let Err(fault) = cards::look(&mut findings, agent, profile.as_ref()).await {
+            let why = fault.explained(&screen.texts).what;
+            findings.fault("agent", "agent-failed", UNREACHABLE, &[("why", why.into())]);
+        }
+        if let Some(profile) = &profile {
+            services::look(&mut findings, agent, profile).await;
+        }
     }
-    let code = findings.list.iter().map(|finding| finding.code).find(|code| *code != 0).unwrap_or_default();
-    screen.answer(&findings.list);
-    for finding in &findings.list {
-        let mark = screen.texts.get(if finding.ok { "mark-ok" } else { "mark-bad" });
-        screen.explain(&warifu_texts::Explained {
-            what: format!("[{mark}] {}", finding.message),
-            remedy: finding.remedy.clone(),
-        });
+    let platform = check_platform();
+    match platform.sandbox {
+        SandboxCheck::Works => findings.add("sandbox", "sandbox-works", State::Ok, &[]),
+        SandboxCheck::Refused => findings.fault("sandbox", "sandbox-refused", SETUP, &[]),
+        SandboxCheck::Missing => findings.fault("sandbox", "sandbox-missing", SETUP, &[]),
     }
-    if code != 0 {
-        screen.helpdesk(helpdesk.ok().flatten().as_deref());
+    match platform.swap {
+        false => findings.add("swap", "swap-off", State::Ok, &[]),
+        true => findings.add("swap", "swap-on", State::Warning, &[]),
+    }
+    print(screen, &findings.list, profile.as_ref())
+}
+
+fn print(screen: &Screen, findings: &[Finding], profile: Option<&Profile>) -> u8 {
+    let code = findings.iter().map(|finding| finding.code).find(|code| *code != 0).unwrap_or_default();
+    screen.answer(&findings);
+    for finding in findings {
+        let mark = pad(&format!("[{}]", screen.texts.get(finding.state.mark())), MARK);
+        screen.line(&format!("{mark} {}", finding.message));
+        if !finding.remedy.is_empty() {
+            let remedy = screen.texts.with("remedy", &[("remedy", finding.remedy.as_str().into())]);
+            screen.line(&format!("{} {remedy}", " ".repeat(MARK)));
+        }
+    }
+    if findings.iter().any(|finding| finding.state >= State::Warning) {
+        screen.helpdesk(profile.map(|profile| profile.helpdesk.as_str()));
     }
     code
 }
 
-async fn ask(findings: &mut Findings<'_>, agent: &AgentClient) -> Result<Option<String>, Fault> {
-    let status = agent.status().await?;
-    findings.add("agent", true, 0, &[]);
-    let profile = agent.profile().await.ok();
-    let name = profile.as_ref().map(|profile| profile.name.clone()).unwrap_or_default();
-    findings.add("profile", profile.is_some(), 6, &[("name", name.into())]);
-    readers(findings, agent, &status.state).await?;
-    if let Some(profile) = profile {
-        let kms = forward(agent, ForwardTo::Authority).await.is_some();
-        findings.add("authority", kms, 4, &[]);
-        for site in &profile.sites {
-            look_at_site(findings, agent, site).await;
-        }
-    }
-    Ok(status.helpdesk)
-}
-
-async fn readers(findings: &mut Findings<'_>, agent: &AgentClient, state: &AgentState) -> Result<(), Fault> {
-    let service = !matches!(state, AgentState::NoReaderService);
-    findings.add("reader-service", service, 3, &[]);
-    if !service {
-        return Ok(());
-    }
-    let reader = !matches!(state, AgentState::NoReader);
-    findings.add("reader", reader, 3, &[]);
-    if !reader {
-        return Ok(());
-    }
-    let serial = match state {
-        AgentState::PinNeeded { serial, .. }
-        | AgentState::PinBlocked { serial, .. }
-        | AgentState::Open { serial, .. }
-        | AgentState::Refused { serial, .. } => *serial,
-        _ => {
-            findings.add("card", false, 3, &[]);
-            return Ok(());
-        }
+/// The profile that the agent uses, or where no agent runs, the one in its usual place.
+fn profile_of(findings: &mut Findings<'_>, used: Option<Profile>, path: &Path) -> Option<Profile> {
+    let found = match used {
+        Some(profile) => Ok(profile),
+        None => profile::read(path),
     };
-    let cards = agent.cards().await?.cards;
-    if let Some(card) = cards.iter().find(|card| card.serial == serial) {
-        let serial = serial.to_string();
-        let values = [
-            ("serial", serial.into()),
-            ("reader", card.reader.as_str().into()),
-            ("tries_left", card.tries_left.into()),
-        ];
-        findings.add("card", true, 0, &values);
-        findings.add("pin", card.tries_left > 1, 3, &values);
-    }
-    Ok(())
-}
-
-async fn look_at_site(findings: &mut Findings<'_>, agent: &AgentClient, site: &ProfileSite) {
-    let answer = forward(agent, ForwardTo::Site { address: site.address.clone(), key: site.keys.tls }).await;
-    let status: Option<site::Status> = answer.and_then(|body| serde_json::from_value(body).ok());
-    let lease = status.map(|status| status.lease_left_ms);
-    let minutes = lease.unwrap_or_default().div_ceil(60_000);
-    let values = [("site", site.name.as_str().into()), ("lease_minutes", minutes.into())];
-    match lease {
-        Some(0) => findings.put("site", "doctor-lease-bad", false, 4, &values),
-        lease => findings.add("site", lease.is_some(), 4, &values),
+    match found {
+        Ok(profile) => {
+            findings.add("profile", "profile-there", State::Ok, &[("name", profile.name.as_str().into())]);
+            Some(profile)
+        }
+        Err(profile::ProfileError::NotTrustworthy { why }) => {
+            let values = [("path", path.to_string_lossy().into()), ("why", why.into())];
+            findings.fault("profile", "profile-damaged", SETUP, &values);
+            None
+        }
+        Err(_) => {
+            findings.fault("profile", "profile-missing", SETUP, &[]);
+            None
+        }
     }
 }
 
-/// What a service says of itself, if it answers.
-async fn forward(agent: &AgentClient, target: ForwardTo) -> Option<serde_json::Value> {
-    let request =
-        Forward { target, serial: None, method: "GET".to_owned(), path: "/v1/status".to_owned(), body: None };
-    let answer = agent.forward(&request).await.ok()?;
-    (answer.status == 200).then_some(answer.body)
+fn readers(findings: &mut Findings<'_>, state: &AgentState) {
+    let service = !matches!(state, AgentState::NoReaderService);
+    let names = ["reader-service-running", "reader-service-not-running"];
+    findings.either(service, "reader-service", names, CARD);
+    if service {
+        let reader = !matches!(state, AgentState::NoReader);
+        findings.either(reader, "reader", ["reader-there", "reader-missing"], CARD);
+    }
 }

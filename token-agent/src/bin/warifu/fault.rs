@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     Agent(#[from] AgentError),
     #[error("no PIN was entered")]
     PinNotEntered,
+    #[error("the last try for the PIN was not spent")]
+    LastTryKept,
     #[error("unknown unit {unit}")]
     UnitUnknown { unit: String },
     #[error("unit {unit} has no key yet")]
@@ -26,6 +28,12 @@ pub(crate) enum Fault {
     Seal { file: String, why: String },
 }
 
+impl From<AgentFault> for Fault {
+    fn from(fault: AgentFault) -> Self {
+        Self::Agent(AgentError::Fault(fault))
+    }
+}
+
 impl Fault {
     pub(crate) fn explained(&self, texts: &Texts) -> Explained {
         match self {
@@ -33,7 +41,11 @@ impl Fault {
             Self::Agent(error @ AgentError::Nonsense { .. }) => {
                 texts.explained("agent-nonsense", &[("why", error.to_string().into())])
             }
-            Self::Agent(error) => texts.explained("agent-not-running", &[("why", error.to_string().into())]),
+            Self::Agent(AgentError::Bootstrap { path, .. }) => {
+                texts.explained("agent-bootstrap", &[("path", path.to_string_lossy().into())])
+            }
+            Self::Agent(_) => texts.explained("agent-not-running", &[]),
+            Self::LastTryKept => texts.explained("last-try-kept", &[]),
             Self::PinNotEntered => texts.explained("pin-not-entered", &[]),
             Self::UnitUnknown { unit } => texts.explained("unit-unknown", &[("unit", unit.as_str().into())]),
             Self::UnitWithoutKey { unit } => {
@@ -60,7 +72,7 @@ impl Fault {
         match self {
             Self::Agent(AgentError::Fault(fault)) => exit_code(fault),
             Self::Agent(_) => 4,
-            Self::PinNotEntered => 3,
+            Self::PinNotEntered | Self::LastTryKept => 3,
             Self::UnitUnknown { .. } | Self::RecipientMalformed { .. } | Self::OneOutput => 1,
             Self::UnitWithoutKey { .. } => 2,
             Self::Seal { .. } => 5,

@@ -15,6 +15,7 @@ use warifu_api::wire::agent::AgentState;
 use warifu_texts::{Texts, help};
 use warifu_token_agent::client::AgentClient;
 use warifu_token_agent::texts::AGENT;
+use warifu_token_agent::{default_profile, profile};
 
 use crate::args::{Cli, Common, What};
 use crate::fault::Fault;
@@ -65,9 +66,14 @@ fn agent(common: &Common) -> Result<AgentClient, Fault> {
     Ok(AgentClient::from_bootstrap(&path)?)
 }
 
-/// Whom to call, if the agent knows.
+/// Whom to call: by the profile that the agent uses, or where none runs, the one in its usual place.
 async fn helpdesk(common: &Common) -> Option<String> {
-    agent(common).ok()?.status().await.ok()?.helpdesk
+    if let Ok(agent) = agent(common)
+        && let Ok(status) = agent.status().await
+    {
+        return status.helpdesk;
+    }
+    profile::read(&default_profile()).ok().map(|profile| profile.helpdesk)
 }
 
 async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<u8, Fault> {
@@ -77,8 +83,8 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
             screen.status(&agent.status().await?);
             Ok(0)
         }
-        What::Unlock { pin, serial } => {
-            let status = open::unlock(screen, &agent, pin, *serial, None).await?;
+        What::Unlock { pin } => {
+            let status = open::unlock(screen, &agent, pin, None).await?;
             screen.status(&status);
             Ok(match status.state {
                 AgentState::Refused { code: Some(_), .. } => 2,

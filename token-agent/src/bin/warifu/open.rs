@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, FileOutcome, OpenAnswer, OpenRequest, OpenTarget, Status, Unlock,
+    AgentFault, CardInReader, FileOutcome, OpenAnswer, OpenRequest, OpenTarget, Standing, Status, Unlock,
 };
 use warifu_token_agent::client::{AgentClient, AgentError};
 use warifu_token_agent::texts::AgentTexts as _;
@@ -18,42 +18,47 @@ use crate::screen::Screen;
 /// How often progress is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// Asks for the PIN, with the tries left, and enters it.
+/// Asks for the PIN of the card that is meant, with the tries left, and enters it.
 pub(crate) async fn unlock(
     screen: &Screen,
     agent: &AgentClient,
     args: &PinArgs,
     serial: Option<u32>,
-    tries_left: Option<u8>,
 ) -> Result<Status, Fault> {
-    let tries_left = match tries_left {
-        Some(tries_left) => tries_left,
-        None => match (serial, agent.status().await?.state) {
-            (Some(serial), _) => {
-                let cards = agent.cards().await?.cards;
-                let card = cards.iter().find(|card| card.serial == serial);
-                card.ok_or(AgentError::Fault(AgentFault::NoCard))?.tries_left
+    let cards = agent.cards().await?.cards;
+    let card = match serial.or(args.serial) {
+        Some(serial) => cards.iter().find(|card| card.serial == serial).ok_or(AgentFault::NoCard)?,
+        None => match waiting(&cards).as_slice() {
+            [card] => *card,
+            [] => {
+                let status = agent.status().await?;
+                return match status.state.fault() {
+                    None => Ok(status),
+                    Some(fault) => Err(fault.into()),
+                };
             }
-            (None, AgentState::PinNeeded { tries_left, .. }) => tries_left,
-            (None, AgentState::Open { .. }) => return Ok(agent.status().await?),
-            // The agent says why not, or knows another card that is meant.
-            (None, _) => {
-                agent.cards().await?.cards.iter().map(|card| card.tries_left).min().unwrap_or_default()
+            several => {
+                let serials = several.iter().map(|card| card.serial.to_string()).collect();
+                return Err(AgentFault::SeveralCards { serials }.into());
             }
         },
     };
-    if tries_left == 0 {
-        let fault = match agent.status().await?.state {
-            AgentState::NoReaderService => AgentFault::NoReaderService,
-            AgentState::NoReader => AgentFault::NoReader,
-            AgentState::NoCard => AgentFault::NoCard,
-            AgentState::ForeignCard { .. } => AgentFault::ForeignCard,
-            _ => AgentFault::PinBlocked,
-        };
-        return Err(AgentError::Fault(fault).into());
+    if card.tries_left == 0 {
+        return Err(AgentFault::PinBlocked.into());
     }
-    let (pin, spend_last_try) = screen.pin(args, tries_left)?;
-    Ok(agent.unlock(&Unlock { serial, pin, spend_last_try }).await?)
+    let (pin, spend_last_try) = screen.pin(args, card)?;
+    Ok(agent.unlock(&Unlock { serial: Some(card.serial), pin, spend_last_try }).await?)
+}
+
+/// The organization's cards that a PIN can be entered for: those that wait for it, or else those that sites have refused.
+fn waiting(cards: &[CardInReader]) -> Vec<&CardInReader> {
+    let of = |wanted: fn(&CardInReader) -> bool| cards.iter().filter(|card| wanted(card)).collect::<Vec<_>>();
+    let ways: [fn(&CardInReader) -> bool; 3] = [
+        |card| matches!(card.standing, Standing::Locked) && card.tries_left > 0,
+        |card| matches!(card.standing, Standing::Refused { .. }),
+        |card| matches!(card.standing, Standing::Locked),
+    ];
+    ways.into_iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 /// One call of `warifu open`.
@@ -67,21 +72,61 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     pub(crate) async fn run(&self, screen: &Screen, agent: &AgentClient) -> Result<u8, Fault> {
         let request = self.request()?;
-        let answer = match with_progress(screen, agent, &request).await {
-            Err(Fault::Agent(AgentError::Fault(AgentFault::PinNeeded { tries_left }))) => {
-                unlock(screen, agent, self.pin, None, Some(tries_left)).await?;
+        let mut answer = match with_progress(screen, agent, &request).await {
+            Err(Fault::Agent(AgentError::Fault(AgentFault::PinNeeded { .. }))) => {
+                unlock(screen, agent, self.pin, None).await?;
                 with_progress(screen, agent, &request).await?
             }
             done => done?,
         };
+        self.with_other_card(screen, agent, &request, &mut answer).await?;
         screen.answer(&answer);
-        let failed = answer.files.iter().any(|outcome| matches!(outcome, FileOutcome::Failed { .. }));
-        let helpdesk = if failed { agent.status().await?.helpdesk } else { None };
         let mut worst = 0;
         for (file, outcome) in self.files.iter().zip(&answer.files) {
-            worst = worst.max(self.report(screen, file, outcome, helpdesk.as_deref()));
+            worst = worst.max(self.report(screen, file, outcome));
+        }
+        if worst > 0 {
+            screen.complain_helpdesk(agent.status().await?.helpdesk.as_deref());
         }
         Ok(worst)
+    }
+
+    /// Files that may be for another card, which waits for its PIN, are tried again with it, if the person gives it.
+    async fn with_other_card(
+        &self,
+        screen: &Screen,
+        agent: &AgentClient,
+        request: &OpenRequest,
+        answer: &mut OpenAnswer,
+    ) -> Result<(), Fault> {
+        let other = answer.files.iter().find_map(|outcome| match outcome {
+            FileOutcome::Failed { fault: AgentFault::AnotherCardLocked { serial, .. } } => Some(*serial),
+            _ => None,
+        });
+        let Some(serial) = other.filter(|_| screen.can_ask(self.pin)) else { return Ok(()) };
+        if let Err(fault) = unlock(screen, agent, self.pin, Some(serial)).await {
+            // What did open is reported all the same.
+            screen.fault(&fault, None);
+            return Ok(());
+        }
+        let is_open = |outcome: &FileOutcome| {
+            !matches!(outcome, FileOutcome::Failed { fault: AgentFault::AnotherCardLocked { .. } })
+        };
+        let again: Vec<String> = request
+            .files
+            .iter()
+            .zip(&answer.files)
+            .filter(|(_, outcome)| !is_open(outcome))
+            .map(|(file, _)| file.clone())
+            .collect();
+        let request = OpenRequest { files: again, target: request.target.clone() };
+        let mut second = with_progress(screen, agent, &request).await?.files.into_iter();
+        for outcome in answer.files.iter_mut().filter(|outcome| !is_open(outcome)) {
+            if let Some(better) = second.next() {
+                *outcome = better;
+            }
+        }
+        Ok(())
     }
 
     fn request(&self) -> Result<OpenRequest, Fault> {
@@ -94,7 +139,7 @@ impl Opening<'_> {
         Ok(OpenRequest { files, target })
     }
 
-    fn report(&self, screen: &Screen, file: &Path, outcome: &FileOutcome, helpdesk: Option<&str>) -> u8 {
+    fn report(&self, screen: &Screen, file: &Path, outcome: &FileOutcome) -> u8 {
         let file = file.to_string_lossy();
         let out = self.out.map(|out| out.to_string_lossy()).unwrap_or_default();
         match outcome {
@@ -116,7 +161,7 @@ impl Opening<'_> {
                 let explained = screen.texts.fault(fault);
                 let values = [("file", file.into()), ("what", explained.what.as_str().into())];
                 screen.complain("open-failed", &values);
-                screen.complain_remedy(&explained, helpdesk);
+                screen.complain_remedy(&explained);
                 exit_code(fault)
             }
         }
@@ -126,11 +171,7 @@ impl Opening<'_> {
 /// The agent has another working directory.
 fn absolute(path: &Path) -> Result<String, Fault> {
     let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
-    absolute.ok_or_else(|| {
-        Fault::Agent(AgentError::Fault(AgentFault::FileUnreadable {
-            why: path.to_string_lossy().into_owned(),
-        }))
-    })
+    absolute.ok_or_else(|| AgentFault::FileUnreadable { why: path.to_string_lossy().into_owned() }.into())
 }
 
 /// Opens, with a bar for people where it takes long.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use fluent_bundle::FluentValue;
 use serde::Serialize;
-use warifu_api::wire::agent::{PinText, Status};
+use warifu_api::wire::agent::{CardInReader, PinText, Status};
 use warifu_texts::{Explained, Texts};
 use warifu_token_agent::texts::AgentTexts as _;
 use zeroize::Zeroizing;
@@ -23,6 +23,13 @@ impl Screen {
     pub(crate) fn say(&self, id: &str, values: &[(&str, FluentValue<'_>)]) {
         if !self.json {
             write_line(&self.texts.with(id, values));
+        }
+    }
+
+    /// Prints a line that was made from texts before.
+    pub(crate) fn line(&self, line: &str) {
+        if !self.json {
+            write_line(line);
         }
     }
 
@@ -48,7 +55,9 @@ impl Screen {
         if let Some(name) = &status.organization {
             self.say("organization", &[("name", name.as_str().into())]);
         }
-        self.explain(&self.texts.state(&status.state));
+        for state in std::iter::once(&status.state).chain(&status.others) {
+            self.explain(&self.texts.state(state));
+        }
         self.helpdesk(status.helpdesk.as_deref());
     }
 
@@ -69,10 +78,17 @@ impl Screen {
         complain_line(&self.texts.complaint(&fault.explained(&self.texts), helpdesk));
     }
 
-    /// What to do about a fault, and whom to call.
-    pub(crate) fn complain_remedy(&self, explained: &Explained, helpdesk: Option<&str>) {
+    /// What to do about a fault.
+    pub(crate) fn complain_remedy(&self, explained: &Explained) {
         if !self.json {
-            self.texts.guidance(explained, helpdesk).iter().for_each(|line| complain_line(line));
+            self.texts.guidance(explained, None).iter().for_each(|line| complain_line(line));
+        }
+    }
+
+    /// Whom to call about the faults above.
+    pub(crate) fn complain_helpdesk(&self, helpdesk: Option<&str>) {
+        if let Some(helpdesk) = helpdesk {
+            self.complain("helpdesk", &[("helpdesk", helpdesk.into())]);
         }
     }
 
@@ -83,28 +99,34 @@ impl Screen {
         }
     }
 
-    /// Asks for the PIN, with the tries left; and before the last one, whether to go on. The PIN, and whether the last
-    /// try may be spent.
-    pub(crate) fn pin(&self, args: &PinArgs, tries_left: u8) -> Result<(PinText, bool), Fault> {
+    /// Whether there is somebody, or something, to ask for a PIN.
+    pub(crate) fn can_ask(&self, args: &PinArgs) -> bool {
+        args.pin_stdin || std::io::stdin().is_terminal()
+    }
+
+    /// Asks for a card's PIN, with the tries left; and before the last one, whether to go on. The PIN, and whether the
+    /// last try may be spent.
+    pub(crate) fn pin(&self, args: &PinArgs, card: &CardInReader) -> Result<(PinText, bool), Fault> {
         let mut spend_last_try = args.spend_last_try;
         if args.pin_stdin {
             let mut line = Zeroizing::new(String::new());
             std::io::stdin().lock().read_line(&mut line).map_err(|_| Fault::PinNotEntered)?;
             return Ok((PinText(Zeroizing::new(line.trim_end().to_owned())), spend_last_try));
         }
-        if !std::io::stdin().is_terminal() {
+        if !self.can_ask(args) {
             return Err(Fault::PinNotEntered);
         }
-        if tries_left == 1 && !spend_last_try {
-            eprint!("{}", self.texts.get("pin-last-try"));
+        let values = [("serial", card.serial.to_string().into()), ("tries_left", card.tries_left.into())];
+        if card.tries_left == 1 && !spend_last_try {
+            eprint!("{}", self.texts.with("pin-last-try", &values));
             let mut answer = String::new();
             std::io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::PinNotEntered)?;
-            spend_last_try = answer.trim() == "yes";
+            spend_last_try = matches!(answer.trim(), "yes" | "はい");
             if !spend_last_try {
-                return Err(Fault::PinNotEntered);
+                return Err(Fault::LastTryKept);
             }
         }
-        let prompt = self.texts.with("pin-prompt", &[("tries_left", tries_left.into())]);
+        let prompt = self.texts.with("pin-prompt", &values);
         let pin = rpassword::prompt_password(prompt).map_err(|_| Fault::PinNotEntered)?;
         Ok((PinText(Zeroizing::new(pin)), spend_last_try))
     }
