@@ -1,29 +1,38 @@
 //! `./demo`: the main job with real parts, each step in plain words, checked while it is told.
 
 use std::fs;
-use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
+use warifu_tests::hands;
+use warifu_tests::practice::Broken;
 use warifu_tests::process::{end_all, is_shown};
 use warifu_tests::residents;
-use warifu_tests::town::{DESK_READERS, MEMBER_READERS, PIN, READERS, Town, rage, until};
+use warifu_tests::town::{MEMBER_READERS, PIN, READERS, SITES, Town, rage, until};
 use warifu_virtual_card::readers::Readers;
 
 const RESIDENTS: usize = 2000;
-const SITES: [(&str, &str); 2] = [("honcho", "本庁"), ("omachi", "大町支所")];
 
 fn main() -> ExitCode {
-    let keep = std::env::args().skip(1).any(|arg| arg == "--keep");
+    let task = match Task::from_arguments() {
+        Ok(task) => task,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return ExitCode::FAILURE;
+        }
+    };
     let folder = std::env::temp_dir().join(format!("warifu-demo-{}", std::process::id()));
     if let Err(error) = clean_up_when_interrupted(folder.clone()) {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;
     }
-    let outcome = play(&folder, keep);
+    let outcome = match task {
+        Task::Play { keep } => play(&folder, keep),
+        Task::Practise(broken) => practise(&folder, broken),
+    };
     let _ = fs::remove_dir_all(&folder);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +41,32 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What to do.
+enum Task {
+    Play { keep: bool },
+    Practise(Broken),
+}
+
+impl Task {
+    fn from_arguments() -> Result<Self, String> {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] => Ok(Self::Play { keep: false }),
+            ["--keep"] => Ok(Self::Play { keep: true }),
+            ["--practice", name] => match Broken::ALL.into_iter().find(|broken| broken.name() == *name) {
+                Some(broken) => Ok(Self::Practise(broken)),
+                None => Err(usage()),
+            },
+            _ => Err(usage()),
+        }
+    }
+}
+
+fn usage() -> String {
+    let broken: Vec<&str> = Broken::ALL.iter().map(Broken::name).collect();
+    format!("usage: ./demo [--keep | --practice {}]", broken.join("|"))
 }
 
 /// Leaves nothing behind on Ctrl-C either.
@@ -243,8 +278,26 @@ fn play(folder: &Path, keep: bool) -> Result<()> {
 
     println!("\n\x1b[1m終わり · done\x1b[0m ({} s)", tell.started.elapsed().as_secs());
     if keep {
-        stay(&mut town)?;
+        hands::wait(&mut town)?;
     }
+    town.close();
+    Ok(())
+}
+
+/// A town in which something does not work, for whoever wants to find out from the messages alone.
+fn practise(folder: &Path, broken: Broken) -> Result<()> {
+    println!("\x1b[1m練習\x1b[0m · practice: {}", broken.name());
+    let mut town = Town::new(folder, Readers::start(READERS)?)?;
+    town.found_and_people()?;
+    let list = folder.join("residents.csv");
+    fs::write(&list, residents::csv(RESIDENTS))?;
+    rage(&[town.recipient("tax")?], &list, &folder.join("residents.csv.age"))?;
+    broken.happens(&mut town)?;
+    println!(
+        "信濃 花子さんは、office のパソコンで residents.csv.age を開こうとしていますが、開けません。\n\
+         hanako wants to open residents.csv.age at the PC \"office\", and it does not open."
+    );
+    hands::wait(&mut town)?;
     town.close();
     Ok(())
 }
@@ -290,57 +343,4 @@ fn refused(tell: &Teller, town: &Town, agent: &str, sealed: &Path) -> Result<()>
     ensure!(!output.status.success() && !out.exists(), "it opened");
     tell.said(&String::from_utf8_lossy(&output.stderr));
     Ok(())
-}
-
-/// Leaves everything running until the person has seen enough.
-fn stay(town: &mut Town) -> Result<()> {
-    let programs = std::env::current_exe()?;
-    let programs = programs.parent().context("path")?.display();
-    let folder = town.folder().display().to_string();
-    // Whoever is not root got a user namespace, which has to be entered too.
-    let is_root = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
-    let user = if is_root { "" } else { " --user --preserve-credentials" };
-    println!(
-        "\nEverything is running. In another terminal, as the same user:\n\n  \
-         nsenter --target {}{user} --net --mount bash\n  export PATH={programs}:$PATH\n  cd {folder}\n\n  \
-         warifu --agent office/run/agent.json status\n  \
-         warifu --agent office/run/agent.json open residents.csv.age -o out.csv\n  \
-         warifu --agent office/run/agent.json doctor\n  \
-         warifu-admin --agent desk/run/agent.json site list\n  \
-         warifu-admin --agent desk/run/agent.json member revoke hanako --watch\n\n\
-         Every card's PIN is {PIN}. Here, type  out hanako · in hanako · quit",
-        std::process::id()
-    );
-    let mut line = String::new();
-    loop {
-        print!("> ");
-        std::io::stdout().flush()?;
-        line.clear();
-        if std::io::stdin().lock().read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let reader = |label: &str| match label {
-            "taro" => MEMBER_READERS.last().copied(),
-            "hanako" => MEMBER_READERS.first().copied(),
-            "ichiro" => Some(0),
-            "midori" => Some(1),
-            "kenji" => Some(DESK_READERS - 2),
-            _ => None,
-        };
-        match words.as_slice() {
-            ["quit"] => return Ok(()),
-            ["out", label] => town.remove(label),
-            ["in", label] => match reader(label) {
-                Some(reader) => {
-                    if let Err(error) = town.insert(label, reader) {
-                        println!("{error:#}");
-                    }
-                }
-                None => println!("There is no card {label}."),
-            },
-            [] => {}
-            _ => println!("out NAME · in NAME · quit"),
-        }
-    }
 }

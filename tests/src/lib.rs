@@ -3,6 +3,8 @@
 //!
 //! The demonstration and the end-to-end tests play in it.
 
+pub mod hands;
+pub mod practice;
 pub mod process;
 pub mod residents;
 pub mod town;

@@ -35,6 +35,9 @@ const SITE: Program = ("warifu-kms", &["site"]);
 const OFFICERS: [(&str, u32, &str); 3] =
     [("ichiro", 1001, "信濃 一郎"), ("midori", 1002, "白馬 みどり"), ("kenji", 1003, "大町 健二")];
 
+/// The sites of a town: label and name.
+pub const SITES: [(&str, &str); 2] = [("honcho", "本庁"), ("omachi", "大町支所")];
+
 /// A town, in one folder.
 pub struct Town {
     folder: PathBuf,
@@ -210,6 +213,25 @@ impl Town {
         fs::read_to_string(self.folder.join("logs").join(format!("{name}.log"))).unwrap_or_default()
     }
 
+    /// Takes a service's HSM token away.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn disconnect_hsm(&self, name: &str) -> Result<()> {
+        let folder = self.folder.join(name);
+        fs::rename(folder.join("tokens"), folder.join("tokens-away"))?;
+        Ok(fs::DirBuilder::new().mode(0o700).create(folder.join("tokens"))?)
+    }
+
+    /// Brings it back.
+    ///
+    /// # Errors
+    /// Where it was never taken away.
+    pub fn connect_hsm(&self, name: &str) -> Result<()> {
+        let folder = self.folder.join(name);
+        fs::rename(folder.join("tokens-away"), folder.join("tokens")).context("the HSM is connected already")
+    }
+
     // Founding.
 
     /// The ca and the kms authority make their keys.
@@ -335,6 +357,33 @@ impl Town {
         let statement = self.statement(label).display().to_string();
         self.admin(&["site", "add", label, "--name", name, "--statement", &statement, "--yes"])?;
         self.start(label)
+    }
+
+    /// Everything up to members at their PCs: two sites, the department `tax` with hanako, the contractor `acme` with taro,
+    /// the cards in their hands. A card that is none of theirs lies about, too.
+    ///
+    /// # Errors
+    /// Whatever does not work.
+    pub fn found_and_people(&mut self) -> Result<()> {
+        self.equip_authorities()?;
+        self.open_desk()?;
+        self.found("北アルプス広域連合")?;
+        for (label, name) in SITES {
+            self.add_site(label, name)?;
+        }
+        self.fetch_profile()?;
+        self.admin(&["unit", "add", "tax", "--name", "税務課"])?;
+        self.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])?;
+        self.admin(&["unit", "add", "acme-team", "--name", "アクメ", "--contract", "acme"])?;
+        self.enroll("hanako", 2001, "信濃 花子", &["--unit", "tax"])?;
+        self.enroll("taro", 2002, "委託 太郎", &["--unit", "acme-team", "--contract", "acme"])?;
+        let foreign = VirtualCard::create_foreign(&self.folder.join("cards").join("foreign"))?;
+        self.cards.insert("foreign".to_owned(), foreign);
+        for (agent, reader) in ["office", "contractor"].into_iter().zip(MEMBER_READERS) {
+            self.add_agent(agent, &[reader], false, &[])?;
+            self.start(agent)?;
+        }
+        Ok(())
     }
 
     // People.

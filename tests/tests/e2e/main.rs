@@ -13,7 +13,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use warifu_tests::town::{MEMBER_READERS, PIN, Town, rage, until};
+use warifu_tests::town::{PIN, Town, rage, until};
 use warifu_virtual_card::readers::Readers;
 
 /// A town with one department, one contractor, and a member of each at his PC, card out.
@@ -22,30 +22,12 @@ struct Play {
     folder: TempDir,
 }
 
-const SITES: [(&str, &str); 2] = [("honcho", "本庁"), ("omachi", "大町支所")];
-
 impl Play {
     fn new(readers: Readers, lease_seconds: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut town = Town::new(folder.path(), readers).unwrap();
         town.lease_seconds = lease_seconds;
-        town.equip_authorities().unwrap();
-        town.open_desk().unwrap();
-        town.found("北アルプス広域連合").unwrap();
-        for (label, name) in SITES {
-            town.add_site(label, name).unwrap();
-        }
-        town.fetch_profile().unwrap();
-        town.admin(&["unit", "add", "tax", "--name", "税務課"]).unwrap();
-        town.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])
-            .unwrap();
-        town.admin(&["unit", "add", "acme-team", "--name", "アクメ", "--contract", "acme"]).unwrap();
-        town.enroll("hanako", 2001, "信濃 花子", &["--unit", "tax"]).unwrap();
-        town.enroll("taro", 2002, "委託 太郎", &["--unit", "acme-team", "--contract", "acme"]).unwrap();
-        for (agent, reader) in ["office", "contractor"].into_iter().zip(MEMBER_READERS) {
-            town.add_agent(agent, &[reader], false, &[]).unwrap();
-            town.start(agent).unwrap();
-        }
+        town.found_and_people().unwrap();
         Self { town, folder }
     }
 

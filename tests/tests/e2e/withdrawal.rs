@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use warifu_tests::town::{MEMBER_READERS, READERS, until};
+use warifu_tests::town::{MEMBER_READERS, READERS, SITES, until};
 use warifu_virtual_card::readers::private;
 
-use crate::{Play, SITES};
+use crate::Play;
 
 /// The contract ends; both sites confirm; neither answers again: not after `kill -9`, nor with its database from before.
 #[test]
