@@ -9,6 +9,8 @@
 mod grants;
 #[path = "hsm_contract/keys.rs"]
 mod keys;
+#[path = "hsm_contract/pulled.rs"]
+mod pulled;
 #[path = "hsm_contract/revocation.rs"]
 mod revocation;
 #[path = "hsm_contract/stage.rs"]
@@ -89,6 +91,11 @@ contract! {
         destruction_is_final_under_load,
         destruction_survives_lost_sessions,
         destruction_survives_a_restart,
+    ],
+    pulled: [
+        a_token_that_is_pulled_is_named_and_comes_back_by_itself,
+        a_destruction_that_was_cut_off_is_an_error_until_it_is_done,
+        a_wrong_pin_is_shown_once,
     ],
     x509: [
         openssl_verifies_a_chain,

@@ -327,6 +327,30 @@ impl Hsm {
         })
     }
 
+    /// The public half of the P-256 signing key of that name. Nothing is made: for whoever looks without touching.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError::KeyMissing`] where it is not there; others as for [`Self::ensure_signing_key`].
+    pub fn signing_key_there(&self, label: &str) -> Result<Point, HsmError> {
+        self.with_link(|link| {
+            let worker = link.worker();
+            let pair = find_pair(&worker.session, &KeyKind::Sign.full_label(label))?;
+            match (pair.public.as_slice(), pair.private.as_slice()) {
+                ([public], [private]) => {
+                    check_protected(&worker.session, *private, label)?;
+                    p256_public(&worker.session, *public, label)
+                }
+                (_, []) => Err(HsmError::KeyMissing { label: label.to_owned() }),
+                ([], _) => Err(HsmError::KeyIncomplete { label: label.to_owned() }),
+                (public, private) => {
+                    let count = public.len().max(private.len());
+                    Err(HsmError::KeyAmbiguous { label: label.to_owned(), count })
+                }
+            }
+        })
+    }
+
     /// The P-256 signing key of that name, made inside the token if it is not there. Idempotent.
     ///
     /// # Errors

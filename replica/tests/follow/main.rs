@@ -17,3 +17,4 @@ mod follower;
 mod lease;
 mod ledger;
 mod stage;
+mod storage;
