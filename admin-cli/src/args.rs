@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use warifu_texts::{Texts, help};
 
+use crate::command::doctor::Service;
+
 /// Orders for officers and administrators.
 ///
 /// Orders are signed by people's cards: the agent on this PC (warifu-agent) talks to the readers, and asks for a card's
@@ -85,6 +87,15 @@ pub(crate) enum Command {
     /// Sites
     #[command(subcommand)]
     Site(Site),
+    /// Look for what does not work, each finding with what to do: at this desk, or with --config on a service's machine
+    Doctor {
+        /// The configuration of a service on this machine
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Which service that is [default: what the file looks like]
+        #[arg(long, requires = "config", value_name = "SERVICE")]
+        service: Option<Service>,
+    },
 }
 
 #[derive(Args)]

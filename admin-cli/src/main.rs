@@ -1,12 +1,15 @@
 //! `warifu-admin`: orders for officers and administrators.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
+use tokio::runtime::Runtime;
 use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
 
-use crate::args::Cli;
+use crate::args::{Cli, Command};
+use crate::command::doctor::{self, Service};
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::message::Words;
@@ -43,8 +46,12 @@ fn main() -> ExitCode {
         }
     };
     let screen = Screen::new(words, cli.common.json, cli.common.yes);
-    match run(cli, &screen) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match &cli.command {
+        Command::Doctor { config, service } => look(&cli, config.as_deref(), *service, &screen),
+        _ => run(cli, &screen).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(fault) => {
             screen.fault(&fault);
             ExitCode::from(fault.exit_code())
@@ -52,11 +59,32 @@ fn main() -> ExitCode {
     }
 }
 
+fn pins(cli: &Cli) -> Result<Pins, Fault> {
+    if cli.common.pins_stdin { Pins::from_stdin() } else { Ok(Pins::asked()) }
+}
+
+fn runtime() -> Result<Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Fault::Terminal)
+}
+
+fn look(
+    cli: &Cli,
+    config: Option<&Path>,
+    service: Option<Service>,
+    screen: &Screen,
+) -> Result<ExitCode, Fault> {
+    match config {
+        Some(config) => doctor::at_a_service(config, service, &cli.common),
+        None => {
+            let pins = pins(cli)?;
+            Ok(runtime()?.block_on(doctor::at_the_desk(&cli.common, pins, screen)))
+        }
+    }
+}
+
 fn run(cli: Cli, screen: &Screen) -> Result<(), Fault> {
-    let pins = if cli.common.pins_stdin { Pins::from_stdin()? } else { Pins::asked() };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Fault::Terminal)?;
-    runtime.block_on(async {
+    let pins = pins(&cli)?;
+    runtime()?.block_on(async {
         let bootstrap = cli.common.agent.clone().unwrap_or_else(AgentClient::default_bootstrap);
         let agent = AgentClient::from_bootstrap(&bootstrap)?;
         let mut desk = Desk::new(agent, screen, pins, cli.common.card);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use warifu_ledger::statement::Millis;
+use warifu_texts::findings::{Findings, Level};
 
 use crate::desk::Book;
 use crate::fault::Fault;
@@ -69,6 +70,28 @@ impl Screen {
             if !text.is_empty() {
                 self.line(&text);
             }
+        }
+    }
+
+    /// What stands between the items of a list.
+    pub(crate) fn separator(&self) -> &'static str {
+        self.words.admin().separator()
+    }
+
+    /// A fault as people read it.
+    pub(crate) fn fault_in_words(&self, fault: &Fault) -> String {
+        crate::message::of(&self.words, fault)
+    }
+
+    /// What a doctor found, and whom to call where something does not work.
+    pub(crate) fn findings(&self, findings: &Findings, helpdesk: Option<&str>) {
+        if self.json {
+            return self.line(&findings.to_json().to_string());
+        }
+        let texts = self.words.admin();
+        findings.lines(texts).iter().for_each(|line| self.line(line));
+        if let Some(helpdesk) = helpdesk.filter(|_| findings.worst() == Level::Bad) {
+            self.line(&texts.with("helpdesk", &[("helpdesk", helpdesk.into())]));
         }
     }
 

@@ -4,6 +4,10 @@ use warifu_hardware::hsm::{Ed25519Key, Hsm, HsmError, Kek, SigningKey};
 use warifu_ledger::key::{Base64, PublicKey};
 use warifu_ledger::statement::ServiceKeys;
 
+/// Names in the token.
+pub(crate) const TLS: &str = "tls";
+pub(crate) const SIGNING: &str = "statements";
+
 /// The keys. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
@@ -28,8 +32,8 @@ impl Keys {
     /// [`HsmError`].
     pub fn ensure(hsm: &Hsm) -> Result<Self, HsmError> {
         Ok(Self {
-            tls: hsm.ensure_signing_key("tls")?,
-            signing: hsm.ensure_signing_key("statements")?,
+            tls: hsm.ensure_signing_key(TLS)?,
+            signing: hsm.ensure_signing_key(SIGNING)?,
             log: hsm.ensure_ed25519_key("cosignatures")?,
             kek: hsm.ensure_kek("halves")?,
             root: hsm.ensure_signing_key("root")?,

@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod config;
 pub mod cosign;
+pub mod doctor;
 pub mod founding;
 pub mod issue;
 pub mod keys;

@@ -9,7 +9,7 @@ use warifu_ca::config::Config;
 use warifu_ca::founding::{Proposal, service_statement};
 use warifu_ca::keys::Keys;
 use warifu_ca::service::Service;
-use warifu_console::{Settings as _, file, process, token};
+use warifu_console::{Settings as _, doctor, file, process, token};
 use warifu_ledger::Digest;
 use warifu_replica::storage;
 
@@ -42,13 +42,23 @@ enum Command {
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<Digest>,
     },
+    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
+    /// with 6 if something does not work
+    Doctor {
+        /// Answer in JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// ja or en [default: from the locale]
+        #[arg(long, value_name = "LANG")]
+        lang: Option<String>,
+    },
     /// Follows the kms and does what the ledger asks for, until it is told to stop. Prints `ready` when it does
     Run,
 }
 
 fn main() -> ExitCode {
     match start(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("warifu-ca: {error:#}");
             ExitCode::FAILURE
@@ -56,15 +66,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: &Arguments) -> anyhow::Result<()> {
+fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     process::forbid_core_dumps()?;
     process::log_to_stderr();
+    if let Command::Doctor { json, lang } = &arguments.command {
+        let language = doctor::language(lang.as_deref());
+        let look =
+            async { Ok::<_, warifu_console::ConsoleError>(warifu_ca::doctor::look(&arguments.config).await) };
+        return Ok(doctor::show(&process::run(look)?, *json, language)?.into());
+    }
     let config = Config::read(&arguments.config)?;
     match &arguments.command {
-        Command::Init { so_pin_file } => init(&config, so_pin_file.as_deref()),
-        Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint)),
-        Command::Run => process::run(run(&config)),
+        Command::Init { so_pin_file } => init(&config, so_pin_file.as_deref())?,
+        Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint))?,
+        Command::Run => process::run(run(&config))?,
+        Command::Doctor { .. } => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn init(config: &Config, so_pin_file: Option<&Path>) -> anyhow::Result<()> {
@@ -84,6 +102,7 @@ async fn open_database(config: &Config) -> anyhow::Result<SqlitePool> {
 }
 
 async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> anyhow::Result<()> {
+    let _alone = file::lock_folder(&config.data)?;
     let keys = open_keys(config)?;
     let pool = open_database(config).await?;
     let proposal = Proposal::read(file, &keys)?;
@@ -94,6 +113,7 @@ async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> any
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
+    let _alone = file::lock_folder(&config.data)?;
     let stop = process::Stop::listen()?;
     let keys = open_keys(config)?;
     let pool = open_database(config).await?;

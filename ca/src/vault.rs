@@ -6,7 +6,7 @@
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{Row as _, SqliteExecutor, SqlitePool};
 use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::{CertificateKind, ShareRequest};
 use warifu_crash_point::{CrashPoint, reached};
@@ -85,8 +85,8 @@ pub async fn pin(pool: &SqlitePool, pin: Pin) -> Result<Pin, VaultError> {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn pinned(pool: &SqlitePool) -> Result<Option<Pin>, VaultError> {
-    let row = sqlx::query("SELECT digest, kms FROM organization").fetch_optional(pool).await?;
+pub async fn pinned(database: impl SqliteExecutor<'_>) -> Result<Option<Pin>, VaultError> {
+    let row = sqlx::query("SELECT digest, kms FROM organization").fetch_optional(database).await?;
     row.map(|row| {
         let organization = Digest(array(row.try_get("digest")?, "organization")?);
         let kms: Vec<u8> = row.try_get("kms")?;

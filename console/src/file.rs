@@ -1,6 +1,6 @@
 //! Files: read with a clear fault, written whole or not at all.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,21 @@ pub fn fault(path: &Path) -> impl Fn(io::Error) -> ConsoleError + '_ {
 /// [`ConsoleError::File`].
 pub fn make_folder(path: &Path) -> Result<(), ConsoleError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault(path))
+}
+
+/// Sees to it that one process serves a folder, which is made if it is not there. It is free again when the file is dropped.
+///
+/// # Errors
+/// [`ConsoleError::InUse`] while another process serves it, [`ConsoleError::File`].
+pub fn lock_folder(path: &Path) -> Result<File, ConsoleError> {
+    make_folder(path)?;
+    let lock_path = path.join("lock");
+    let lock = File::options().create(true).append(true).open(&lock_path).map_err(fault(&lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(ConsoleError::InUse { folder: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(fault(&lock_path)(source)),
+    }
 }
 
 /// Reads a JSON file.
@@ -116,6 +131,16 @@ mod tests {
         assert!(!write_new_secret(&path, b"5678").unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"1234");
         assert_eq!(mode(&path) & !0o600, 0);
+    }
+
+    #[test]
+    fn a_folder_is_served_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let lock = lock_folder(&path).unwrap();
+        assert!(matches!(lock_folder(&path), Err(ConsoleError::InUse { folder }) if folder == path));
+        drop(lock);
+        lock_folder(&path).unwrap();
     }
 
     #[test]

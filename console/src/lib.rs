@@ -2,6 +2,7 @@
 //! the statement of its keys that people compare, and behaves as a process that holds secrets.
 
 pub mod config;
+pub mod doctor;
 pub mod file;
 pub mod founding;
 pub mod process;
@@ -29,6 +30,12 @@ pub enum ConsoleError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// Another process serves this data folder.
+    #[error("the folder {folder} is in use: stop the service that runs there first")]
+    InUse {
+        /// The data folder.
+        folder: PathBuf,
     },
     /// The configuration is not the TOML it should be.
     #[error("the configuration {path} does not parse")]
@@ -92,9 +99,20 @@ pub enum ConsoleError {
     /// The token refuses.
     #[error("the token cannot be used")]
     Hsm(#[from] HsmError),
+    /// The token has refused this PIN before. A program does not show it twice: an HSM that counts would lock itself.
+    #[error(
+        "the token refused the PIN in {pin_file}, and it has not been changed since: it is not tried again"
+    )]
+    PinRefusedBefore {
+        /// The PIN file.
+        pin_file: PathBuf,
+    },
     /// A statement could not be written.
     #[error("a statement could not be made")]
     Statement(#[from] EnvelopeError),
+    /// The texts of this program cannot be used.
+    #[error("a fault of this program: its texts cannot be used")]
+    Texts(#[from] warifu_texts::TextsError),
     /// The operating system gave no randomness.
     #[error("no randomness")]
     Randomness(#[from] getrandom::Error),

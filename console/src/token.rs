@@ -1,5 +1,6 @@
 //! A service's token in its HSM, and the statement of the keys in it.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -62,11 +63,48 @@ impl Token {
     /// Opens the token, and checks that it can do what is needed. Blocks.
     ///
     /// # Errors
-    /// [`ConsoleError::Hsm`].
+    /// [`ConsoleError::Hsm`], [`ConsoleError::PinRefusedBefore`].
     pub fn open(&self) -> Result<Hsm, ConsoleError> {
-        let hsm = Hsm::open(self.hsm_config())?;
+        let hsm = self.log_in(self.hsm_config())?;
         hsm.probe()?;
         Ok(hsm)
+    }
+
+    /// Opens the token as `config` says. A PIN that was refused is shown once in all, however often a supervisor starts the
+    /// service again, or a person the doctor. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Token::open`].
+    pub(crate) fn log_in(&self, config: HsmConfig) -> Result<Hsm, ConsoleError> {
+        let pin = self.pin_as_it_is();
+        if self.pin_was_refused() {
+            return Err(ConsoleError::PinRefusedBefore { pin_file: self.pin_file.clone() });
+        }
+        let opened = Hsm::open(config);
+        if let (Err(HsmError::PinWrong { .. }), Some(pin)) = (&opened, pin) {
+            // Where no file can be written there, the refusal itself is what the person has to hear of.
+            let _ = file::write_whole(&self.refusal_mark(), pin.as_bytes());
+        }
+        Ok(opened?)
+    }
+
+    /// Whether the token has refused the PIN that is in the file now.
+    fn pin_was_refused(&self) -> bool {
+        let refused = std::fs::read_to_string(self.refusal_mark()).ok();
+        refused.is_some() && refused == self.pin_as_it_is()
+    }
+
+    /// Beside the PIN file: which of its versions was refused.
+    fn refusal_mark(&self) -> PathBuf {
+        let mut path = self.pin_file.clone().into_os_string();
+        path.push(".refused");
+        path.into()
+    }
+
+    /// Tells one version of the PIN file from another, and nothing of the PIN.
+    fn pin_as_it_is(&self) -> Option<String> {
+        let found = std::fs::metadata(&self.pin_file).ok()?;
+        Some(format!("{} {} {}.{}\n", found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     }
 }
 

@@ -4,9 +4,9 @@
 //! Appending and stamping are serialized (P-5.4), by a lock that also covers whatever must not race with an order that ends
 //! a grant. Everything that is acknowledged is durable first.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::future::Future;
-use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ mod certificates;
 pub mod command;
 pub mod config;
 mod directory;
+mod doctor;
 mod error;
 pub mod founding;
 mod grants;
@@ -53,6 +54,10 @@ const LONG_POLL: Duration = Duration::from_secs(5);
 /// Connections at once: every site keeps one for the stream.
 const CONNECTIONS: usize = 16_384;
 
+/// Names in the token.
+const TLS_KEY: &str = "tls";
+const SIGNING_KEY: &str = "signing";
+
 /// The authority's keys, in its token.
 pub(crate) struct Keys {
     tls: SigningKey,
@@ -66,8 +71,8 @@ impl Keys {
     /// Finds the keys in the token, or makes those that are not there. Blocks.
     fn ensure(hsm: &Hsm) -> Result<Self> {
         Ok(Self {
-            tls: hsm.ensure_signing_key("tls")?,
-            signing: hsm.ensure_signing_key("signing")?,
+            tls: hsm.ensure_signing_key(TLS_KEY)?,
+            signing: hsm.ensure_signing_key(SIGNING_KEY)?,
             log: hsm.ensure_ed25519_key("log")?,
             kek: hsm.ensure_kek("halves")?,
         })
@@ -108,8 +113,10 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     replica: Replica,
     store: Store,
-    /// Held while a leaf is appended or a stamp is given; inside, the time of the last stamp.
-    appending: Mutex<Millis>,
+    /// Held while a leaf is appended or a stamp is given.
+    appending: Mutex<()>,
+    /// The time of the last stamp given.
+    stamped: AtomicU64,
     /// Counts what somebody may be waiting for: leaves, grant keys, receipts.
     progress: watch::Sender<u64>,
     checkpoint: Cached<String>,
@@ -123,11 +130,10 @@ impl Authority {
     /// Opens token, database and ledger.
     ///
     /// # Errors
-    /// [`AuthorityError`]; [`AuthorityError::InUse`] while another process serves the folder, and
+    /// [`AuthorityError`]; [`warifu_console::ConsoleError::InUse`] while another process serves the folder, and
     /// [`AuthorityError::OtherKeys`] if the token is not the one that the organization was founded with.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        file::make_folder(&config.data)?;
-        let lock = lock_folder(&config.data)?;
+        let lock = file::lock_folder(&config.data)?;
         let token = config.hsm.clone();
         let keys = Arc::new(blocking(move || Keys::ensure(&token.open()?)).await?);
         let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
@@ -139,7 +145,7 @@ impl Authority {
             return Err(AuthorityError::OtherKeys);
         }
         store.forget_entries_from(replica.size()).await?;
-        let last_stamp = store.last_stamp().await?;
+        let stamped = AtomicU64::new(store.last_stamp().await?);
         let signer = Arc::new(keys.tls.clone());
         let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
         let authority = Arc::new(Self {
@@ -150,7 +156,8 @@ impl Authority {
             clock,
             replica,
             store,
-            appending: Mutex::new(last_stamp),
+            appending: Mutex::default(),
+            stamped,
             progress: watch::Sender::new(0),
             checkpoint: Cached::default(),
             directory: Cached::default(),
@@ -191,9 +198,10 @@ impl Authority {
         self.replica.state().ok_or(AuthorityError::NotFounded)
     }
 
-    /// The authority's time: the wall clock's, but never before the last leaf.
+    /// The authority's time: the wall clock's, but never before the last leaf nor the last stamp given: a clock that is set
+    /// back revives nothing that was over (P-5.4).
     fn now(&self, state: &State) -> Millis {
-        self.clock.wall_ms().max(state.last_at())
+        self.clock.wall_ms().max(state.last_at()).max(self.stamped.load(Ordering::SeqCst))
     }
 
     async fn sign(&self, statement: impl Statement + Send + 'static) -> Result<Envelope> {
@@ -228,14 +236,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 /// Runs to its end, even if the one who asked goes away in the middle.
 async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     tokio::spawn(work).await.map_err(|_| AuthorityError::Stopping)?
-}
-
-fn lock_folder(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let lock = File::options().create(true).append(true).open(&path).map_err(file::fault(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(AuthorityError::InUse { folder: folder.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(file::fault(&path)(source).into()),
-    }
 }

@@ -24,7 +24,7 @@ enum Part {
 
 fn main() -> ExitCode {
     match run(Program::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("warifu-kms: {error:#}");
             ExitCode::FAILURE
@@ -32,12 +32,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: Program) -> anyhow::Result<()> {
+fn run(program: Program) -> anyhow::Result<ExitCode> {
     process::forbid_core_dumps()?;
     process::log_to_stderr();
     match program.part {
-        Part::Authority(command) => authority::command::run(&command)?,
-        Part::Site(command) => site::command::run(&command)?,
+        Part::Authority(command) => Ok(authority::command::run(&command)?),
+        Part::Site(command) => Ok(site::command::run(&command)?),
     }
-    Ok(())
 }

@@ -16,6 +16,7 @@ pub mod command;
 pub mod config;
 mod courier;
 mod dead;
+mod doctor;
 mod ending;
 mod error;
 mod events;

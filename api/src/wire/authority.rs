@@ -37,7 +37,7 @@ pub struct Status {
     pub organization: Option<Digest>,
     /// Number of leaves.
     pub size: u64,
-    /// Its wall clock.
+    /// Its time: its wall clock's, but never before the last leaf or stamp.
     pub time: Millis,
 }
 

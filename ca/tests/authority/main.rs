@@ -19,6 +19,8 @@ mod betrayal;
 mod certificates;
 mod cosigning;
 mod founding;
+mod full_disk;
 mod kms;
+mod pulled;
 mod restart;
 mod stage;

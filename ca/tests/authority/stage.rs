@@ -11,6 +11,7 @@ use sqlx::SqlitePool;
 use tokio::sync::mpsc;
 use warifu_api::client::Client;
 use warifu_api::tls::Identity;
+use warifu_broken_parts::{PullableHsm, disk};
 use warifu_ca::certificates::Certifier;
 use warifu_ca::cosign::Cosigner;
 use warifu_ca::issue::Issuing;
@@ -32,8 +33,17 @@ const CHILD: &str = "WARIFU_CA_TEST_FOLDER";
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is special about where a test runs.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The HSM can be pulled.
+    pub(crate) pullable: bool,
+    /// The ca's folder `data` is a disk of so many KiB.
+    pub(crate) disk_kib: Option<u32>,
+}
+
 /// Runs `body` in a child process: this same test again, told so by its environment.
-pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf) -> F) {
+pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl FnOnce(PathBuf) -> F) {
     assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed: {MODULE} is missing");
     if let Some(folder) = std::env::var_os(CHILD) {
         return tokio::runtime::Runtime::new().unwrap().block_on(body(folder.into()));
@@ -44,7 +54,15 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf)
     let config = folder.path().join("softhsm2.conf");
     std::fs::write(&config, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display()))
         .unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    if place.pullable {
+        PullableHsm::build(folder.path()).unwrap();
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut command = match place.disk_kib {
+        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
+        None => Command::new(program),
+    };
+    let output = command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", config)
         .env(CHILD, folder.path())
@@ -58,13 +76,16 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf)
 /// `#[test]` functions that run their async body in a child process.
 macro_rules! in_a_process {
     ($($name:ident),* $(,)?) => {
+        crate::stage::in_a_process! { in Default::default(); $($name),* }
+    };
+    (in $place:expr; $($name:ident),* $(,)?) => {
         mod run {
             $(
                 #[test]
                 fn $name() {
                     let path = concat!(module_path!(), "::", stringify!($name));
                     // The harness knows tests by their path within the binary.
-                    crate::stage::run(path.split_once("::").unwrap().1, super::$name);
+                    crate::stage::run(path.split_once("::").unwrap().1, $place, super::$name);
                 }
             )*
         }
@@ -96,14 +117,18 @@ pub(crate) fn keys(folder: &Path) -> Keys {
         std::fs::write(&pin, "7531-user").unwrap();
     }
     std::fs::set_permissions(&pin, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let config = HsmConfig::new(MODULE, "ca", PinSource::File(pin));
+    let pullable = folder.join("pullable.so");
+    let module = if pullable.exists() { pullable } else { MODULE.into() };
+    let config = HsmConfig::new(module, "ca", PinSource::File(pin));
     // At the second call it is there.
     let _ = Hsm::init_token(&config, &HsmPin::new("8642-officer".into()));
     Keys::ensure(&Hsm::open(config).unwrap()).unwrap()
 }
 
 pub(crate) async fn database(folder: &Path) -> SqlitePool {
-    storage::open(&folder.join("ca.db"), sqlx::migrate!("./migrations")).await.unwrap()
+    let data = folder.join("data");
+    let place = if data.exists() { data } else { folder.to_owned() };
+    storage::open(&place.join("ca.db"), sqlx::migrate!("./migrations")).await.unwrap()
 }
 
 /// The parts of a ca that follows a kms, to be called one by one.

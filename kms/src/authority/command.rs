@@ -1,15 +1,17 @@
 //! The authority's command line.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use warifu_console::founding::Proposal;
-use warifu_console::{Settings as _, file, process, token};
+use warifu_console::{Settings as _, doctor, file, process, token};
 use warifu_ledger::Digest;
 use warifu_ledger::register::Record;
 use warifu_replica::clock::SystemClock;
 
+use super::doctor::look;
 use super::founding::{found, init};
 use super::{Authority as Service, Config, Result};
 
@@ -43,6 +45,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         records: Option<PathBuf>,
     },
+    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
+    /// with 6 if something does not work.
+    Doctor {
+        /// Answer in JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        /// ja or en [default: from the locale].
+        #[arg(long, value_name = "LANG")]
+        lang: Option<String>,
+    },
     /// Serves until it is told to stop. Prints `ready ADDRESS` when it does.
     Run,
 }
@@ -51,18 +63,24 @@ enum Command {
 ///
 /// # Errors
 /// [`super::AuthorityError`].
-pub fn run(authority: &Authority) -> Result<()> {
+pub fn run(authority: &Authority) -> Result<ExitCode> {
+    if let Command::Doctor { json, lang } = &authority.command {
+        let findings = process::run(async { Ok::<_, super::AuthorityError>(look(&authority.config).await) })?;
+        return Ok(doctor::show(&findings, *json, doctor::language(lang.as_deref()))?.into());
+    }
     let config = Config::read(&authority.config)?;
     match &authority.command {
         Command::Init { so_pin_file } => {
             let statement = init(&config, so_pin_file.as_deref())?;
-            Ok(token::announce(&config.statement(), &statement)?)
+            token::announce(&config.statement(), &statement)?;
         }
         Command::Found { file, fingerprint, records } => {
-            begin(&config, file, *fingerprint, records.as_deref())
+            begin(&config, file, *fingerprint, records.as_deref())?;
         }
-        Command::Run => process::run(serve(&config)),
+        Command::Run => process::run(serve(&config))?,
+        Command::Doctor { .. } => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Option<&Path>) -> Result<()> {

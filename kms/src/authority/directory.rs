@@ -22,7 +22,7 @@ impl Authority {
         Status {
             organization: state.as_ref().map(|state| state.organization()),
             size: state.as_ref().map_or(0, |state| state.tree().size()),
-            time: self.clock.wall_ms(),
+            time: state.as_ref().map_or_else(|| self.clock.wall_ms(), |state| self.now(state)),
         }
     }
 

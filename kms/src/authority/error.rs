@@ -116,12 +116,6 @@ pub enum AuthorityError {
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
-    /// Another process serves this data folder.
-    #[error("the folder {folder} is in use: stop the running authority first")]
-    InUse {
-        /// The data folder.
-        folder: std::path::PathBuf,
-    },
     /// Something at the console: a file, the configuration, the token, the address.
     #[error(transparent)]
     Console(#[from] ConsoleError),
@@ -219,7 +213,6 @@ impl AuthorityError {
                 ErrorCode::StorageUnavailable
             }
             Self::Stopping
-            | Self::InUse { .. }
             | Self::Console(_)
             | Self::Wrap(_)
             | Self::HalfDamaged(_)

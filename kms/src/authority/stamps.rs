@@ -1,6 +1,7 @@
 //! Checkpoints, the ca's cosignatures, and stamps.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use warifu_api::wire::authority::CheckpointAnswer;
 use warifu_crash_point::{CrashPoint, reached};
@@ -61,18 +62,18 @@ impl Authority {
     pub(crate) async fn stamp(self: &Arc<Self>, service: Id, nonce: Digest) -> Result<Envelope> {
         let this = self.clone();
         whole(async move {
-            let mut last_stamp = this.appending.lock().await;
+            let serialized = this.appending.lock().await;
             this.settle().await?;
             let state = this.state()?;
-            let time = this.now(&state).max(*last_stamp);
+            let time = this.now(&state);
             let checkpoint = this.checkpoint(&state).await?;
             // Before it leaves: after a crash too, no leaf may be older than it (P-5.4), and people must be told how long
             // its lease may run.
             let size = state.tree().size();
             this.store.stamp_given(&service, size, time, state.policy().lease_ms).await?;
             reached(CrashPoint::KmsStampKept).await;
-            *last_stamp = time;
-            drop(last_stamp);
+            this.stamped.fetch_max(time, Ordering::SeqCst);
+            drop(serialized);
             let organization = state.organization();
             this.sign(Stamp { organization, site: service, nonce, time, checkpoint }).await
         })

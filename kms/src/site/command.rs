@@ -1,16 +1,18 @@
 //! The site's command line.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use warifu_console::{Settings as _, file, process, token};
+use warifu_console::{Settings as _, doctor, file, process, token};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{ServiceKeys, ServiceKind};
 use warifu_replica::clock::SystemClock;
 
 use super::config::Config;
+use super::doctor::look;
 use super::error::SiteError;
 use super::service::{SIGNING_KEY, TLS_KEY};
 use super::{Rate, Settings, Site as Service};
@@ -34,6 +36,16 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         so_pin_file: Option<PathBuf>,
     },
+    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
+    /// with 6 if something does not work.
+    Doctor {
+        /// Answer in JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        /// ja or en [default: from the locale].
+        #[arg(long, value_name = "LANG")]
+        lang: Option<String>,
+    },
     /// Follows the ledger and answers cards until it is told to stop. Prints `ready ADDRESS` when it does.
     Run,
 }
@@ -42,15 +54,21 @@ enum Command {
 ///
 /// # Errors
 /// [`SiteError`].
-pub fn run(site: &Site) -> Result<(), SiteError> {
+pub fn run(site: &Site) -> Result<ExitCode, SiteError> {
+    if let Command::Doctor { json, lang } = &site.command {
+        let findings = process::run(async { Ok::<_, SiteError>(look(&site.config).await) })?;
+        return Ok(doctor::show(&findings, *json, doctor::language(lang.as_deref()))?.into());
+    }
     let config = Config::read(&site.config)?;
     match &site.command {
         Command::Init { so_pin_file } => {
             let statement = init(&config, so_pin_file.as_deref())?;
-            Ok(token::announce(&config.statement(), &statement)?)
+            token::announce(&config.statement(), &statement)?;
         }
-        Command::Run => process::run(serve(&config)),
+        Command::Run => process::run(serve(&config))?,
+        Command::Doctor { .. } => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Makes the token and its keys, where they are not there yet, and writes the signed statement of the keys to
@@ -73,6 +91,7 @@ pub fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<Envelope, Sit
 }
 
 async fn serve(config: &Config) -> Result<(), SiteError> {
+    let _alone = file::lock_folder(&config.data)?;
     let organization = config.organization.ok_or(SiteError::NoOrganization)?;
     let kms_tls_key = config.kms.key()?.ok_or(SiteError::NoKmsKey)?;
     let stop = process::Stop::listen()?;

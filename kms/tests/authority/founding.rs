@@ -2,6 +2,7 @@
 
 use warifu_api::wire::authority::{CheckpointAnswer, Status};
 use warifu_api::{ErrorCode, wire::authority::OrderRequest};
+use warifu_console::ConsoleError;
 use warifu_kms::authority::{Authority, AuthorityError};
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::register::Record;
@@ -77,6 +78,6 @@ staged! {
         assert_eq!(town.leaves().await[0].envelope(), &completed);
         // One process for one folder.
         let second = Authority::open(&stage.config, stage.clock.clone()).await;
-        assert!(matches!(second, Err(AuthorityError::InUse { .. })));
+        assert!(matches!(second, Err(AuthorityError::Console(ConsoleError::InUse { .. }))));
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod appending;
+mod faults;
 mod following;
 mod founding;
 mod grants;

@@ -15,8 +15,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use warifu_api::tls::Identity;
 use warifu_api::{Client, ClientError, ErrorCode};
-use warifu_console::Token;
+use warifu_broken_parts::{PullableHsm, disk};
 use warifu_console::founding::Proposal;
+use warifu_console::{ConsoleError, Token};
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_kms::authority::founding::{found, init};
 use warifu_kms::authority::{Authority, AuthorityError, Config};
@@ -49,8 +50,17 @@ pub(crate) fn softhsm(folder: &Path) -> PathBuf {
     file
 }
 
+/// What is special about where a test runs.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The HSM can be pulled: see [`Stage::hsm`].
+    pub(crate) pullable: bool,
+    /// The authority's data is on a disk of so many KiB.
+    pub(crate) disk_kib: Option<u32>,
+}
+
 /// Runs `body` in a child process: this same test again, told so by its environment.
-pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Stage) -> F) {
+pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl FnOnce(Stage) -> F) {
     let (_, test) = test.split_once("::").unwrap();
     if let Some(folder) = std::env::var_os(CHILD) {
         let stage = Stage::new(folder.into());
@@ -61,7 +71,15 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Stage) -
     }
     assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed");
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    if place.pullable {
+        PullableHsm::build(folder.path()).unwrap();
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut command = match place.disk_kib {
+        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
+        None => Command::new(program),
+    };
+    let output = command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", softhsm(folder.path()))
         .env(CHILD, folder.path())
@@ -73,10 +91,14 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Stage) -
 }
 
 macro_rules! staged {
-    ($(async fn $name:ident($stage:ident) $body:block)*) => {$(
+    ($(async fn $name:ident($stage:ident) $body:block)*) => {
+        crate::stage::staged! { in Default::default(); $(async fn $name($stage) $body)* }
+    };
+    (in $place:expr; $(async fn $name:ident($stage:ident) $body:block)*) => {$(
         #[test]
         fn $name() {
-            crate::stage::run(concat!(module_path!(), "::", stringify!($name)), |$stage| async move $body);
+            let path = concat!(module_path!(), "::", stringify!($name));
+            crate::stage::run(path, $place, |$stage| async move $body);
         }
     )*};
 }
@@ -116,6 +138,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     fn new(folder: PathBuf) -> Self {
+        let pullable = folder.join("pullable.so");
+        let module = if pullable.exists() { pullable } else { MODULE.into() };
         let pin_file = folder.join("pin");
         std::fs::write(&pin_file, "7531-user\n").unwrap();
         std::fs::set_permissions(&pin_file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -124,7 +148,7 @@ impl Stage {
             listen: "127.0.0.1:0".to_owned(),
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
-            hsm: Token { module: MODULE.into(), token_label: "kms".to_owned(), pin_file },
+            hsm: Token { module, token_label: "kms".to_owned(), pin_file },
         };
         let statement = init(&config, None).unwrap();
         let again = init(&config, None).unwrap();
@@ -132,6 +156,11 @@ impl Stage {
         let keys = statement.statement::<ServiceStatement>().unwrap().keys;
         statement.verify(&keys.signing).unwrap();
         Self { config, clock: Arc::new(ManualClock::new(0, T0)), keys }
+    }
+
+    /// The HSM, where it can be pulled.
+    pub(crate) fn hsm(&self) -> PullableHsm {
+        PullableHsm::build(self.config.data.parent().unwrap()).unwrap()
     }
 
     pub(crate) fn founding(&self) -> Founding {
@@ -163,7 +192,7 @@ impl Stage {
             let fingerprint = proposal.fingerprint();
             let confirmed = proposal.confirm(Some(fingerprint))?;
             match found(&self.config, self.clock.clone(), confirmed, records).await {
-                Err(AuthorityError::InUse { .. }) if Instant::now() < deadline => {
+                Err(AuthorityError::Console(ConsoleError::InUse { .. })) if Instant::now() < deadline => {
                     tokio::task::yield_now().await;
                 }
                 result => return result,
@@ -185,7 +214,7 @@ impl Stage {
             let authority = loop {
                 match Authority::open(&config, clock.clone()).await {
                     // The one before is on its way out.
-                    Err(AuthorityError::InUse { .. }) if Instant::now() < deadline => {
+                    Err(AuthorityError::Console(ConsoleError::InUse { .. })) if Instant::now() < deadline => {
                         tokio::task::yield_now().await;
                     }
                     opened => break opened.unwrap(),

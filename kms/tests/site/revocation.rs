@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use warifu_api::error::ErrorCode;
+use warifu_api::wire::site::RevocationRequest;
 use warifu_ledger::checkpoint::Checkpoint;
+use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::{Act, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 
 use crate::kms::{note, sign_checkpoint};
 use crate::people::*;
 use crate::stage::test;
-use crate::town::{PATIENCE, Town, ask};
+use crate::town::{PATIENCE, Town, ask, code};
 
 fn hanako() -> Id {
     grant_id("hanako", "tax")
@@ -581,5 +583,42 @@ test! {
             assert_eq!(town.journal().await.len(), recorded, "recorded after the receipt");
             assert_eq!(town.open("hanako", "tax", &label).await, Err(ErrorCode::Shredded));
         }
+    }
+}
+
+test! {
+    async fn the_same_revocation_at_the_same_time_and_again_is_one_receipt(folder) {
+        let mut town = Town::working(folder).await;
+        let order = town.kms.order([revoke_grant("hanako", "tax")], ONE);
+        let bring = |town: &Town| {
+            let (client, order) = (town.stranger(), order.clone());
+            tokio::spawn(async move {
+                let request = RevocationRequest { order, leaves: None };
+                loop {
+                    match client.post::<Envelope>("/v1/revocations", &request).await {
+                        Ok(receipt) => return serde_json::to_vec(&receipt).unwrap(),
+                        // Strangers wait for each other.
+                        Err(busy) => assert_eq!(code(&busy), ErrorCode::Busy),
+                    }
+                }
+            })
+        };
+        // By hand, by several, and by the ledger.
+        let bringing: Vec<_> = (0..8).map(|_| bring(&town)).collect();
+        town.kms.append(order.clone());
+        let mut receipts = Vec::new();
+        for brought in bringing {
+            receipts.push(brought.await.unwrap());
+        }
+        town.settled().await;
+        receipts.push(bring(&town).await.unwrap());
+        town.restart().await;
+        town.settled().await;
+        receipts.push(bring(&town).await.unwrap());
+        assert!(receipts.windows(2).all(|pair| pair[0] == pair[1]), "not the same, byte for byte");
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM site_revocation").fetch_one(town.pool()).await.unwrap();
+        assert_eq!(rows, 1);
+        let kept = town.kms.receipt(&order.digest()).await;
+        assert!(town.kms.receipts(&order.digest()).iter().all(|receipt| *receipt == kept));
     }
 }

@@ -1,13 +1,30 @@
 //! Each test runs in a process of its own, told so by its environment, with a folder and SoftHSM tokens of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use warifu_broken_parts::{PullableHsm, disk};
 
 const CHILD: &str = "WARIFU_SITE_TEST_FOLDER";
 pub(crate) const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
+/// What is special about where a test runs.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The HSM can be pulled: the module is the one in the folder.
+    pub(crate) pullable: bool,
+    /// The site's data is on a disk of so many KiB.
+    pub(crate) disk_kib: Option<u32>,
+}
+
+/// The PKCS#11 module of the test in this folder.
+pub(crate) fn module(folder: &Path) -> PathBuf {
+    let pullable = folder.join("pullable.so");
+    if pullable.exists() { pullable } else { SOFTHSM.into() }
+}
+
 /// Runs `body` in a child process: this same test again.
-pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf) -> F) {
+pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl FnOnce(PathBuf) -> F) {
     assert!(std::path::Path::new(SOFTHSM).exists(), "SoftHSM2 is not installed");
     if let Some(folder) = std::env::var_os(CHILD) {
         let runtime =
@@ -20,7 +37,15 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf)
     let conf = folder.path().join("softhsm2.conf");
     std::fs::write(&conf, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display()))
         .unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    if place.pullable {
+        PullableHsm::build(folder.path()).unwrap();
+    }
+    let program = std::env::current_exe().unwrap();
+    let mut command = match place.disk_kib {
+        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
+        None => Command::new(program),
+    };
+    let output = command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", conf)
         .env(CHILD, folder.path())
@@ -35,11 +60,14 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf)
 /// An asynchronous test in a process of its own; it is given its folder.
 macro_rules! test {
     (async fn $name:ident($folder:ident) $body:block) => {
+        crate::stage::test! { in Default::default(); async fn $name($folder) $body }
+    };
+    (in $place:expr; async fn $name:ident($folder:ident) $body:block) => {
         #[test]
         fn $name() {
             let path = concat!(module_path!(), "::", stringify!($name));
             let path = path.split_once("::").unwrap().1;
-            crate::stage::run(path, |$folder: std::path::PathBuf| async move { $body });
+            crate::stage::run(path, $place, |$folder: std::path::PathBuf| async move { $body });
         }
     };
 }

@@ -33,7 +33,7 @@ use warifu_replica::clock::ManualClock;
 
 use crate::kms::Kms;
 use crate::people::*;
-use crate::stage::SOFTHSM;
+use crate::stage::module;
 
 /// How long a test waits for what has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -110,8 +110,9 @@ impl Town {
         let tls_key = serde_json::to_string(&service_keys("kms").tls).unwrap();
         let text = format!(
             "data = \"data\"\nlisten = \"127.0.0.1:0\"\naddress = \"main.example:8443\"\n\
-             [hsm]\nmodule = \"{SOFTHSM}\"\ntoken_label = \"main\"\npin_file = \"pin\"\n\
+             [hsm]\nmodule = \"{}\"\ntoken_label = \"main\"\npin_file = \"pin\"\n\
              [kms]\naddress = \"{}\"\ntls_key = {tls_key}\n",
+            module(&folder).display(),
             kms.address(),
         );
         let organization = kms.state().organization();
@@ -179,6 +180,17 @@ impl Town {
         std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.address = line.trim_end().strip_prefix("ready ").expect("no `ready`").to_owned();
         Process(child)
+    }
+
+    /// Starts the program, which has to end by itself; its last words.
+    pub(crate) fn refused_to_run(&self) -> String {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_warifu-kms"))
+            .args(["site", "run", "--config"])
+            .arg(self.config.data.with_file_name("site.toml"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "it runs: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     pub(crate) async fn restart(&mut self) {

@@ -4,6 +4,10 @@ problem = That did not work: { $what }
 remedy = → { $remedy }
 helpdesk = Helpdesk: { $helpdesk }
 
+level-ok = ok
+level-warn = note
+level-bad = FAULT
+
 help-usage = Usage:
 help-commands = Commands
 help-options = Options
