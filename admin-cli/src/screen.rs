@@ -85,12 +85,12 @@ impl Screen {
 
     /// What a doctor found, and whom to call where something does not work.
     pub(crate) fn findings(&self, findings: &Findings, helpdesk: Option<&str>) {
-        if self.json {
-            return self.line(&findings.to_json().to_string());
-        }
         let texts = self.words.admin();
+        if self.json {
+            return self.line(&findings.to_json(texts).to_string());
+        }
         findings.lines(texts).iter().for_each(|line| self.line(line));
-        if let Some(helpdesk) = helpdesk.filter(|_| findings.worst() == Level::Bad) {
+        if let Some(helpdesk) = helpdesk.filter(|_| findings.worst() == Level::Fault) {
             self.line(&texts.with("helpdesk", &[("helpdesk", helpdesk.into())]));
         }
     }

@@ -26,7 +26,7 @@ pub async fn look(path: &Path) -> Findings {
                 doctor::stamp(found, &mut database).await;
             }
             None => {
-                found.add(Level::Bad, "founded", "not-founded", &[]);
+                found.add(Level::Fault, "founded", "not-founded", &[]);
             }
         }
     }

@@ -43,7 +43,7 @@ const OLD_STAMP_MS: Millis = 5 * 60 * 1000;
 const CLOCK_MS: Millis = 60 * 1000;
 
 /// The exit code where something does not work.
-pub const EXIT_BAD: u8 = 6;
+pub const EXIT_FAULT: u8 = 6;
 
 /// The language that was asked for, else the environment's.
 #[must_use]
@@ -77,10 +77,10 @@ fn path_value(path: &Path) -> FluentValue<'static> {
 pub fn show(findings: &Findings, json: bool, language: Language) -> Result<u8, ConsoleError> {
     use std::io::Write as _;
     let texts = Texts::load(language, &[DOCTOR])?;
-    let text = if json { findings.to_json().to_string() } else { findings.lines(&texts).join("\n") };
+    let text = if json { findings.to_json(&texts).to_string() } else { findings.lines(&texts).join("\n") };
     // Whoever does not listen has heard enough.
     let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(if findings.worst() == Level::Bad { EXIT_BAD } else { 0 })
+    Ok(if findings.worst() == Level::Fault { EXIT_FAULT } else { 0 })
 }
 
 /// Reads the configuration.
@@ -92,7 +92,7 @@ pub fn configuration<S: Settings>(findings: &mut Findings, path: &Path) -> Optio
         }
         Err(error) => {
             let values = [("path", path_value(path)), ("why", why(&error))];
-            findings.add(Level::Bad, "configuration", "configuration-bad", &values);
+            findings.add(Level::Fault, "configuration", "configuration-bad", &values);
             None
         }
     }
@@ -124,7 +124,7 @@ pub fn token(findings: &mut Findings, token: &Token) -> Option<Hsm> {
                 PinRefusedBefore { .. } => ("pin", "pin-refused-before"),
                 _ => ("token", "token-bad"),
             };
-            findings.add(Level::Bad, check, id, &values(&error));
+            findings.add(Level::Fault, check, id, &values(&error));
             return None;
         }
     };
@@ -135,11 +135,11 @@ pub fn token(findings: &mut Findings, token: &Token) -> Option<Hsm> {
             Some(hsm)
         }
         Err(error @ HsmError::MechanismMissing { .. }) => {
-            findings.add(Level::Bad, "mechanisms", "mechanism-missing", &values(&error));
+            findings.add(Level::Fault, "mechanisms", "mechanism-missing", &values(&error));
             None
         }
         Err(error) => {
-            findings.add(Level::Bad, "token", "token-bad", &values(&error));
+            findings.add(Level::Fault, "token", "token-bad", &values(&error));
             None
         }
     }
@@ -162,7 +162,7 @@ pub fn keys(
         Ok(stated) => stated,
         Err(error) => {
             let values = [("path", path_value(statement)), ("why", why(&error))];
-            findings.add(Level::Bad, "statement", "statement-bad", &values);
+            findings.add(Level::Fault, "statement", "statement-bad", &values);
             return None;
         }
     };
@@ -171,10 +171,10 @@ pub fn keys(
         match found {
             Ok(found) if found == (stated.signing.0, stated.tls.0) => findings.ok("keys", "keys", &[]),
             Ok(_) => {
-                findings.add(Level::Bad, "keys", "keys-other", &[("path", path_value(statement))]);
+                findings.add(Level::Fault, "keys", "keys-other", &[("path", path_value(statement))]);
             }
             Err(error) => {
-                findings.add(Level::Bad, "keys", "keys-bad", &[("why", why(&error))]);
+                findings.add(Level::Fault, "keys", "keys-bad", &[("why", why(&error))]);
             }
         }
     }
@@ -185,11 +185,11 @@ pub fn keys(
 pub fn folder(findings: &mut Findings, path: &Path) -> bool {
     let there = path_value(path);
     if !path.is_dir() {
-        return findings.add(Level::Bad, "folder", "folder-missing", &[("path", there)]);
+        return findings.add(Level::Fault, "folder", "folder-missing", &[("path", there)]);
     }
     if let Err(error) = access(path, Access::WRITE_OK | Access::EXEC_OK) {
         let values = [("path", there), ("why", why(&std::io::Error::from(error)))];
-        return findings.add(Level::Bad, "folder", "folder-not-writable", &values);
+        return findings.add(Level::Fault, "folder", "folder-not-writable", &values);
     }
     let Ok(disk) = statvfs(path) else { return true };
     let (free, all) =
@@ -197,8 +197,8 @@ pub fn folder(findings: &mut Findings, path: &Path) -> bool {
     let percent = free.saturating_mul(100).checked_div(all).unwrap_or(100);
     let values = [("path", there), ("free_mib", (free >> 20).into()), ("percent", percent.into())];
     let (level, id) = match free {
-        _ if free < NO_ROOM => (Level::Bad, "disk-full"),
-        _ if free < LITTLE_ROOM || percent < LITTLE_ROOM_PERCENT => (Level::Warn, "disk-nearly-full"),
+        _ if free < NO_ROOM => (Level::Fault, "disk-full"),
+        _ if free < LITTLE_ROOM || percent < LITTLE_ROOM_PERCENT => (Level::Warning, "disk-nearly-full"),
         _ => (Level::Ok, "disk"),
     };
     findings.add(level, "disk", id, &values)
@@ -208,7 +208,7 @@ pub fn folder(findings: &mut Findings, path: &Path) -> bool {
 pub async fn database(findings: &mut Findings, path: &Path) -> Option<SqliteConnection> {
     let named = || ("path", path_value(path));
     if !path.exists() {
-        findings.add(Level::Bad, "database", "database-missing", &[named()]);
+        findings.add(Level::Fault, "database", "database-missing", &[named()]);
         return None;
     }
     let looked = async {
@@ -222,7 +222,7 @@ pub async fn database(findings: &mut Findings, path: &Path) -> Option<SqliteConn
                 StorageError::Damaged { what, .. } => ("database-damaged", what.clone().into()),
                 error => ("database-bad", why(error)),
             };
-            findings.add(Level::Bad, "database", id, &[named(), ("why", why)]);
+            findings.add(Level::Fault, "database", id, &[named(), ("why", why)]);
             return None;
         }
     };
@@ -234,7 +234,7 @@ pub async fn database(findings: &mut Findings, path: &Path) -> Option<SqliteConn
         }
         // A file that no service has made its tables in.
         Err(error) => {
-            findings.add(Level::Bad, "database", "database-bad", &[named(), ("why", why(&error))]);
+            findings.add(Level::Fault, "database", "database-bad", &[named(), ("why", why(&error))]);
             None
         }
     }
@@ -245,23 +245,23 @@ pub async fn listener(findings: &mut Findings, address: &str, own: &Point) {
     let named = || ("address", address.to_owned().into());
     let somebody = tokio::time::timeout(PATIENCE, TcpStream::connect(reachable(address))).await;
     if !matches!(somebody, Ok(Ok(_))) {
-        findings.add(Level::Bad, "listener", "not-listening", &[named()]);
+        findings.add(Level::Fault, "listener", "not-listening", &[named()]);
         return;
     }
     let client = match Client::new(reachable(address), *own, None) {
         Ok(client) => client.with_timeout(PATIENCE),
         Err(error) => {
-            findings.add(Level::Bad, "listener", "listener-silent", &[named(), ("why", why(&error))]);
+            findings.add(Level::Fault, "listener", "listener-silent", &[named(), ("why", why(&error))]);
             return;
         }
     };
     match client.get::<serde_json::Value>("/v1/status").await {
         Ok(_) | Err(ClientError::Refused { .. }) => findings.ok("listener", "listener", &[named()]),
         Err(ClientError::NotTrusted { .. }) => {
-            findings.add(Level::Bad, "listener", "port-taken", &[named()]);
+            findings.add(Level::Fault, "listener", "port-taken", &[named()]);
         }
         Err(error) => {
-            findings.add(Level::Bad, "listener", "listener-silent", &[named(), ("why", why(&error))]);
+            findings.add(Level::Fault, "listener", "listener-silent", &[named(), ("why", why(&error))]);
         }
     }
 }
@@ -282,7 +282,7 @@ fn reachable(address: &str) -> String {
 pub async fn kms(findings: &mut Findings, address: &str, key: Option<Point>) {
     let named = || ("address", address.to_owned().into());
     let Some(key) = key else {
-        findings.add(Level::Bad, "kms", "kms-unknown", &[]);
+        findings.add(Level::Fault, "kms", "kms-unknown", &[]);
         return;
     };
     let asked =
@@ -293,10 +293,10 @@ pub async fn kms(findings: &mut Findings, address: &str, key: Option<Point>) {
             clock(findings, status.time);
         }
         Err(ClientError::NotTrusted { .. }) => {
-            findings.add(Level::Bad, "kms", "kms-other-key", &[named()]);
+            findings.add(Level::Fault, "kms", "kms-other-key", &[named()]);
         }
         Err(error) => {
-            findings.add(Level::Bad, "kms", "kms-unreachable", &[named(), ("why", why(&error))]);
+            findings.add(Level::Fault, "kms", "kms-unreachable", &[named(), ("why", why(&error))]);
         }
     }
 }
@@ -308,8 +308,8 @@ pub fn clock(findings: &mut Findings, time: Millis) {
     let minutes = [("minutes", off.div_ceil(60_000).into())];
     let (level, id) = match off {
         0..=CLOCK_MS => (Level::Ok, "clock"),
-        _ if wall > time => (Level::Warn, "clock-ahead"),
-        _ => (Level::Warn, "clock-behind"),
+        _ if wall > time => (Level::Warning, "clock-ahead"),
+        _ => (Level::Warning, "clock-behind"),
     };
     findings.add(level, "clock", id, &minutes);
 }
@@ -335,14 +335,14 @@ pub async fn stamp(findings: &mut Findings, connection: &mut SqliteConnection) {
     match last.await {
         Ok(Some(time)) => {
             let (old, values) = age(time.unsigned_abs());
-            let (level, id) = if old { (Level::Bad, "stamp-old") } else { (Level::Ok, "stamp") };
+            let (level, id) = if old { (Level::Fault, "stamp-old") } else { (Level::Ok, "stamp") };
             findings.add(level, "stamp", id, &values);
         }
         Ok(None) => {
-            findings.add(Level::Bad, "stamp", "stamp-none", &[]);
+            findings.add(Level::Fault, "stamp", "stamp-none", &[]);
         }
         Err(error) => {
-            findings.add(Level::Bad, "stamp", "stamp-unreadable", &[("why", why(&error))]);
+            findings.add(Level::Fault, "stamp", "stamp-unreadable", &[("why", why(&error))]);
         }
     }
 }

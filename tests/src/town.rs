@@ -51,6 +51,8 @@ pub struct Town {
     ports: BTreeMap<String, u16>,
     /// How long sites may answer without news, in seconds.
     pub lease_seconds: u64,
+    /// What the environment of `warifu-admin` has besides our own.
+    pub admin_env: Vec<(OsString, OsString)>,
 }
 
 impl Town {
@@ -74,6 +76,7 @@ impl Town {
             organization: String::new(),
             ports: BTreeMap::new(),
             lease_seconds: 60,
+            admin_env: Vec::new(),
         };
         for (reader, (label, serial, _)) in OFFICERS.iter().enumerate() {
             town.new_card(label, *serial)?;
@@ -181,6 +184,19 @@ impl Town {
         let service = recipe.start()?;
         self.running.insert(name.to_owned(), service);
         Ok(())
+    }
+
+    /// From its next start on, a service or agent has this in its environment.
+    pub fn set_env(&mut self, name: &str, env: &[(OsString, OsString)]) -> Result<()> {
+        let recipe = self.recipes.get_mut(name).with_context(|| format!("no recipe for {name}"))?;
+        recipe.env.extend_from_slice(env);
+        Ok(())
+    }
+
+    /// The configuration of a service.
+    #[must_use]
+    pub fn configuration(&self, name: &str) -> PathBuf {
+        self.folder.join(name).join("config.toml")
     }
 
     /// `kill -9`.
@@ -405,14 +421,25 @@ impl Town {
 
     /// Runs `warifu-admin` at the officers' desk, whatever comes of it.
     pub fn try_admin(&self, args: &[&str]) -> Result<Output> {
+        self.admin_by(Command::new(program("warifu-admin")?), args)
+    }
+
+    /// As [`Town::try_admin`], for as long as people wait: then it is ended.
+    pub fn try_admin_for(&self, patience: Duration, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new("timeout");
+        command.arg(patience.as_secs().to_string()).arg(program("warifu-admin")?);
+        self.admin_by(command, args)
+    }
+
+    fn admin_by(&self, mut command: Command, args: &[&str]) -> Result<Output> {
         let mut pins = String::new();
         for (label, (reader, _)) in &self.inserted {
             if *reader < DESK_READERS {
                 pins.push_str(&format!("{} {PIN}\n", self.card(label)?.serial()));
             }
         }
-        let mut command = Command::new(program("warifu-admin")?);
         command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
+        command.envs(self.admin_env.iter().cloned());
         run(command, pins.as_bytes())
     }
 

@@ -11,9 +11,9 @@ pub enum Level {
     /// In order.
     Ok,
     /// It works, and somebody should look at it.
-    Warn,
+    Warning,
     /// It does not work.
-    Bad,
+    Fault,
 }
 
 impl Level {
@@ -22,23 +22,25 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Bad => "bad",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
         }
     }
 }
 
-/// One thing that was looked at.
+/// One thing that was looked at, and what was found: a stable name, and that of the message `doctor-…` with its `.remedy`.
 #[derive(Debug, Clone)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: &'static str,
-    /// What was found: a stable name, and that of the message `doctor-…` with its `.remedy`.
-    pub id: &'static str,
-    /// How good it is.
-    pub level: Level,
-    /// Names and numbers of it.
-    pub values: Vec<(&'static str, FluentValue<'static>)>,
+struct Finding {
+    check: &'static str,
+    id: &'static str,
+    level: Level,
+    values: Vec<(&'static str, FluentValue<'static>)>,
+}
+
+impl Finding {
+    fn explained(&self, texts: &Texts) -> Explained {
+        texts.explained(&format!("doctor-{}", self.id), &self.values)
+    }
 }
 
 /// All that was looked at, in order.
@@ -46,7 +48,7 @@ pub struct Finding {
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Adds a finding; whether it is in order, or nearly so.
+    /// Adds what was found (`doctor-ID` in the texts) where `check` was looked at; whether it is in order, or nearly so.
     pub fn add(
         &mut self,
         level: Level,
@@ -55,7 +57,7 @@ impl Findings {
         values: &[(&'static str, FluentValue<'static>)],
     ) -> bool {
         self.0.push(Finding { check, id, level, values: values.to_vec() });
-        level < Level::Bad
+        level < Level::Fault
     }
 
     /// Something is in order.
@@ -68,29 +70,29 @@ impl Findings {
         self.add(Level::Ok, check, id, values);
     }
 
-    /// The findings.
-    pub fn iter(&self) -> impl Iterator<Item = &Finding> {
-        self.0.iter()
-    }
-
     /// The worst of them.
     #[must_use]
     pub fn worst(&self) -> Level {
         self.0.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 
-    /// For programs: an array of `{check, id, level, values}`, the same in every language.
+    /// For programs: an array of `{check, finding, state, values, message, remedy}`. Message and remedy are for people.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self, texts: &Texts) -> Value {
         let value = |value: &FluentValue<'_>| match value {
             FluentValue::String(text) => Value::from(text.as_ref()),
-            FluentValue::Number(number) => Value::from(number.value),
+            // All numbers here are whole.
+            FluentValue::Number(number) => serde_json::from_str(&number.as_string()).unwrap_or(Value::Null),
             _ => Value::Null,
         };
         let findings = self.0.iter().map(|finding| {
             let values: Map<_, _> =
                 finding.values.iter().map(|(name, found)| ((*name).to_owned(), value(found))).collect();
-            json!({ "check": finding.check, "id": finding.id, "level": finding.level.name(), "values": values })
+            let Explained { what, remedy } = finding.explained(texts);
+            json!({
+                "check": finding.check, "finding": finding.id, "state": finding.level.name(), "values": values,
+                "message": what, "remedy": remedy,
+            })
         });
         Value::Array(findings.collect())
     }
@@ -100,8 +102,7 @@ impl Findings {
     pub fn lines(&self, texts: &Texts) -> Vec<String> {
         let mut lines = Vec::new();
         for finding in &self.0 {
-            let message = format!("doctor-{}", finding.id);
-            let Explained { what, remedy } = texts.explained(&message, &finding.values);
+            let Explained { what, remedy } = finding.explained(texts);
             let mark = texts.get(&format!("level-{}", finding.level.name()));
             lines.push(format!("[{mark}] {what}"));
             if finding.level > Level::Ok {
@@ -109,5 +110,42 @@ impl Findings {
             }
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Language, Sources};
+
+    const OWN: Sources = Sources {
+        ja: "doctor-disk = 空き { $free }\ndoctor-disk-full = 満杯\n    .remedy = 消す",
+        en: "doctor-disk = { $free } free\ndoctor-disk-full = full\n    .remedy = Delete.",
+    };
+
+    #[test]
+    fn programs_get_names_and_numbers_and_people_what_to_do() {
+        let mut findings = Findings::default();
+        assert_eq!(findings.worst(), Level::Ok);
+        findings.ok("disk", "disk", &[("free", 7.into())]);
+        assert!(!findings.add(Level::Fault, "disk", "disk-full", &[("path", "/srv".into())]));
+        assert!(findings.add(Level::Warning, "disk", "disk-full", &[]));
+        assert_eq!(findings.worst(), Level::Fault);
+        let english = Texts::load(Language::English, &[OWN]).unwrap();
+        assert_eq!(
+            findings.to_json(&english),
+            json!([
+                { "check": "disk", "finding": "disk", "state": "ok", "values": { "free": 7 },
+                  "message": "7 free", "remedy": "" },
+                { "check": "disk", "finding": "disk-full", "state": "fault", "values": { "path": "/srv" },
+                  "message": "full", "remedy": "Delete." },
+                { "check": "disk", "finding": "disk-full", "state": "warning", "values": {},
+                  "message": "full", "remedy": "Delete." },
+            ])
+        );
+        let said = |language| findings.lines(&Texts::load(language, &[OWN]).unwrap());
+        let english = ["[ok] 7 free", "[FAIL] full", "→ Delete.", "[warn] full", "→ Delete."];
+        assert_eq!(said(Language::English), english);
+        assert_eq!(said(Language::Japanese)[..3], ["[正常] 空き 7", "[異常] 満杯", "→ 消す"]);
     }
 }

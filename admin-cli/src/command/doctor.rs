@@ -22,7 +22,7 @@ use crate::pins::Pins;
 use crate::screen::Screen;
 
 /// The exit code where something does not work.
-const EXIT_BAD: u8 = 6;
+const EXIT_FAULT: u8 = 6;
 /// How far this PC's clock may be off before somebody should look.
 const CLOCK_MS: Millis = 5 * 60 * 1000;
 /// Contracts that end within this time are told of.
@@ -104,31 +104,31 @@ pub(crate) async fn at_the_desk(common: &Common, pins: Pins, screen: &Screen) ->
             status.helpdesk
         }
         Err(error) => {
-            findings.add(Level::Bad, "agent", "agent-bad", &[("why", error.to_string().into())]);
+            findings.add(Level::Fault, "agent", "agent-bad", &[("why", error.to_string().into())]);
             None
         }
     };
     screen.findings(&findings, helpdesk.as_deref());
-    if findings.worst() == Level::Bad { ExitCode::from(EXIT_BAD) } else { ExitCode::SUCCESS }
+    if findings.worst() == Level::Fault { ExitCode::from(EXIT_FAULT) } else { ExitCode::SUCCESS }
 }
 
 async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
     let cards = desk.cards().await.unwrap_or_default();
     if cards.iter().all(|card| card.keys.is_none()) {
-        findings.add(Level::Warn, "card", "card-none", &[]);
+        findings.add(Level::Warning, "card", "card-none", &[]);
     }
     for card in &cards {
         let values = [("serial", card.serial.to_string().into()), ("tries_left", card.tries_left.into())];
         match card.tries_left {
-            0 => findings.add(Level::Bad, "pin", "pin-blocked", &values),
-            1 => findings.add(Level::Warn, "pin", "pin-last-try", &values),
+            0 => findings.add(Level::Fault, "pin", "pin-blocked", &values),
+            1 => findings.add(Level::Warning, "pin", "pin-last-try", &values),
             _ => true,
         };
     }
     let authority = match desk.get::<Authority>(None, "/v1/status").await {
         Ok(authority) => authority,
         Err(_) => {
-            findings.add(Level::Bad, "authority", "authority-bad", &[]);
+            findings.add(Level::Fault, "authority", "authority-bad", &[]);
             sites(findings, desk, None, None).await;
             return;
         }
@@ -137,7 +137,7 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
     clock(findings, authority.time);
     if let Ok(checkpoint) = desk.get::<CheckpointAnswer>(None, "/v1/checkpoint").await {
         let behind = authority.size.saturating_sub(checkpoint.cosigned_size);
-        let (level, id) = if behind > 0 { (Level::Warn, "ca-behind") } else { (Level::Ok, "ca") };
+        let (level, id) = if behind > 0 { (Level::Warning, "ca-behind") } else { (Level::Ok, "ca") };
         findings.add(level, "ca", id, &[("behind", behind.into())]);
     }
     let readable = reads && cards.iter().any(|card| card.keys.is_some());
@@ -146,11 +146,11 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
         Some(Ok(book)) => Some(book),
         Some(Err(fault)) => {
             let why = screen_words(desk.screen, &fault);
-            findings.add(Level::Bad, "ledger", "ledger-bad", &[("why", why.into())]);
+            findings.add(Level::Fault, "ledger", "ledger-bad", &[("why", why.into())]);
             None
         }
         None => {
-            findings.add(Level::Warn, "ledger", "ledger-not-read", &[]);
+            findings.add(Level::Warning, "ledger", "ledger-not-read", &[]);
             None
         }
     };
@@ -173,8 +173,8 @@ fn clock(findings: &mut Findings, time: Millis) {
     let off = wall.abs_diff(time);
     let (level, id) = match off {
         0..=CLOCK_MS => (Level::Ok, "clock"),
-        _ if wall > time => (Level::Warn, "clock-ahead"),
-        _ => (Level::Warn, "clock-behind"),
+        _ if wall > time => (Level::Warning, "clock-ahead"),
+        _ => (Level::Warning, "clock-behind"),
     };
     findings.add(level, "clock", id, &[("minutes", off.div_ceil(60_000).into())]);
 }
@@ -188,7 +188,7 @@ async fn sites(
 ) -> BTreeMap<Id, String> {
     let mut lags = BTreeMap::new();
     let Ok(profile) = desk.agent.profile().await else {
-        findings.add(Level::Bad, "profile", "profile-none", &[]);
+        findings.add(Level::Fault, "profile", "profile-none", &[]);
         return lags;
     };
     // The ledger knows of sites that this PC's profile does not have yet.
@@ -206,7 +206,7 @@ async fn sites(
         let to = ForwardTo::Site { address: address.clone(), key };
         let named = [("site", name.clone().into()), ("address", address.into())];
         let Ok(status) = desk.ask::<AtSite>(to, None, "GET", "/v1/status", None::<&()>).await else {
-            findings.add(Level::Bad, "site", "site-bad", &named);
+            findings.add(Level::Fault, "site", "site-bad", &named);
             lags.insert(id, name);
             continue;
         };
@@ -221,9 +221,9 @@ async fn sites(
         ]);
         values.extend(age.map(|age| ("stamp_age_seconds", (age / 1000).into())));
         let (level, finding) = match (lease, behind) {
-            (0, _) => (Level::Bad, "site-no-lease"),
+            (0, _) => (Level::Fault, "site-no-lease"),
             (_, 0) => (Level::Ok, "site"),
-            _ => (Level::Warn, "site-behind"),
+            _ => (Level::Warning, "site-behind"),
         };
         findings.add(level, "site", finding, &values);
         if level > Level::Ok {
@@ -242,7 +242,7 @@ fn roles(findings: &mut Findings, book: &Book, cards: &[CardInReader]) {
         let member =
             id.and_then(|id| book.state.card(&id)).and_then(|card| book.state.member(&card.card.member));
         let Some(member) = member else {
-            findings.add(Level::Warn, "card", "card-foreign", &[serial]);
+            findings.add(Level::Warning, "card", "card-foreign", &[serial]);
             continue;
         };
         let values = [serial, ("name", book.name(&member.name).into())];
@@ -261,7 +261,7 @@ fn contracts(findings: &mut Findings, book: &Book, now: Millis) {
                 ("name", book.name(&contract.name).into()),
                 ("days", left.div_ceil(DAY_MS).into()),
             ];
-            findings.add(Level::Warn, "contract", "contract-ends", &values);
+            findings.add(Level::Warning, "contract", "contract-ends", &values);
         }
     }
 }
@@ -271,7 +271,7 @@ fn waiting(findings: &mut Findings, book: &Book, lags: &BTreeMap<Id, String>, sc
     let ca = || screen.text("the-ca", &[]);
     for (_, unit) in book.state.units().filter(|(_, unit)| unit.key.is_none()) {
         let values = [("unit", book.name(&unit.name).into()), ("who", ca().into())];
-        findings.add(Level::Warn, "unit", "unit-waits", &values);
+        findings.add(Level::Warning, "unit", "unit-waits", &values);
     }
     for (_, grant) in book.state.grants().filter(|(_, grant)| !grant.revoked && grant.issued.is_none()) {
         let Some(unit) = book.state.unit(&grant.unit) else { continue };
@@ -284,7 +284,7 @@ fn waiting(findings: &mut Findings, book: &Book, lags: &BTreeMap<Id, String>, sc
             ("member", member.map(|member| book.name(&member.name)).unwrap_or_default().into()),
             ("who", who.into()),
         ];
-        findings.add(Level::Warn, "grant", "grant-waits", &values);
+        findings.add(Level::Warning, "grant", "grant-waits", &values);
     }
 }
 

@@ -3,8 +3,6 @@
 doctor-configuration = The configuration { $path } can be read.
 doctor-configuration-bad = The configuration { $path } is not right. { $why }
     .remedy = Correct the file, and run doctor again.
-doctor-service-unknown = It is not clear which service the configuration { $path } is of.
-    .remedy = Run it with --service ca, authority or site.
 
 doctor-module-bad = The module { $module } of the security module (HSM) cannot be used. { $why }
     .remedy = Install the HSM's software, and set `module` in the configuration to where it is.

@@ -3,8 +3,6 @@
 doctor-configuration = 設定ファイル { $path } を読めます。
 doctor-configuration-bad = 設定ファイル { $path } が正しくありません。{ $why }
     .remedy = 設定ファイルを直してから、もう一度診断してください。
-doctor-service-unknown = 設定ファイル { $path } がどのサーバーのものか分かりません。
-    .remedy = --service に ca、authority、site のどれかを付けて実行してください。
 
 doctor-module-bad = 暗号装置（HSM）のモジュール { $module } を使えません。{ $why }
     .remedy = 暗号装置のソフトウェアを入れ、設定の module に正しい場所を書いてください。

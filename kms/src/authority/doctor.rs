@@ -26,7 +26,7 @@ pub(super) async fn look(path: &Path) -> Findings {
                 ledger(found, &mut database).await;
             }
             None => {
-                found.add(Level::Bad, "founded", "not-founded", &[]);
+                found.add(Level::Fault, "founded", "not-founded", &[]);
             }
         }
     }
@@ -47,7 +47,7 @@ async fn ledger(found: &mut Findings, database: &mut SqliteConnection) {
     let cosigned = number(database, "SELECT size FROM cosignature").await.unwrap_or_default();
     let behind = [("behind", size.saturating_sub(cosigned).into())];
     let (level, id) =
-        if cosigned < size { (Level::Warn, "cosigned-behind") } else { (Level::Ok, "cosigned") };
+        if cosigned < size { (Level::Warning, "cosigned-behind") } else { (Level::Ok, "cosigned") };
     found.add(level, "cosigned", id, &behind);
 
     let asked = sqlx::query_scalar::<_, Option<i64>>("SELECT max(time) FROM stamp_given WHERE site = ?")
@@ -56,7 +56,7 @@ async fn ledger(found: &mut Findings, database: &mut SqliteConnection) {
         .await;
     let asked: Millis = asked.ok().flatten().unwrap_or_default().unsigned_abs();
     let (old, values) = doctor::age(asked);
-    let (level, id) = if old { (Level::Bad, "ca-silent") } else { (Level::Ok, "ca") };
+    let (level, id) = if old { (Level::Fault, "ca-silent") } else { (Level::Ok, "ca") };
     found.add(level, "ca", id, &values);
 
     // A clock that is behind what it once said stands still until it has caught up (P-5.4); one that is ahead nobody here

@@ -20,20 +20,20 @@ pub(super) async fn look(path: &Path) -> Findings {
     let hsm = doctor::token(found, &config.hsm);
     if let Some(room) = hsm.as_ref().and_then(|hsm| hsm.probe().ok()) {
         let full = room.free_private_memory.is_some_and(|free| free < LITTLE_MEMORY);
-        let (level, id) = if full { (Level::Warn, "grant-keys-full") } else { (Level::Ok, "grant-keys") };
+        let (level, id) = if full { (Level::Warning, "grant-keys-full") } else { (Level::Ok, "grant-keys") };
         found.add(level, "grant-keys", id, &[("count", room.grant_keys.into())]);
     }
     let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING_KEY, TLS_KEY]);
     match config.organization {
         Some(_) => {}
         None => {
-            found.add(Level::Bad, "founded", "no-organization", &[]);
+            found.add(Level::Fault, "founded", "no-organization", &[]);
         }
     }
     if let Some(mut database) = doctor::database(found, &config.database()).await {
         match (config.organization, doctor::organization(&mut database).await) {
             (Some(configured), Some(stored)) if configured != stored => {
-                found.add(Level::Bad, "founded", "other-organization", &[]);
+                found.add(Level::Fault, "founded", "other-organization", &[]);
             }
             (_, Some(stored)) => {
                 found.ok("founded", "founded", &[("organization", stored.to_string().into())]);

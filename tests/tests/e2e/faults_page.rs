@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 26] = [
+const FAULTS: [&str; 28] = [
     "no reader",
     "no card",
     "a foreign card",
@@ -31,6 +31,8 @@ const FAULTS: [&str; 26] = [
     "HSM gone in the middle of a request",
     "database read-only",
     "disk full",
+    "database damaged",
+    "a service that does not start",
     "site down",
     "wall clock an hour off",
     "wall clock jumping",

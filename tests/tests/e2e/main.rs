@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod clocks;
+mod doctor;
 mod faults_page;
+mod outages;
 mod road;
 mod secrets;
+mod startup;
 mod withdrawal;
 
 use std::fs;

@@ -5,8 +5,8 @@ remedy = → { $remedy }
 helpdesk = Helpdesk: { $helpdesk }
 
 level-ok = ok
-level-warn = note
-level-bad = FAULT
+level-warning = warn
+level-fault = FAIL
 
 help-usage = Usage:
 help-commands = Commands

@@ -4,9 +4,9 @@ problem = できませんでした: { $what }
 remedy = → { $remedy }
 helpdesk = 分からないときの連絡先: { $helpdesk }
 
-level-ok = 良好
-level-warn = 注意
-level-bad = 異常
+level-ok = 正常
+level-warning = 注意
+level-fault = 異常
 
 help-usage = 使い方:
 help-commands = コマンド
