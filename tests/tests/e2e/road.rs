@@ -99,5 +99,25 @@ fn what_a_person_meets_fails_clearly() {
         play.town.admin(&["card", "suspend", "ichiro"]).unwrap();
         play.town.admin(&["site", "list"]).unwrap();
         play.town.admin(&["unit", "add", "welfare", "--name", "福祉課"]).unwrap();
+
+        // A member's card that is suspended while it is open: nobody calls it valid.
+        assert_eq!(doctor(&play), (Some(0), "card-valid".to_owned()));
+        play.town.admin(&["card", "suspend", "hanako"]).unwrap();
+        until("the agent has heard", Duration::from_secs(10), || Ok(play.state("office") == "refused"))
+            .unwrap();
+        assert_eq!(doctor(&play), (Some(2), "card-suspended".to_owned()));
+        assert!(play.refuses("office", &sealed).contains("suspended"));
+        play.town.admin(&["card", "resume", "hanako"]).unwrap();
+        let unlocked = play.town.warifu("office", &["unlock", "--pin-stdin"], PIN).unwrap();
+        assert!(unlocked.status.success(), "{}", String::from_utf8_lossy(&unlocked.stderr));
+        play.opens("office", &sealed, b"content");
     });
+}
+
+/// The exit code of `warifu doctor` at the office, and what it says of the card.
+fn doctor(play: &Play) -> (Option<i32>, String) {
+    let done = play.town.warifu("office", &["doctor", "--json"], "").unwrap();
+    let findings: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let card = findings.as_array().unwrap().iter().find(|finding| finding["check"] == "card").unwrap();
+    (done.status.code(), card["finding"].as_str().unwrap().to_owned())
 }

@@ -150,7 +150,9 @@ fn print(screen: &Screen, findings: &[Finding], profile: Option<&Profile>) -> u8
             screen.line(&format!("{} {remedy}", " ".repeat(MARK)));
         }
     }
-    if findings.iter().any(|finding| finding.state >= State::Warning) {
+    let worst = findings.iter().map(|finding| finding.state).max();
+    screen.say(if worst == Some(State::Fault) { "diagnosis-faulty" } else { "diagnosis-fine" }, &[]);
+    if worst >= Some(State::Warning) {
         screen.helpdesk(profile.map(|profile| profile.helpdesk.as_str()));
     }
     code
