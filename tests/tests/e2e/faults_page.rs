@@ -1,6 +1,6 @@
 //! `docs/operations/faults.md` says for each fault what a person reads and which test proves it. Both have to be true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -154,6 +154,14 @@ fn each_fault_on_the_page_names_its_tests() {
             assert!(is_test(file, name), "line {}: {} has no test {name}", row.line, file.display());
         }
     }
+}
+
+#[test]
+fn no_fault_is_left_out() {
+    let there: BTreeSet<String> = rows().into_iter().map(|row| row.fault).collect();
+    let missing: Vec<&str> = FAULTS.into_iter().filter(|fault| !there.contains(*fault)).collect();
+    let awaited = ["kill -9 during enrolment", "kill -9 during revocation"];
+    assert!(missing.iter().all(|fault| awaited.contains(fault)), "{missing:?}");
 }
 
 /// Whether a file has a test of this name: marked as one, or made by one of its folder's macros that mark it.
