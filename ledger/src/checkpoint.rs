@@ -11,6 +11,9 @@ use crate::key::Base64;
 
 /// `signed-note` signature type of Ed25519.
 const ED25519: u8 = 1;
+/// The most signature lines of a note that is read: the kms, the ca, and room for witnesses. A note takes 100, and the
+/// joined one has those of two.
+const SIGNATURE_LIMIT: usize = 16;
 
 /// A tree head: this many leaves have this root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,9 @@ impl Checkpoint {
 
     /// Reads a note and checks that `signer` signed it with `key` for this organization.
     ///
+    /// Its text is exactly [`Checkpoint::text`]: extension lines, which the format allows, could keep the notes of kms and
+    /// ca from being joined, as could very many signatures.
+    ///
     /// # Errors
     /// [`CheckpointError`].
     pub fn verify(
@@ -125,7 +131,12 @@ impl Checkpoint {
         if checkpoint.origin() != origin(organization) {
             return Err(CheckpointError::OtherOrganization);
         }
-        Ok(Self { size: checkpoint.size(), root: Digest(checkpoint.hash().0) })
+        let read = Self { size: checkpoint.size(), root: Digest(checkpoint.hash().0) };
+        let signatures = note.rsplit_once("\n\n").map_or(0, |(_, signatures)| signatures.lines().count());
+        if read.text(organization)? != parsed.text() || signatures > SIGNATURE_LIMIT {
+            return Err(CheckpointError::Malformed);
+        }
+        Ok(read)
     }
 
     /// Joins the signatures of two notes over the same text (the kms's and the ca's) into one note.

@@ -104,6 +104,38 @@ fn notes_over_different_texts_are_not_joined() {
     assert_eq!(Checkpoint::join(&kms, &format!("{text}\n\n")), Err(CheckpointError::Malformed));
 }
 
+/// The ca's note of `text`, whatever it says, with true signatures.
+fn cosigned(organization: &Digest, text: &str, signatures: usize) -> String {
+    use ed25519_dalek::Signer as _;
+    let honest = Checkpoint { size: 1, root: Digest([0; 32]) };
+    let line = note(organization, &honest, Signer::Ca).trim_end().rsplit_once('\n').unwrap().1.to_owned();
+    let (name, signature) = line.rsplit_once(' ').unwrap();
+    let mut bytes: Base64<68> = serde_json::from_value(signature.into()).unwrap();
+    bytes.0[4..].copy_from_slice(&log_key("ca").sign(text.as_bytes()).to_bytes());
+    let signature = serde_json::to_value(bytes).unwrap();
+    let line = format!("{name} {}\n", signature.as_str().unwrap());
+    format!("{text}\n{}", line.repeat(signatures))
+}
+
+#[test]
+fn a_checkpoint_has_one_form() {
+    let town = Town::working();
+    let (organization, head) = (town.organization(), town.head());
+    let text = String::from_utf8(head.text(&organization).unwrap()).unwrap();
+    let verify = |text: &str, signatures| {
+        let note = cosigned(&organization, text, signatures);
+        Checkpoint::verify(&note, &organization, Signer::Ca, &log_public("ca"))
+    };
+    assert_eq!(verify(&text, 1), Ok(head));
+    assert_eq!(verify(&text, 16), Ok(head));
+    assert_eq!(verify(&text, 17), Err(CheckpointError::Malformed), "too many to be joined with others");
+    assert_eq!(verify(&format!("{text}more\n"), 1), Err(CheckpointError::Malformed), "an extension line");
+    let size = format!("\n{}\n", head.size);
+    for other in [format!("\n0{}\n", head.size), format!("\n+{}\n", head.size)] {
+        assert_eq!(verify(&text.replacen(&size, &other, 1), 1), Err(CheckpointError::Malformed));
+    }
+}
+
 #[test]
 fn a_note_with_any_byte_changed_is_no_checkpoint() {
     let town = Town::working();
