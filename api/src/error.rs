@@ -53,6 +53,7 @@ pub enum ErrorCode {
 
 /// The body of every answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ErrorBody {
     /// For programs.
     pub code: ErrorCode,

@@ -151,8 +151,12 @@ pub enum Attestation {
     },
 }
 
-/// Serde lets a unit variant carry any field, even under `deny_unknown_fields`; this lets it carry none.
-fn nothing_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+/// Serde lets a unit variant carry any field, even under `deny_unknown_fields`; this, as its `deserialize_with`, lets it
+/// carry none (P-1.1).
+///
+/// # Errors
+/// The deserializer's, for any field.
+pub fn nothing_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}

@@ -22,6 +22,8 @@
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
+use warifu_ledger::statement::nothing_more;
+
 use super::*;
 use crate::error::ErrorCode;
 
@@ -61,10 +63,13 @@ pub struct Status {
 #[non_exhaustive]
 pub enum AgentState {
     /// The reader service (pcscd) does not run.
+    #[serde(deserialize_with = "nothing_more")]
     NoReaderService,
     /// There is no reader.
+    #[serde(deserialize_with = "nothing_more")]
     NoReader,
     /// There is no card in any reader.
+    #[serde(deserialize_with = "nothing_more")]
     NoCard,
     /// There is a card, but not one of this organization.
     ForeignCard {
@@ -177,6 +182,7 @@ pub struct OpenRequest {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OpenTarget {
     /// Show it in a viewer that ends with the card.
+    #[serde(deserialize_with = "nothing_more")]
     View,
     /// Write it to this absolute path, whole or not at all. Only with one file.
     Export {
@@ -232,16 +238,20 @@ pub enum FileOutcome {
 
 /// Why the agent cannot do what was asked: each has its message in the Fluent files, in Japanese and English.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fault", rename_all = "kebab-case")]
+#[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum AgentFault {
     /// The reader service (pcscd) does not run.
+    #[serde(deserialize_with = "nothing_more")]
     NoReaderService,
     /// There is no reader.
+    #[serde(deserialize_with = "nothing_more")]
     NoReader,
     /// There is no card.
+    #[serde(deserialize_with = "nothing_more")]
     NoCard,
     /// The card is not one of this organization.
+    #[serde(deserialize_with = "nothing_more")]
     ForeignCard,
     /// The PIN has to be entered first.
     PinNeeded {
@@ -266,10 +276,13 @@ pub enum AgentFault {
         tries_left: u8,
     },
     /// One try is left, and the person has not agreed to spend it.
+    #[serde(deserialize_with = "nothing_more")]
     LastTry,
     /// The PIN is blocked.
+    #[serde(deserialize_with = "nothing_more")]
     PinBlocked,
     /// The PIN has to be 6 to 8 digits.
+    #[serde(deserialize_with = "nothing_more")]
     PinMalformed,
     /// The PUK was wrong.
     PukWrong {
@@ -277,8 +290,10 @@ pub enum AgentFault {
         tries_left: u8,
     },
     /// The PUK is blocked: the card's PIN can never be set again.
+    #[serde(deserialize_with = "nothing_more")]
     PukBlocked,
     /// The card was taken out.
+    #[serde(deserialize_with = "nothing_more")]
     CardRemoved,
     /// The card does not work as it should.
     CardFault {
@@ -286,10 +301,13 @@ pub enum AgentFault {
         why: String,
     },
     /// The card has no room for another unit.
+    #[serde(deserialize_with = "nothing_more")]
     CardFull,
     /// The card holds keys already.
+    #[serde(deserialize_with = "nothing_more")]
     CardInUse,
     /// No site can be reached.
+    #[serde(deserialize_with = "nothing_more")]
     SiteUnreachable,
     /// The site refuses.
     SiteRefused {
@@ -297,6 +315,7 @@ pub enum AgentFault {
         code: ErrorCode,
     },
     /// The kms cannot be reached.
+    #[serde(deserialize_with = "nothing_more")]
     AuthorityUnreachable,
     /// The kms refuses.
     AuthorityRefused {
@@ -316,10 +335,13 @@ pub enum AgentFault {
         why: String,
     },
     /// Not an age file, or damaged.
+    #[serde(deserialize_with = "nothing_more")]
     FileDamaged,
     /// The file is addressed to none of the card's units.
+    #[serde(deserialize_with = "nothing_more")]
     NotForYou,
     /// The output exists.
+    #[serde(deserialize_with = "nothing_more")]
     OutputExists,
     /// The output cannot be written; nothing was left behind.
     OutputUnwritable {
@@ -332,6 +354,7 @@ pub enum AgentFault {
         why: String,
     },
     /// The agent has no profile of an organization.
+    #[serde(deserialize_with = "nothing_more")]
     NoProfile,
     /// The request makes no sense.
     Malformed {
@@ -387,14 +410,17 @@ pub struct CardCertificate {
 
 /// How far a card is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "standing", rename_all = "kebab-case")]
+#[serde(tag = "standing", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Standing {
     /// It is none of this organization's, as far as it says.
+    #[serde(deserialize_with = "nothing_more")]
     Foreign,
     /// It waits for its PIN, so whether the organization still wants it is not known.
+    #[serde(deserialize_with = "nothing_more")]
     Locked,
     /// It was unlocked, and no site answers.
+    #[serde(deserialize_with = "nothing_more")]
     Unanswered,
     /// A site answers for it.
     Open {
@@ -491,6 +517,7 @@ pub struct SignAnswer {
 #[serde(tag = "to", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ForwardTo {
     /// The kms authority.
+    #[serde(deserialize_with = "nothing_more")]
     Authority,
     /// A site, as the ledger that the asker has folded names it: not every site need be in this PC's profile. Only for
     /// requests without a card's key.
