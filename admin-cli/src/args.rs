@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use warifu_texts::{Texts, help};
+use clap::{Args, Parser, Subcommand};
 
 use crate::command::doctor::Service;
 
@@ -12,23 +11,12 @@ use crate::command::doctor::Service;
 /// Orders are signed by people's cards: the agent on this PC (warifu-agent) talks to the readers, and asks for a card's
 /// PIN every time it signs. Where two people have to sign, the second one is asked for.
 #[derive(Parser)]
-#[command(
-    name = "warifu-admin",
-    version,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "warifu-admin")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// The command with its explanations.
-pub(crate) fn command(texts: &Texts) -> clap::Command {
-    help::explained(Cli::command(), texts)
 }
 
 #[derive(Args)]
@@ -39,9 +27,6 @@ pub(crate) struct Common {
     /// Answer in JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// ja or en [default: from the locale]
-    #[arg(long, global = true, value_name = "LANG")]
-    pub(crate) lang: Option<String>,
     /// Read PINs from standard input, one line each: the card's serial number, a space, the PIN
     #[arg(long, global = true)]
     pub(crate) pins_stdin: bool,
@@ -51,12 +36,6 @@ pub(crate) struct Common {
     /// Do not ask before signing
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
-    /// Show this help
-    #[arg(short = 'h', long, global = true, action = clap::ArgAction::Help)]
-    help: Option<bool>,
-    /// Show the version
-    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
-    version: Option<bool>,
 }
 
 #[derive(Subcommand)]

@@ -7,6 +7,9 @@ mod member;
 mod site;
 mod unit;
 
+pub(crate) use unit::kind_key;
+
+use serde_json::json;
 use warifu_ledger::register::Record;
 use warifu_ledger::statement::Act;
 
@@ -41,6 +44,13 @@ pub(crate) async fn end_access(
     desk.screen.agree()?;
     let request = desk.signed(book, acts, records).await?;
     watch::end_access(desk, book, request, watch).await
+}
+
+/// Says that what is wished for is the case already: nothing is ordered, and that is no fault.
+pub(crate) fn already(desk: &Desk<'_>, key: &str, name: String) -> Result<(), Fault> {
+    desk.screen
+        .result(&json!({ "order": null, "already": true }), || desk.screen.text(key, &[("name", name)]));
+    Ok(())
 }
 
 /// The record of a reason, if one is given.

@@ -22,6 +22,7 @@ use warifu_ledger::state::{CardStatus, Rejected, State};
 use warifu_ledger::statement::{Act, Millis, Order};
 use warifu_token_agent::client::AgentClient;
 
+use crate::day::Zone;
 use crate::fault::Fault;
 use crate::pins::Pins;
 use crate::preview::Preview;
@@ -60,7 +61,7 @@ pub(crate) struct Book {
     /// The card whose 9A key opens the kms for reading.
     reader_card: u32,
     /// The kms's time when it was read. This PC's clock is not asked: it may be wrong by more than an order lives.
-    at: Millis,
+    pub(crate) at: Millis,
 }
 
 impl<'a> Desk<'a> {
@@ -326,6 +327,11 @@ fn signer_of(book: &Book, card: &CardInReader) -> Option<Id> {
 }
 
 impl Book {
+    /// The organization's time zone, which days and times are shown in.
+    pub(crate) fn zone(&self) -> Zone {
+        Zone::named(&self.state.founding().zone)
+    }
+
     /// The name of a record; its id where the register has it no more.
     pub(crate) fn name(&self, record: &Id) -> String {
         self.names.get(record).map_or_else(|| record.to_string(), |name| name.name.clone())

@@ -55,11 +55,31 @@ pub(crate) enum Fault {
     /// Label or name cannot be one.
     #[error("not a label or name")]
     NotAName,
-    /// Not a day, or a day in the past.
+    /// Not a day.
     #[error("not a day: {day}")]
     NotADay {
         /// What was given.
         day: String,
+    },
+    /// A day in the past.
+    #[error("{day} is over: it is {today}")]
+    DayOver {
+        /// What was given.
+        day: String,
+        /// The day it is.
+        today: String,
+    },
+    /// A day so far ahead that the year must be wrong.
+    #[error("{day} is too far ahead")]
+    DayTooFar {
+        /// What was given.
+        day: String,
+    },
+    /// None of the member's cards can be suspended or resumed: all are revoked.
+    #[error("no card of {label} that lives")]
+    NoCardLeft {
+        /// The member's label.
+        label: String,
     },
     /// An `--officer` argument cannot be read.
     #[error("not SERIAL:LABEL:NAME: {text}")]
@@ -153,6 +173,9 @@ impl Fault {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NotADay { .. }
+            | Self::DayOver { .. }
+            | Self::DayTooFar { .. }
+            | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }
             | Self::NotAName
             | Self::PinLine

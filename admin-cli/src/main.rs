@@ -1,15 +1,13 @@
 //! `warifu-admin`: orders for officers and administrators.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
 use tokio::runtime::Runtime;
 use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::{Cli, Command};
-use crate::command::doctor::{self, Service};
+use crate::command::doctor;
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::message::Words;
@@ -18,6 +16,7 @@ use crate::screen::Screen;
 
 mod args;
 mod command;
+mod day;
 mod desk;
 mod fault;
 mod found;
@@ -36,58 +35,46 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let parsed =
-        args::command(words.admin()).try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
-    let cli = match parsed {
+    let cli = match help::read::<Cli>(words.admin()) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
+        Err(code) => return code,
     };
     let screen = Screen::new(words, cli.common.json, cli.common.yes);
     let done = match &cli.command {
-        Command::Doctor { config, service } => look(&cli, config.as_deref(), *service, &screen),
-        _ => run(cli, &screen).map(|()| ExitCode::SUCCESS),
+        Command::Doctor { config: Some(config), service } => {
+            doctor::at_a_service(config, *service, cli.common.json).map_err(|fault| (fault, None))
+        }
+        _ => run(cli, &screen),
     };
     match done {
         Ok(code) => code,
-        Err(fault) => {
-            screen.fault(&fault);
+        Err((fault, helpdesk)) => {
+            screen.fault(&fault, helpdesk.as_deref());
             ExitCode::from(fault.exit_code())
         }
     }
 }
 
-fn pins(cli: &Cli) -> Result<Pins, Fault> {
-    if cli.common.pins_stdin { Pins::from_stdin() } else { Ok(Pins::asked()) }
-}
-
-fn runtime() -> Result<Runtime, Fault> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Fault::Terminal)
-}
-
-fn look(
-    cli: &Cli,
-    config: Option<&Path>,
-    service: Option<Service>,
-    screen: &Screen,
-) -> Result<ExitCode, Fault> {
-    match config {
-        Some(config) => doctor::at_a_service(config, service, &cli.common),
-        None => {
-            let pins = pins(cli)?;
-            Ok(runtime()?.block_on(doctor::at_the_desk(&cli.common, pins, screen)))
-        }
-    }
-}
-
-fn run(cli: Cli, screen: &Screen) -> Result<(), Fault> {
-    let pins = pins(&cli)?;
-    runtime()?.block_on(async {
+/// Runs the command; or says what kept it from that, and whom to call about it, if the agent knows.
+fn run(cli: Cli, screen: &Screen) -> Result<ExitCode, (Fault, Option<String>)> {
+    let runtime = Runtime::new().map_err(|error| (Fault::Terminal(error), None))?;
+    runtime.block_on(async {
         let bootstrap = cli.common.agent.clone().unwrap_or_else(AgentClient::default_bootstrap);
-        let agent = AgentClient::from_bootstrap(&bootstrap)?;
-        let mut desk = Desk::new(agent, screen, pins, cli.common.card);
-        command::run(&mut desk, cli).await
+        let agent = || AgentClient::from_bootstrap(&bootstrap);
+        let done = async {
+            let pins = if cli.common.pins_stdin { Pins::from_stdin()? } else { Pins::asked() };
+            if let Command::Doctor { .. } = cli.command {
+                return Ok::<_, Fault>(doctor::at_the_desk(&cli.common, pins, screen).await);
+            }
+            let mut desk = Desk::new(agent()?, screen, pins, cli.common.card);
+            command::run(&mut desk, cli).await.map(|()| ExitCode::SUCCESS)
+        };
+        match done.await {
+            Ok(code) => Ok(code),
+            Err(fault) => {
+                let status = async { agent().ok()?.status().await.ok() };
+                Err((fault, status.await.and_then(|status| status.helpdesk)))
+            }
+        }
     })
 }

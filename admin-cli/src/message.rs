@@ -2,8 +2,7 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
-use warifu_ledger::state::Rejected;
-use warifu_texts::{Language, Sources, Texts, TextsError};
+use warifu_texts::{Explained, Language, Message, Sources, Spoken, Texts, TextsError, system};
 use warifu_token_agent::texts::{AGENT, AgentTexts as _};
 
 use crate::fault::Fault;
@@ -36,70 +35,66 @@ impl Words {
     }
 }
 
-/// The message of a fault.
-pub(crate) fn of(words: &Words, fault: &Fault) -> String {
-    let get = |key: &str, args: &[(&str, String)]| words.get(key, args);
+/// What a fault means to a person.
+pub(crate) fn explained(words: &Words, fault: &Fault) -> Explained {
     match fault {
+        // The kms says it in its own words; this desk has folded the order before, and says most of it itself.
         Fault::Agent(AgentFault::AuthorityRefused { code: ErrorCode::Rejected, message }) => {
-            get("rejected", &[("why", message.clone())])
+            words.admin.explain(&Message::new("rejected-other").with("why", message))
         }
-        Fault::Agent(fault) => {
-            let said = words.agent.fault(fault);
-            format!("{} {}", said.what, said.remedy).trim_end().to_owned()
-        }
-        Fault::AgentGone(error) => get("fault-agent-gone", &[("why", error.to_string())]),
-        Fault::Rejected(rejected) => get(rejected_key(rejected), &[("why", rejected.to_string())]),
-        Fault::Ledger(why) => get("fault-ledger", &[("why", why.clone())]),
-        Fault::NoOfficerCard => get("fault-no-officer-card", &[]),
-        Fault::SecondPersonNeeded => get("fault-second-person", &[]),
-        Fault::NoNewCard => get("fault-no-new-card", &[]),
-        Fault::UnknownLabel { kind, label } => get(
-            "fault-unknown-label",
-            &[("kind", get(&format!("kind-{kind}"), &[])), ("label", label.clone())],
-        ),
-        Fault::AmbiguousLabel { kind, label } => get(
-            "fault-ambiguous-label",
-            &[("kind", get(&format!("kind-{kind}"), &[])), ("label", label.clone())],
-        ),
-        Fault::LabelTaken { label } => get("fault-label-taken", &[("label", label.clone())]),
-        Fault::NotAName => get("fault-not-a-name", &[]),
-        Fault::NotADay { day } => get("fault-not-a-day", &[("day", day.clone())]),
-        Fault::NotAnOfficer { text } => get("fault-not-an-officer", &[("text", text.clone())]),
-        Fault::TooFewOfficers => get("fault-too-few-officers", &[]),
-        Fault::CardNotHere { serial } => get("fault-card-not-here", &[("serial", serial.to_string())]),
-        Fault::NoneBlocked => get("fault-none-blocked", &[]),
-        Fault::SeveralBlocked => get("fault-several-blocked", &[]),
-        Fault::PinsDiffer => get("fault-pins-differ", &[]),
-        Fault::PinLine => get("fault-pin-line", &[]),
-        Fault::PinMissing { serial } => get("fault-pin-missing", &[("serial", serial.to_string())]),
-        Fault::Fingerprint { found } => get("fault-fingerprint", &[("found", found.clone())]),
-        Fault::NotAgreed => get("fault-not-agreed", &[]),
-        Fault::NotReadyInTime { what } => get("fault-not-ready", &[("what", what.clone())]),
-        Fault::NotConfirmed => get("fault-not-confirmed", &[]),
-        Fault::File { path, source } => {
-            get("fault-file", &[("path", path.clone()), ("why", source.to_string())])
-        }
-        Fault::Json(error) => get("fault-json", &[("why", error.to_string())]),
-        Fault::Terminal(error) => get("fault-terminal", &[("why", error.to_string())]),
+        Fault::Agent(fault) => words.agent.fault(fault),
+        fault => words.admin.explain(&fault.message()),
     }
 }
 
-/// The refusals of the fold that people meet have words of their own; the others show what the fold said.
-fn rejected_key(rejected: &Rejected) -> &'static str {
-    match rejected {
-        Rejected::TwoPeopleNeeded { .. } => "fault-second-person",
-        Rejected::WrongRole { .. } => "rejected-wrong-role",
-        Rejected::ForOneself { .. } => "rejected-for-oneself",
-        Rejected::Over { .. } => "rejected-over",
-        Rejected::GrantExists { .. } => "rejected-grant-exists",
-        Rejected::CardFull { .. } => "rejected-card-full",
-        Rejected::LockOut => "rejected-lock-out",
-        Rejected::EndsInPast { .. } => "rejected-ends-in-past",
-        Rejected::NotAttested => "rejected-not-attested",
-        Rejected::RepeatedPoint => "rejected-repeated",
-        Rejected::NotSuspended { .. } => "rejected-not-suspended",
-        _ => "rejected",
+impl Spoken for Fault {
+    fn message(&self) -> Message {
+        let said = Message::new;
+        match self {
+            // Has its words with the agent.
+            Self::Agent(_) => said("fault-agent-gone").with("why", self),
+            Self::AgentGone(error) => said("fault-agent-gone").with("why", error),
+            Self::Rejected(rejected) => rejected.message(),
+            Self::Ledger(why) => said("fault-ledger").with("why", why),
+            Self::NoOfficerCard => said("fault-no-officer-card"),
+            Self::SecondPersonNeeded => said("rejected-two-people"),
+            Self::NoNewCard => said("fault-no-new-card"),
+            Self::UnknownLabel { kind, label } => {
+                said("fault-unknown-label").with_message("kind", kind_of(kind)).with("label", label)
+            }
+            Self::AmbiguousLabel { kind, label } => {
+                said("fault-ambiguous-label").with_message("kind", kind_of(kind)).with("label", label)
+            }
+            Self::LabelTaken { label } => said("fault-label-taken").with("label", label),
+            Self::NotAName => said("fault-not-a-name"),
+            Self::NotADay { day } => said("fault-not-a-day").with("day", day),
+            Self::DayOver { day, today } => said("fault-day-over").with("day", day).with("today", today),
+            Self::DayTooFar { day } => said("fault-day-too-far").with("day", day),
+            Self::NoCardLeft { label } => said("fault-no-card-left").with("label", label),
+            Self::NotAnOfficer { text } => said("fault-not-an-officer").with("text", text),
+            Self::TooFewOfficers => said("fault-too-few-officers"),
+            Self::CardNotHere { serial } => said("fault-card-not-here").with("serial", serial),
+            Self::NoneBlocked => said("fault-none-blocked"),
+            Self::SeveralBlocked => said("fault-several-blocked"),
+            Self::PinsDiffer => said("fault-pins-differ"),
+            Self::PinLine => said("fault-pin-line"),
+            Self::PinMissing { serial } => said("fault-pin-missing").with("serial", serial),
+            Self::Fingerprint { found } => said("fault-fingerprint").with("found", found),
+            Self::NotAgreed => said("fault-not-agreed"),
+            Self::NotReadyInTime { what } => said("fault-not-ready").with("what", what),
+            Self::NotConfirmed => said("fault-not-confirmed"),
+            Self::File { path, source } => {
+                said("fault-file").with("path", path).with_message("why", system(source))
+            }
+            Self::Json(error) => said("fault-json").with("why", error),
+            Self::Terminal(error) => said("fault-terminal").with_message("why", system(error)),
+        }
     }
+}
+
+/// What a label names, in words.
+fn kind_of(kind: &str) -> Message {
+    Message::new(format!("kind-{kind}"))
 }
 
 #[cfg(test)]
@@ -113,11 +108,11 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_is_explained() {
-        let command = <crate::args::Cli as clap::CommandFactory>::command();
+        let command = <crate::args::Cli as clap::CommandFactory>::command;
         for language in [Language::Japanese, Language::English] {
             let words = Words::load(language).unwrap();
-            assert_eq!(warifu_texts::help::missing(&command, words.admin()), Vec::<String>::new());
-            crate::args::command(words.admin()).debug_assert();
+            assert_eq!(warifu_texts::help::missing(command(), words.admin()), Vec::<String>::new());
+            warifu_texts::help::explained(command(), words.admin()).debug_assert();
         }
     }
 
@@ -139,7 +134,8 @@ mod tests {
             include_str!("command/unit.rs"),
         ];
         let words = Words::load(Language::Japanese).unwrap();
-        let calls = ["text(\"", "say(\"", "say_with(\"", "get(\"", "waiting(\"", "=> \"", "say_with(\n"];
+        let calls =
+            ["text(\"", "say(\"", "say_with(\"", "get(\"", "waiting(\"", "=> \"", "say_with(\n", "said(\""];
         let mut seen = 0;
         for source in sources.iter().map(|s| s.split("#[cfg(test)]").next().unwrap()) {
             for call in calls {

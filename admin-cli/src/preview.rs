@@ -7,6 +7,7 @@ use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Attestation, Card, Order, Right, UnitKind};
 
+use crate::command::kind_key;
 use crate::desk::Book;
 use crate::screen::Screen;
 
@@ -38,11 +39,11 @@ impl<'a> Preview<'a> {
             }
             Act::ContractOpened { name, ends_at, .. } => say(
                 "act-contract-until",
-                &[("name", self.name(&name.record)), ("until", self.screen.instant(*ends_at, self.book))],
+                &[("name", self.name(&name.record)), ("ends", self.book.zone().last_day_before(*ends_at))],
             ),
             Act::ContractExtended { contract, ends_at } => say(
                 "act-contract-until",
-                &[("name", self.contract(contract)), ("until", self.screen.instant(*ends_at, self.book))],
+                &[("name", self.contract(contract)), ("ends", self.book.zone().last_day_before(*ends_at))],
             ),
             Act::ContractEnded { contract, .. } => {
                 say("act-contract-ended", &[("name", self.contract(contract))])
@@ -95,7 +96,7 @@ impl<'a> Preview<'a> {
 
     fn all(&self, ids: &BTreeSet<Id>, name: impl Fn(&Id) -> String) -> String {
         let names: Vec<String> = ids.iter().map(name).collect();
-        self.optional((!names.is_empty()).then(|| names.join(", ")))
+        self.optional((!names.is_empty()).then(|| names.join(self.screen.separator())))
     }
 
     fn contract(&self, id: &Id) -> String {
@@ -124,13 +125,7 @@ impl<'a> Preview<'a> {
     }
 
     fn kind(&self, kind: UnitKind) -> String {
-        let key = match kind {
-            UnitKind::Department => "unit-kind-department",
-            UnitKind::FrontDesk => "unit-kind-front-desk",
-            UnitKind::Contractor => "unit-kind-contractor",
-            UnitKind::Person => "unit-kind-person",
-        };
-        self.screen.text(key, &[])
+        self.screen.text(kind_key(kind), &[])
     }
 
     fn attested_serial(&self, card: &Card) -> String {

@@ -5,13 +5,12 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use serde_json::Value;
-use warifu_ledger::statement::Millis;
+use serde::Serialize;
+use serde_json::{Value, json};
+use warifu_texts::Explained;
 use warifu_texts::findings::{Findings, Level};
+use warifu_texts::table::Table;
 
-use crate::desk::Book;
 use crate::fault::Fault;
 use crate::message::Words;
 
@@ -30,6 +29,11 @@ impl Screen {
     /// A text with its arguments filled in.
     pub(crate) fn text(&self, key: &str, args: &[(&str, String)]) -> String {
         self.words.get(key, args)
+    }
+
+    /// What stands between the items of a list.
+    pub(crate) fn separator(&self) -> &'static str {
+        self.words.admin().separator()
     }
 
     /// Tells the person something on the way. Programs do not hear it.
@@ -56,6 +60,11 @@ impl Screen {
         self.detail(&self.text(key, args));
     }
 
+    /// What happened, without what to do about it.
+    pub(crate) fn what(&self, fault: &Fault) -> String {
+        crate::message::explained(&self.words, fault).what
+    }
+
     /// A detail for those who look for a fault: on standard error.
     pub(crate) fn detail(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "{text}");
@@ -73,16 +82,6 @@ impl Screen {
         }
     }
 
-    /// What stands between the items of a list.
-    pub(crate) fn separator(&self) -> &'static str {
-        self.words.admin().separator()
-    }
-
-    /// A fault as people read it.
-    pub(crate) fn fault_in_words(&self, fault: &Fault) -> String {
-        crate::message::of(&self.words, fault)
-    }
-
     /// What a doctor found, and whom to call where something does not work.
     pub(crate) fn findings(&self, findings: &Findings, helpdesk: Option<&str>) {
         let texts = self.words.admin();
@@ -95,15 +94,18 @@ impl Screen {
         }
     }
 
-    /// Tells of a fault: what happened and the one thing to do, on standard error.
-    pub(crate) fn fault(&self, fault: &Fault) {
-        let message = crate::message::of(&self.words, fault);
-        let text = if self.json {
-            serde_json::json!({ "error": fault.to_string(), "message": message }).to_string()
+    /// Tells of a fault, on standard error: what happened, the one thing to do, and whom to call.
+    pub(crate) fn fault(&self, fault: &Fault, helpdesk: Option<&str>) {
+        let Explained { what, remedy } = crate::message::explained(&self.words, fault);
+        if self.json {
+            let error = fault.to_string();
+            self.detail(
+                &json!({ "error": error, "message": what, "remedy": remedy, "helpdesk": helpdesk })
+                    .to_string(),
+            );
         } else {
-            message
-        };
-        let _ = writeln!(std::io::stderr(), "{text}");
+            warifu_texts::complain(self.words.admin(), &Explained { what, remedy }, helpdesk);
+        }
     }
 
     fn line(&self, text: &str) {
@@ -137,55 +139,39 @@ impl Screen {
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     }
-
-    /// An instant in the organization's time zone.
-    pub(crate) fn instant(&self, at: Millis, book: &Book) -> String {
-        let zone = TimeZone::get(&book.state.founding().zone).unwrap_or(TimeZone::UTC);
-        i64::try_from(at)
-            .ok()
-            .and_then(|at| Timestamp::from_millisecond(at).ok())
-            .map(|at| at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string())
-            .unwrap_or_else(|| at.to_string())
-    }
 }
 
-/// A list: a table for people, an array for programs.
-pub(crate) struct Table {
-    head: Vec<(&'static str, String)>,
-    rows: Vec<Vec<String>>,
+/// A list: a table for people, an array of objects for programs.
+pub(crate) struct List {
+    table: Table,
+    rows: Vec<Value>,
 }
 
-impl Table {
-    /// A table with these columns, by the keys of their titles.
+impl List {
+    /// A list with these columns, by the keys of their titles.
     pub(crate) fn new(screen: &Screen, columns: &[&'static str]) -> Self {
-        let head = columns.iter().map(|key| (*key, screen.text(key, &[]))).collect();
-        Self { head, rows: Vec::new() }
+        let titles = columns.iter().map(|key| screen.text(key, &[])).collect();
+        Self { table: Table::new(titles), rows: Vec::new() }
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+    /// Another row: words for people, and ids and plain values, which no language changes, for programs.
+    pub(crate) fn row<const N: usize>(
+        &mut self,
+        cells: [String; N],
+        json: &impl Serialize,
+    ) -> Result<(), Fault> {
+        self.table.row(cells.into());
+        self.rows.push(serde_json::to_value(json).map_err(Fault::Json)?);
+        Ok(())
     }
 
-    pub(crate) fn show(&self, screen: &Screen) {
+    /// Shows it; too long for the terminal, names are cut, but nothing that goes to a file or a program.
+    pub(crate) fn show(self, screen: &Screen) {
         if screen.json {
-            let rows: Vec<Value> = self
-                .rows
-                .iter()
-                .map(|row| {
-                    let cells = self.head.iter().zip(row);
-                    cells
-                        .map(|((key, _), cell)| {
-                            (key.trim_start_matches("column-").to_owned(), Value::from(cell.as_str()))
-                        })
-                        .collect()
-                })
-                .collect();
-            screen.line(&Value::Array(rows).to_string());
+            screen.line(&Value::Array(self.rows).to_string());
             return;
         }
-        let titles = self.head.iter().map(|(_, title)| title.clone()).collect();
-        let mut table = warifu_texts::table::Table::new(titles);
-        self.rows.iter().for_each(|row| table.row(row.clone()));
-        table.lines().iter().for_each(|line| screen.line(line));
+        let terminal = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        self.table.lines(terminal).iter().for_each(|line| screen.line(line));
     }
 }

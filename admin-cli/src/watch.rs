@@ -78,7 +78,7 @@ pub(crate) async fn end_access(
             Some((site, receipt)) = brought.next() => match receipt {
                 Ok(receipt) => state.confirm(site, &receipt, watch),
                 // The kms reaches sites that this desk does not; what counts is the receipt.
-                Err(fault) => desk.screen.detail(&format!("{site}: {fault}")),
+                Err(fault) => state.not_brought(site, &fault),
             },
         }
     }
@@ -131,6 +131,13 @@ impl Watch<'_> {
         self.awaited.remove(&id);
     }
 
+    /// Tells that this desk has not reached a site.
+    fn not_brought(&self, id: Id, fault: &Fault) {
+        let Some(site) = self.awaited.get(&id) else { return };
+        let screen = self.desk.screen;
+        screen.warn("site-not-reached", &[("site", site.name.clone()), ("why", screen.what(fault))]);
+    }
+
     /// Waits for the receipts that reach the kms.
     async fn until_confirmed(&mut self, appended: bool) {
         let mut known = 0;
@@ -146,7 +153,7 @@ impl Watch<'_> {
                     }
                 }
                 Err(fault) => {
-                    self.desk.screen.detail(&fault.to_string());
+                    self.desk.screen.warn("kms-not-asked", &[("why", self.desk.screen.what(&fault))]);
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
             }
@@ -167,7 +174,11 @@ impl Watch<'_> {
             match told.and_then(|told| told.lease_ends_at) {
                 Some(ends) => screen.say_with(
                     "receipt-bounded",
-                    &[("site", site.name.clone()), ("until", screen.instant(ends, book))],
+                    &[
+                        ("site", site.name.clone()),
+                        ("until", book.zone().instant(ends)),
+                        ("zone", book.zone().name()),
+                    ],
                 ),
                 None => screen.say_with("receipt-unbounded", &[("site", site.name.clone())]),
             }

@@ -14,5 +14,6 @@ pub mod keys;
 pub mod service;
 pub mod standing;
 pub mod vault;
+pub mod words;
 
 mod queue;

@@ -6,19 +6,21 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sqlx::SqlitePool;
 use warifu_ca::config::Config;
-use warifu_ca::founding::{Proposal, service_statement};
+use warifu_ca::founding::{FoundingError, Proposal, service_statement};
 use warifu_ca::keys::Keys;
-use warifu_ca::service::Service;
-use warifu_console::{Settings as _, doctor, file, process, token};
+use warifu_ca::service::{Service, ServiceError};
+use warifu_ca::words::CA;
+use warifu_console::{ConsoleError, Settings as _, doctor, file, process, token, words};
+use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Digest;
-use warifu_replica::storage;
+use warifu_replica::storage::{self, StorageError};
+use warifu_texts::{Message, Spoken};
 
 /// The issuing authority: it holds the issuer halves of the organization's keys, and trusts only its own reading of the
 /// ledger. It listens nowhere and dials out to the kms.
 #[derive(Parser)]
-#[command(name = "warifu-ca", version)]
+#[command(name = "warifu-ca")]
 struct Arguments {
-    /// The configuration, TOML
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/warifu/ca.toml")]
     config: PathBuf,
     #[command(subcommand)]
@@ -27,53 +29,57 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Makes the token and its keys, and writes `statement.json`, whose fingerprint the officers compare. Changes nothing
-    /// that is there
     Init {
-        /// The token's security officer's PIN. Without it, one is drawn and forgotten: nobody can then set another user PIN
         #[arg(long, value_name = "FILE")]
         so_pin_file: Option<PathBuf>,
     },
-    /// Signs a founding that the officers have signed, and serves its organization from then on
     Found {
-        /// The founding; the signature is added in place
         file: PathBuf,
-        /// Its fingerprint, as the officers read it out; without it, you are asked
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<Digest>,
     },
-    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
-    /// with 6 if something does not work
     Doctor {
-        /// Answer in JSON, for programs
         #[arg(long)]
         json: bool,
-        /// ja or en [default: from the locale]
-        #[arg(long, value_name = "LANG")]
-        lang: Option<String>,
     },
-    /// Follows the kms and does what the ledger asks for, until it is told to stop. Prints `ready` when it does
     Run,
 }
 
-fn main() -> ExitCode {
-    match start(&Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("warifu-ca: {error:#}");
-            ExitCode::FAILURE
+/// Why the program did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+impl Spoken for Fault {
+    fn message(&self) -> Message {
+        match self {
+            Self::Console(error) => error.message(),
+            Self::Hsm(error) => words::hsm(error),
+            Self::Storage(error) => words::storage(error),
+            Self::Founding(error) => error.message(),
+            Self::Service(error) => error.message(),
         }
     }
 }
 
-fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    process::forbid_core_dumps()?;
-    process::log_to_stderr();
-    if let Command::Doctor { json, lang } = &arguments.command {
-        let language = doctor::language(lang.as_deref());
-        let look =
-            async { Ok::<_, warifu_console::ConsoleError>(warifu_ca::doctor::look(&arguments.config).await) };
-        return Ok(doctor::show(&process::run(look)?, *json, language)?.into());
+fn main() -> ExitCode {
+    process::program(CA, |arguments: Arguments| start(&arguments))
+}
+
+fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
+    if let Command::Doctor { json } = arguments.command {
+        let look = async { Ok::<_, ConsoleError>(warifu_ca::doctor::look(&arguments.config).await) };
+        return Ok(doctor::show(&process::run(look)?, json)?.into());
     }
     let config = Config::read(&arguments.config)?;
     match &arguments.command {
@@ -85,7 +91,7 @@ fn start(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn init(config: &Config, so_pin_file: Option<&Path>) -> anyhow::Result<()> {
+fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<(), Fault> {
     file::make_folder(&config.data)?;
     let keys = Keys::ensure(&config.hsm.init(so_pin_file)?)?;
     let statement = service_statement(&keys)?;
@@ -93,15 +99,15 @@ fn init(config: &Config, so_pin_file: Option<&Path>) -> anyhow::Result<()> {
     Ok(token::announce(&config.statement(), &statement)?)
 }
 
-fn open_keys(config: &Config) -> anyhow::Result<Keys> {
+fn open_keys(config: &Config) -> Result<Keys, Fault> {
     Ok(Keys::ensure(&config.hsm.open()?)?)
 }
 
-async fn open_database(config: &Config) -> anyhow::Result<SqlitePool> {
+async fn open_database(config: &Config) -> Result<SqlitePool, Fault> {
     Ok(storage::open(&config.database(), sqlx::migrate!("./migrations")).await?)
 }
 
-async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> anyhow::Result<()> {
+async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> Result<(), Fault> {
     let _alone = file::lock_folder(&config.data)?;
     let keys = open_keys(config)?;
     let pool = open_database(config).await?;
@@ -112,7 +118,7 @@ async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> any
     Ok(())
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config) -> Result<(), Fault> {
     let _alone = file::lock_folder(&config.data)?;
     let stop = process::Stop::listen()?;
     let keys = open_keys(config)?;
@@ -123,4 +129,22 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     pool.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use warifu_console::words::CONSOLE;
+    use warifu_texts::{Language, Texts, help};
+
+    use super::*;
+
+    #[test]
+    fn every_command_and_argument_is_explained_in_both_languages() {
+        for language in [Language::Japanese, Language::English] {
+            let texts = Texts::load(language, &[CONSOLE, CA]).unwrap();
+            assert_eq!(help::missing(Arguments::command(), &texts), Vec::<String>::new());
+            help::explained(Arguments::command(), &texts).debug_assert();
+        }
+    }
 }

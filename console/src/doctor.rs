@@ -22,7 +22,7 @@ use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_replica::storage::{self, StorageError};
 use warifu_split_key::point::Point;
 use warifu_texts::findings::{Findings, Level};
-use warifu_texts::{FluentValue, Language, Sources, Texts};
+use warifu_texts::{FluentValue, Sources, Texts, help};
 
 use crate::{ConsoleError, Settings, Token, file};
 
@@ -44,12 +44,6 @@ const CLOCK_MS: Millis = 60 * 1000;
 
 /// The exit code where something does not work.
 pub const EXIT_FAULT: u8 = 6;
-
-/// The language that was asked for, else the environment's.
-#[must_use]
-pub fn language(asked: Option<&str>) -> Language {
-    asked.and_then(Language::parse).unwrap_or_else(Language::from_environment)
-}
 
 /// An error with all that caused it, for the person who operates the machine.
 fn why(error: &dyn Error) -> FluentValue<'static> {
@@ -74,9 +68,9 @@ fn path_value(path: &Path) -> FluentValue<'static> {
 ///
 /// # Errors
 /// [`ConsoleError::Texts`].
-pub fn show(findings: &Findings, json: bool, language: Language) -> Result<u8, ConsoleError> {
+pub fn show(findings: &Findings, json: bool) -> Result<u8, ConsoleError> {
     use std::io::Write as _;
-    let texts = Texts::load(language, &[DOCTOR])?;
+    let texts = Texts::load(help::language(), &[DOCTOR])?;
     let text = if json { findings.to_json(&texts).to_string() } else { findings.lines(&texts).join("\n") };
     // Whoever does not listen has heard enough.
     let _ = writeln!(std::io::stdout(), "{text}");
@@ -361,7 +355,7 @@ mod tests {
             include_str!("../../kms/src/site/doctor.rs"),
         ];
         let code = sources.map(|source| source.split("#[cfg(test)]").next().unwrap()).concat();
-        let texts = Texts::load(Language::Japanese, &[DOCTOR]).unwrap();
+        let texts = Texts::load(warifu_texts::Language::Japanese, &[DOCTOR]).unwrap();
         let outline = warifu_texts::outline(DOCTOR.ja);
         for id in outline.keys().filter(|id| !id.contains('.')) {
             let name = id.strip_prefix("doctor-").unwrap();

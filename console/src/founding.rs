@@ -1,17 +1,17 @@
 //! A founding that a service is asked to sign: what it says, and that the person at the console means this one.
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::Path;
 
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
+use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::Founding;
+use warifu_texts::table::Table;
+use warifu_texts::{Message, Texts, help};
 
+use crate::words::CONSOLE;
 use crate::{ConsoleError, file};
-
-const QUESTION: &str =
-    "Compare the fingerprint with the one that the officers read out. Type `yes` if it is the same: ";
 
 /// A founding that all its officers signed.
 #[derive(Debug, Clone)]
@@ -69,50 +69,53 @@ impl Proposal {
             }
             Some(_) => {}
             None if !io::stdin().is_terminal() => return Err(ConsoleError::NobodyConfirms),
-            None => self.ask(&mut io::stdin().lock(), &mut io::stdout().lock())?,
+            None => {
+                let texts = Texts::load(help::language(), &[CONSOLE])?;
+                self.ask(&texts, &mut io::stdin().lock(), &mut io::stdout().lock())?;
+            }
         }
         Ok(Confirmed(self))
     }
 
-    fn ask(&self, input: &mut impl BufRead, output: &mut impl Write) -> Result<(), ConsoleError> {
+    fn ask(
+        &self,
+        texts: &Texts,
+        input: &mut impl BufRead,
+        output: &mut impl Write,
+    ) -> Result<(), ConsoleError> {
         let mut answer = String::new();
-        write!(output, "{}{QUESTION}", self.text())
+        let shown = self.shown(texts).join("\n");
+        write!(output, "{shown}\n{} ", texts.get("founding-question"))
             .and_then(|()| output.flush())
             .and_then(|()| input.read_line(&mut answer))
             .map_err(ConsoleError::System)?;
-        if answer.trim() == "yes" { Ok(()) } else { Err(ConsoleError::NotConfirmed) }
+        if ["yes", "はい"].contains(&answer.trim()) { Ok(()) } else { Err(ConsoleError::NotConfirmed) }
     }
 
-    fn text(&self) -> String {
+    /// What it says, as lines for people.
+    fn shown(&self, texts: &Texts) -> Vec<String> {
         let Founding { zone, officers, policy, ca, kms, .. } = &self.founding;
-        let mut text = format!(
-            "The founding of an organization, signed by all its officers:\n  \
-             fingerprint  {}\n  time zone    {}\n",
-            self.fingerprint(),
-            // Whoever wrote the file chose it, and must not move the cursor.
-            zone.escape_debug(),
-        );
+        let signs = |key: &PublicKey| texts.say(&Message::new("founding-signs").with("key", key.key_id()));
+        let seconds = |ms: u64| texts.say(&Message::new("founding-seconds").with("seconds", ms / 1000));
+        let unattested = if policy.unattested_cards { "founding-yes" } else { "founding-no" };
+        let mut table = Table::new(vec![texts.get("founding-fingerprint"), self.fingerprint().to_string()]);
+        let mut row = |title: &str, value: String| table.row(vec![texts.get(title), value]);
+        // Whoever wrote the file chose it, and must not move the cursor.
+        row("founding-zone", zone.escape_debug().to_string());
         for officer in officers {
-            // Writing to a string does not fail.
-            let _ = write!(
-                text,
-                "  officer      member {} card {}\n    signs with {}\n",
-                officer.member,
-                officer.card,
-                officer.signature.key_id()
-            );
+            let card =
+                Message::new("founding-card").with("member", officer.member).with("card", officer.card);
+            row("founding-officer", texts.say(&card));
+            row("", signs(&officer.signature));
         }
-        let unattested = if policy.unattested_cards { "yes" } else { "no" };
-        let (lease, ceiling) = (policy.lease_ms / 1000, policy.pin_ceiling_ms / 1000);
-        let _ = write!(
-            text,
-            "  policy       lease {lease} s, PIN for {ceiling} s, cards without attestation: {unattested}\n  \
-             ca           signs with {}\n  kms          signs with {}\n               TLS key    {}\n",
-            ca.signing.key_id(),
-            kms.signing.key_id(),
-            kms.tls.key_id(),
-        );
-        text
+        row("founding-lease", seconds(policy.lease_ms));
+        row("founding-pin", seconds(policy.pin_ceiling_ms));
+        row("founding-unattested", texts.get(unattested));
+        row("founding-ca", signs(&ca.signing));
+        row("founding-kms", signs(&kms.signing));
+        let tls = Message::new("founding-tls").with("key", kms.tls.key_id());
+        row("", texts.say(&tls));
+        std::iter::once(texts.get("founding-shown")).chain(table.lines(None)).collect()
     }
 }
 
@@ -141,6 +144,8 @@ impl Confirmed {
 
 #[cfg(test)]
 mod tests {
+    use warifu_texts::Language;
+
     use super::*;
     use crate::fixture::{envelope_by_cards, founding as statement};
 
@@ -151,11 +156,18 @@ mod tests {
     #[test]
     fn whoever_is_asked_sees_the_fingerprint_and_has_to_say_yes() {
         let proposal = Proposal::try_from(founding()).unwrap();
-        for (answer, agreed) in
-            [("yes\n", true), (" yes \r\n", true), ("y\n", false), ("\n", false), ("", false)]
-        {
+        let texts = Texts::load(Language::Japanese, &[CONSOLE]).unwrap();
+        for (answer, agreed) in [
+            ("yes\n", true),
+            (" yes \r\n", true),
+            ("はい\n", true),
+            ("y\n", false),
+            ("いいえ\n", false),
+            ("\n", false),
+            ("", false),
+        ] {
             let mut shown = Vec::new();
-            let result = proposal.ask(&mut answer.as_bytes(), &mut shown);
+            let result = proposal.ask(&texts, &mut answer.as_bytes(), &mut shown);
             assert_eq!(result.is_ok(), agreed, "{answer:?}");
             assert!(agreed || matches!(result, Err(ConsoleError::NotConfirmed)));
             let shown = String::from_utf8(shown).unwrap();

@@ -1,5 +1,5 @@
 //! What every service does at its own console before and while it serves: reads its configuration, makes its token, signs
-//! the statement of its keys that people compare, and behaves as a process that holds secrets.
+//! the statement of its keys that people compare, behaves as a process that holds secrets, and says in words what is wrong.
 
 pub mod config;
 pub mod doctor;
@@ -7,6 +7,7 @@ pub mod file;
 pub mod founding;
 pub mod process;
 pub mod token;
+pub mod words;
 
 pub use config::{Kms, Settings};
 pub use token::Token;

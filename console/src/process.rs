@@ -1,15 +1,20 @@
 //! A process that holds secrets and runs until it is told to stop.
 
+use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Parser;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use warifu_texts::{Sources, Spoken, Texts, help};
 
 use crate::ConsoleError;
+use crate::words::CONSOLE;
 
 /// What is logged unless `WARIFU_LOG` says otherwise. The PKCS#11 binding calls it an error when a token lists a mechanism
 /// that it has no name for.
@@ -34,6 +39,38 @@ pub fn log_to_stderr() {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
     // Set already where a test runs two services in one process.
     let _ = log.with_writer(io::stderr).try_init();
+}
+
+/// A service's program from its first line to its last: reads the command line, gets ready to hold secrets, does what it is
+/// told. What kept it from that is in the log for operators, and last on standard error in the person's language.
+pub fn program<C, E>(own: Sources, command: impl FnOnce(C) -> Result<ExitCode, E>) -> ExitCode
+where
+    C: Parser,
+    E: Spoken + Error + From<ConsoleError> + 'static,
+{
+    let texts = match Texts::load(help::language(), &[CONSOLE, own]) {
+        Ok(texts) => texts,
+        // No texts, no words.
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let arguments = match help::read(&texts) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let done = forbid_core_dumps().map_err(E::from).and_then(|()| {
+        log_to_stderr();
+        command(arguments)
+    });
+    let fault = match done {
+        Ok(code) => return code,
+        Err(fault) => fault,
+    };
+    tracing::error!(error = &fault as &dyn Error, "the program ends");
+    warifu_texts::complain(&texts, &texts.explain(&fault.message()), None);
+    ExitCode::FAILURE
 }
 
 /// Says a line on standard output, at once: the operator, or a supervisor, waits for it.

@@ -3,3 +3,4 @@
 
 pub mod authority;
 pub mod site;
+pub mod words;

@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use warifu_console::process;
-use warifu_kms::{authority, site};
+use warifu_console::{ConsoleError, process};
+use warifu_kms::authority::{self, AuthorityError};
+use warifu_kms::site::{self, SiteError};
+use warifu_kms::words::KMS;
+use warifu_texts::{Message, Spoken};
 
 /// The key management service of an organization.
 #[derive(Parser)]
-#[command(name = "warifu-kms", version, about)]
+#[command(name = "warifu-kms")]
 struct Program {
     #[command(subcommand)]
     part: Part,
@@ -16,27 +19,52 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Keeps the ledger, the register and the keeper halves; one for each organization.
     Authority(authority::command::Authority),
-    /// Keeps site shares and answers the cards of its members.
     Site(site::command::Site),
 }
 
-fn main() -> ExitCode {
-    match run(Program::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("warifu-kms: {error:#}");
-            ExitCode::FAILURE
+/// Why the program did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Site(#[from] SiteError),
+}
+
+impl Spoken for Fault {
+    fn message(&self) -> Message {
+        match self {
+            Self::Console(error) => error.message(),
+            Self::Authority(error) => error.message(),
+            Self::Site(error) => error.message(),
         }
     }
 }
 
-fn run(program: Program) -> anyhow::Result<ExitCode> {
-    process::forbid_core_dumps()?;
-    process::log_to_stderr();
-    match program.part {
-        Part::Authority(command) => Ok(authority::command::run(&command)?),
+fn main() -> ExitCode {
+    process::program(KMS, |program: Program| match program.part {
+        Part::Authority(command) => Ok::<_, Fault>(authority::command::run(&command)?),
         Part::Site(command) => Ok(site::command::run(&command)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use warifu_console::words::CONSOLE;
+    use warifu_texts::{Language, Texts, help};
+
+    use super::*;
+
+    #[test]
+    fn every_command_and_argument_is_explained_in_both_languages() {
+        for language in [Language::Japanese, Language::English] {
+            let texts = Texts::load(language, &[CONSOLE, KMS]).unwrap();
+            assert_eq!(help::missing(Program::command(), &texts), Vec::<String>::new());
+            help::explained(Program::command(), &texts).debug_assert();
+        }
     }
 }

@@ -474,7 +474,7 @@ impl Town {
         until("the card is seen", Duration::from_secs(10), || {
             let cards: Value = serde_json::from_str(&self.admin(&["card", "inspect", "--json"])?)?;
             let serials = cards.as_array().context("cards")?.iter().filter_map(|card| card.get("serial"));
-            Ok(serials.filter_map(Value::as_str).any(|seen| seen == serial.to_string()))
+            Ok(serials.filter_map(Value::as_u64).any(|seen| seen == u64::from(serial)))
         })
     }
 

@@ -11,7 +11,12 @@ use unic_langid::{LanguageIdentifier, langid};
 
 pub mod findings;
 pub mod help;
+mod message;
+mod refusal;
 pub mod table;
+mod usage;
+
+pub use message::{Message, Spoken, system};
 
 /// What every program says in the same words. [`Texts::load`] adds it to each program's own.
 pub const SHARED: Sources =
@@ -44,6 +49,15 @@ impl Language {
             Some("ja") => Some(Self::Japanese),
             Some("en" | "C" | "POSIX") => Some(Self::English),
             _ => None,
+        }
+    }
+
+    /// Its name on a command line.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Japanese => "ja",
+            Self::English => "en",
         }
     }
 
@@ -208,6 +222,12 @@ impl Texts {
     }
 }
 
+/// Says a fault on standard error, the last thing that a program does. Nowhere to complain where that is gone.
+pub fn complain(texts: &Texts, fault: &Explained, helpdesk: Option<&str>) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "{}", texts.complaint(fault, helpdesk));
+}
+
 /// Text from elsewhere, such as a name that a site tells, without what would make a terminal do or hide something: control
 /// characters other than line feeds, and those that turn the direction of writing.
 #[must_use]
@@ -246,6 +266,25 @@ pub fn outline(source: &str) -> BTreeMap<String, Vec<String>> {
         }
     }
     outline
+}
+
+/// The variants of an enum in a source text, with their fields, for tests: none is without words.
+#[must_use]
+pub fn variants(source: &str, name: &str) -> Vec<(String, Vec<String>)> {
+    let body =
+        source.split_once(&format!("pub enum {name} {{\n")).and_then(|(_, rest)| rest.split_once("\n}\n"));
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for line in body.map(|(body, _)| body).unwrap_or_default().lines() {
+        let text = line.trim();
+        if let Some((field, _)) = text.split_once(": ").filter(|_| line.starts_with("        ")) {
+            if let Some((_, fields)) = found.last_mut().filter(|_| !text.starts_with("//")) {
+                fields.push(field.to_owned());
+            }
+        } else if text.starts_with(|c: char| c.is_ascii_uppercase()) && !line.starts_with("        ") {
+            found.push((text.chars().take_while(char::is_ascii_alphanumeric).collect(), Vec::new()));
+        }
+    }
+    found
 }
 
 #[cfg(test)]

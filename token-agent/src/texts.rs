@@ -3,11 +3,18 @@
 use fluent_bundle::FluentValue;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::{AgentFault, AgentState};
-use warifu_texts::{Explained, Sources, Texts};
+use warifu_texts::{Explained, Message, Sources, Spoken, Texts, system};
+
+use crate::profile::ProfileError;
+use crate::run::RunError;
 
 /// The texts of the agent and of `warifu`. Other programs put theirs beside them.
 pub const AGENT: Sources =
     Sources { ja: include_str!("../locales/ja/warifu.ftl"), en: include_str!("../locales/en/warifu.ftl") };
+
+/// The texts of `warifu-agent`, the program.
+pub const AGENT_PROGRAM: Sources =
+    Sources { ja: include_str!("../locales/ja/agent.ftl"), en: include_str!("../locales/en/agent.ftl") };
 
 /// What the agent's answers mean, from texts that [`AGENT`] is among.
 pub trait AgentTexts {
@@ -83,5 +90,25 @@ fn plain<'a>(texts: &Texts, value: &'a serde_json::Value) -> FluentValue<'a> {
         }
         serde_json::Value::Null => "—".into(),
         other => other.to_string().into(),
+    }
+}
+
+impl Spoken for RunError {
+    fn message(&self) -> Message {
+        let about = |id: &'static str, source| Message::new(id).with_message("why", system(source));
+        match self {
+            // Another agent has claimed it.
+            Self::Runtime(source) if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Message::new("run-twice")
+            }
+            Self::Runtime(source) => about("run-folder-unusable", source),
+            Self::Profile(ProfileError::Read(source)) => about("run-profile-unreadable", source),
+            Self::Profile(ProfileError::NotTrustworthy { why }) => {
+                Message::new("run-profile-not-trustworthy").with("why", why)
+            }
+            Self::Listen(source) => about("run-cannot-listen", source),
+            Self::Randomness => Message::new("run-randomness"),
+            Self::Bootstrap(source) => about("run-bootstrap-unwritable", source),
+        }
     }
 }

@@ -1,17 +1,17 @@
 //! `contract`.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use serde::Serialize;
 use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Millis};
 
-use super::{end_access, reason};
+use super::{already, end_access, reason};
 use crate::args::Contract;
+use crate::day::iso;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
-use crate::screen::Table;
+use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fault> {
     match command {
@@ -21,8 +21,8 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
             let record = Record::draw(&mut rng(), name.to_text());
             let contract = Id::draw(&mut rng());
-            let act =
-                Act::ContractOpened { contract, name: record.commitment(), ends_at: end_of(&book, &ends)? };
+            let (ends_at, ends) = end_of(&book, &ends)?;
+            let act = Act::ContractOpened { contract, name: record.commitment(), ends_at };
             desk.screen.say_with("contract-preview", &[("name", name.name.clone()), ("ends", ends.clone())]);
             desk.screen.agree()?;
             desk.order(&book, vec![act], vec![record]).await?;
@@ -34,7 +34,9 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
         Contract::Extend { label, ends } => {
             let book = desk.book().await?;
             let contract = book.contract(&label)?;
-            let act = Act::ContractExtended { contract, ends_at: end_of(&book, &ends)? };
+            let (ends_at, ends) = end_of(&book, &ends)?;
+            let act = Act::ContractExtended { contract, ends_at };
+            let label = book.state.contract(&contract).map(|c| book.name(&c.name)).unwrap_or(label);
             desk.screen.say_with("contract-preview", &[("name", label.clone()), ("ends", ends.clone())]);
             desk.screen.agree()?;
             desk.order(&book, vec![act], vec![]).await?;
@@ -46,6 +48,9 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
         Contract::End { label, why } => {
             let book = desk.book().await?;
             let contract = book.contract(&label)?;
+            if book.state.contract(&contract).is_some_and(|contract| contract.ended) {
+                return already(desk, "contract-ended-already", label);
+            }
             let record = reason(why.reason);
             let act = Act::ContractEnded { contract, reason: record.as_ref().map(Record::commitment) };
             let grants = book.state.ended_by(&act).len();
@@ -55,26 +60,79 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
         }
         Contract::List => {
             let book = desk.book().await?;
-            let mut table = Table::new(desk.screen, &["column-label", "column-name", "column-ends"]);
-            for (_, contract) in book.state.contracts() {
-                let ends = if contract.ended {
-                    desk.screen.text("ended", &[])
-                } else {
-                    desk.screen.instant(contract.ends_at, &book)
+            let mut list =
+                List::new(desk.screen, &["column-label", "column-name", "column-ends", "column-state"]);
+            for (id, contract) in book.state.contracts() {
+                let row = ContractRow {
+                    contract: *id,
+                    label: book.label(&contract.name),
+                    name: book.name(&contract.name),
+                    last_day: book.zone().last_day_before(contract.ends_at),
+                    ends_at: contract.ends_at,
+                    ends_at_iso: iso(contract.ends_at),
+                    ended: contract.ended,
+                    over: book.state.contract_is_over(id, book.at),
                 };
-                table.row([book.label(&contract.name), book.name(&contract.name), ends]);
+                let state = desk.screen.text(if row.over { "ended" } else { "live" }, &[]);
+                list.row([row.label.clone(), row.name.clone(), row.last_day.clone(), state], &row)?;
             }
-            table.show(desk.screen);
+            list.show(desk.screen);
+            desk.screen.say_with("zone-note", &[("zone", book.zone().name())]);
             Ok(())
         }
     }
 }
 
-/// The first instant after a last day, which is inclusive, in the organization's zone.
-fn end_of(book: &Book, day: &str) -> Result<Millis, Fault> {
-    let not_a_day = || Fault::NotADay { day: day.to_owned() };
-    let date: Date = day.parse().map_err(|_| not_a_day())?;
-    let zone = TimeZone::get(&book.state.founding().zone).map_err(|_| not_a_day())?;
-    let midnight = date.tomorrow().and_then(|next| next.to_zoned(zone)).map_err(|_| not_a_day())?;
-    Millis::try_from(midnight.timestamp().as_millisecond()).map_err(|_| not_a_day())
+/// A contract, for programs.
+#[derive(Serialize)]
+struct ContractRow {
+    contract: Id,
+    label: String,
+    name: String,
+    /// In the organization's zone; that day included.
+    last_day: String,
+    ends_at: Millis,
+    ends_at_iso: Option<String>,
+    /// Whether an officer ended it.
+    ended: bool,
+    /// Whether it has come to an end, either way.
+    over: bool,
+}
+
+/// The first instant after a last day, and the day as it is shown.
+fn end_of(book: &Book, day: &str) -> Result<(Millis, String), Fault> {
+    let zone = book.zone();
+    let date = zone.last_day(day, book.at)?;
+    let end = zone.end_of(date).ok_or_else(|| Fault::DayTooFar { day: day.to_owned() })?;
+    Ok((end, date.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_the_same_in_every_language() {
+        let row = ContractRow {
+            contract: Id([1; 16]),
+            label: "acme".to_owned(),
+            name: "アクメ(株)".to_owned(),
+            last_day: "2027-03-31".to_owned(),
+            ends_at: 1_806_505_200_000,
+            ends_at_iso: iso(1_806_505_200_000),
+            ended: false,
+            over: true,
+        };
+        let expected = json!({
+            "contract": "01010101010101010101010101010101",
+            "label": "acme",
+            "name": "アクメ(株)",
+            "last_day": "2027-03-31",
+            "ends_at": 1_806_505_200_000_u64,
+            "ends_at_iso": "2027-03-31T15:00:00Z",
+            "ended": false,
+            "over": true,
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+    }
 }

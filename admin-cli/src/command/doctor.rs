@@ -13,6 +13,7 @@ use warifu_ledger::Id;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{Millis, Role};
 use warifu_texts::findings::{Findings, Level};
+use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::Common;
@@ -41,11 +42,7 @@ pub(crate) enum Service {
 }
 
 /// Has a service's own program look at its machine, and passes on what it says.
-pub(crate) fn at_a_service(
-    config: &Path,
-    service: Option<Service>,
-    common: &Common,
-) -> Result<ExitCode, Fault> {
+pub(crate) fn at_a_service(config: &Path, service: Option<Service>, json: bool) -> Result<ExitCode, Fault> {
     let file = |source| Fault::File { path: config.display().to_string(), source };
     let service = match service {
         Some(service) => service,
@@ -60,11 +57,9 @@ pub(crate) fn at_a_service(
     let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(program));
     let mut command = Command::new(&program);
     command.args(part).arg("--config").arg(config).arg("doctor");
-    if common.json {
+    command.args(["--lang", help::language().code()]);
+    if json {
         command.arg("--json");
-    }
-    if let Some(lang) = &common.lang {
-        command.args(["--lang", lang]);
     }
     let source = |source| Fault::File { path: program.display().to_string(), source };
     let status = command.status().map_err(source)?;
@@ -145,7 +140,7 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
     let book = match book {
         Some(Ok(book)) => Some(book),
         Some(Err(fault)) => {
-            let why = screen_words(desk.screen, &fault);
+            let why = desk.screen.what(&fault);
             findings.add(Level::Fault, "ledger", "ledger-bad", &[("why", why.into())]);
             None
         }
@@ -160,10 +155,6 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
         contracts(findings, book, authority.time);
         waiting(findings, book, &lags, desk.screen);
     }
-}
-
-fn screen_words(screen: &Screen, fault: &Fault) -> String {
-    screen.fault_in_words(fault)
 }
 
 /// This PC's clock against the organization's time. Orders do not depend on it; the dates that people see do.

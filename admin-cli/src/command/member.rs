@@ -1,17 +1,19 @@
 //! `member`.
 
+use serde::Serialize;
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Personalize, Personalized};
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
+use warifu_ledger::state;
 use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
-use super::{end_access, reason};
+use super::{already, end_access, reason};
 use crate::args::Member;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
-use crate::screen::Table;
+use crate::screen::List;
 
 struct Enrolment {
     name: Name,
@@ -29,6 +31,9 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
         Member::Revoke { label, why } => {
             let book = desk.book().await?;
             let member = book.member(&label)?;
+            if book.state.member(&member).is_some_and(|member| member.revoked) {
+                return already(desk, "member-revoked-already", label);
+            }
             let record = reason(why.reason);
             let act = Act::MemberRevoked { member, reason: record.as_ref().map(Record::commitment) };
             let grants = book.state.ended_by(&act).len();
@@ -39,34 +44,68 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
         Member::List => {
             let book = desk.book().await?;
             let columns = ["column-label", "column-name", "column-contract", "column-units", "column-state"];
-            let mut table = Table::new(desk.screen, &columns);
+            let mut list = List::new(desk.screen, &columns);
             for (id, member) in book.state.members() {
-                let contract =
-                    member.contract.and_then(|c| book.state.contract(&c)).map(|c| book.name(&c.name));
-                let units: Vec<String> = book
-                    .state
-                    .cards()
-                    .filter(|(_, card)| card.card.member == *id)
-                    .flat_map(|(card, _)| book.state.grants_of_card(*card))
-                    .filter(|(_, grant)| !grant.revoked)
-                    .filter_map(|(_, grant)| book.state.unit(&grant.unit))
-                    .map(|unit| book.name(&unit.name))
-                    .collect();
-                let over =
-                    member.contract.is_some_and(|c| book.state.contract_is_over(&c, book.state.last_at()));
-                let state = desk.screen.text(if member.revoked || over { "ended" } else { "live" }, &[]);
-                let row = [
-                    book.label(&member.name),
-                    book.name(&member.name),
-                    contract.unwrap_or_default(),
-                    units.join(" "),
+                let row = row(&book, *id, member);
+                let contract = member.contract.and_then(|c| book.state.contract(&c));
+                let units: Vec<&str> = row.units.iter().map(|unit| unit.name.as_str()).collect();
+                let state =
+                    desk.screen.text(if row.revoked || row.contract_over { "ended" } else { "live" }, &[]);
+                let cells = [
+                    row.label.clone(),
+                    row.name.clone(),
+                    contract.map(|contract| book.name(&contract.name)).unwrap_or_default(),
+                    units.join(desk.screen.separator()),
                     state,
                 ];
-                table.row(row);
+                list.row(cells, &row)?;
             }
-            table.show(desk.screen);
+            list.show(desk.screen);
             Ok(())
         }
+    }
+}
+
+/// A member, for programs.
+#[derive(Serialize)]
+struct MemberRow {
+    member: Id,
+    label: String,
+    name: String,
+    contract: Option<Id>,
+    /// Whether that contract has come to an end.
+    contract_over: bool,
+    revoked: bool,
+    units: Vec<UnitOfMember>,
+}
+
+/// A unit that a card of the member has a live grant to.
+#[derive(Serialize)]
+struct UnitOfMember {
+    unit: Id,
+    label: String,
+    name: String,
+}
+
+fn row(book: &Book, id: Id, member: &state::Member) -> MemberRow {
+    let cards = book.state.cards().filter(|(_, card)| card.card.member == id);
+    let grants = cards.flat_map(|(card, _)| book.state.grants_of_card(*card));
+    let units = grants
+        .filter(|(_, grant)| !grant.revoked)
+        .filter_map(|(_, grant)| Some((grant.unit, book.state.unit(&grant.unit)?)))
+        .map(|(unit, found)| UnitOfMember {
+            unit,
+            label: book.label(&found.name),
+            name: book.name(&found.name),
+        });
+    MemberRow {
+        member: id,
+        label: book.label(&member.name),
+        name: book.name(&member.name),
+        contract: member.contract,
+        contract_over: member.contract.is_some_and(|c| book.state.contract_is_over(&c, book.at)),
+        revoked: member.revoked,
+        units: units.collect(),
     }
 }
 
@@ -84,7 +123,11 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
     };
     desk.screen.say_with(
         "member-preview",
-        &[("name", name.name.clone()), ("units", units.join(", ")), ("serial", serial.to_string())],
+        &[
+            ("name", name.name.clone()),
+            ("units", units.join(desk.screen.separator())),
+            ("serial", serial.to_string()),
+        ],
     );
     desk.screen.agree()?;
     let prepared = prepare(desk, serial).await?;
@@ -123,7 +166,10 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
     let done: Personalized = desk.agent.post("/v1/cards/personalize", &request).await?;
     spinner.finish_and_clear();
     desk.screen.result(&json!({ "card": card_id, "grants": done.imported }), || {
-        desk.screen.text("member-enrolled", &[("name", name.name.clone()), ("units", units.join(", "))])
+        desk.screen.text(
+            "member-enrolled",
+            &[("name", name.name.clone()), ("units", units.join(desk.screen.separator()))],
+        )
     });
     Ok(())
 }
@@ -137,5 +183,37 @@ fn only_new_card(book: &Book, cards: &[CardInReader]) -> Result<u32, Fault> {
     match new.as_slice() {
         [serial] => Ok(*serial),
         _ => Err(Fault::NoNewCard),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_the_same_in_every_language() {
+        let row = MemberRow {
+            member: Id([1; 16]),
+            label: "taro".to_owned(),
+            name: "安曇 太郎".to_owned(),
+            contract: Some(Id([2; 16])),
+            contract_over: true,
+            revoked: false,
+            units: vec![UnitOfMember {
+                unit: Id([3; 16]),
+                label: "tax".to_owned(),
+                name: "税務課".to_owned(),
+            }],
+        };
+        let expected = json!({
+            "member": "01010101010101010101010101010101",
+            "label": "taro",
+            "name": "安曇 太郎",
+            "contract": "02020202020202020202020202020202",
+            "contract_over": true,
+            "revoked": false,
+            "units": [{ "unit": "03030303030303030303030303030303", "label": "tax", "name": "税務課" }],
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::json;
 use warifu_api::wire::agent::ForwardTo;
 use warifu_api::wire::site::Status;
@@ -14,7 +15,7 @@ use crate::args::Site;
 use crate::desk::{Desk, rng};
 use crate::fault::Fault;
 use crate::found::{statement, write_private};
-use crate::screen::Table;
+use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault> {
     match command {
@@ -51,29 +52,52 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
             let book = desk.book().await?;
             let columns =
                 ["column-label", "column-name", "column-address", "column-position", "column-lease"];
-            let mut table = Table::new(desk.screen, &columns);
-            for (_, site) in book.state.sites().filter(|(_, site)| !site.removed) {
+            let mut list = List::new(desk.screen, &columns);
+            for (id, site) in book.state.sites().filter(|(_, site)| !site.removed) {
                 let to = ForwardTo::Site { address: site.address.clone(), key: site.keys.tls };
-                let status = desk.ask::<Status>(to, None, "GET", "/v1/status", None::<&()>).await;
-                let (position, lease) = match status {
-                    Ok(status) => (
-                        format!("{}/{}", status.folded, book.state.tree().size()),
-                        format!("{} s", status.lease_left_ms / 1000),
-                    ),
-                    Err(_) => (desk.screen.text("unreachable", &[]), String::new()),
+                let status = desk.ask::<Status>(to, None, "GET", "/v1/status", None::<&()>).await.ok();
+                let row = SiteRow {
+                    site: *id,
+                    label: book.label(&site.name),
+                    name: book.name(&site.name),
+                    address: site.address.clone(),
+                    reachable: status.is_some(),
+                    folded: status.as_ref().map(|status| status.folded),
+                    ledger_size: book.state.tree().size(),
+                    lease_left_ms: status.as_ref().map(|status| status.lease_left_ms),
                 };
-                table.row([
-                    book.label(&site.name),
-                    book.name(&site.name),
-                    site.address.clone(),
-                    position,
-                    lease,
-                ]);
+                let position = row.folded.map(|folded| format!("{folded}/{}", row.ledger_size));
+                let lease = row
+                    .lease_left_ms
+                    .map(|left| desk.screen.text("seconds", &[("seconds", (left / 1000).to_string())]));
+                let cells = [
+                    row.label.clone(),
+                    row.name.clone(),
+                    row.address.clone(),
+                    position.unwrap_or_else(|| desk.screen.text("unreachable", &[])),
+                    lease.unwrap_or_default(),
+                ];
+                list.row(cells, &row)?;
             }
-            table.show(desk.screen);
+            list.show(desk.screen);
             Ok(())
         }
     }
+}
+
+/// A site, for programs.
+#[derive(Serialize)]
+struct SiteRow {
+    site: Id,
+    label: String,
+    name: String,
+    address: String,
+    reachable: bool,
+    /// How many leaves of the ledger it has read; none if it cannot be reached.
+    folded: Option<u64>,
+    ledger_size: u64,
+    /// What is left of its lease, 0 without one; none if it cannot be reached.
+    lease_left_ms: Option<u64>,
 }
 
 /// Fetches the profile, checks that it is the organization's, and writes it.
@@ -100,4 +124,34 @@ pub(super) async fn profile(
         desk.screen.text("profile-written", &[("file", out.display().to_string())])
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_the_same_in_every_language() {
+        let row = SiteRow {
+            site: Id([1; 16]),
+            label: "omachi".to_owned(),
+            name: "大町支所".to_owned(),
+            address: "127.0.0.1:7444".to_owned(),
+            reachable: false,
+            folded: None,
+            ledger_size: 12,
+            lease_left_ms: None,
+        };
+        let expected = json!({
+            "site": "01010101010101010101010101010101",
+            "label": "omachi",
+            "name": "大町支所",
+            "address": "127.0.0.1:7444",
+            "reachable": false,
+            "folded": null,
+            "ledger_size": 12,
+            "lease_left_ms": null,
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+    }
 }

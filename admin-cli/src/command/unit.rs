@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::json;
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::Id;
@@ -11,7 +12,7 @@ use warifu_ledger::statement::{Act, UnitKind};
 use crate::args::Unit;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
-use crate::screen::Table;
+use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault> {
     match command {
@@ -47,12 +48,25 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
         }
         Unit::List => {
             let book = desk.book().await?;
-            let mut table = Table::new(desk.screen, &["column-label", "column-name", "column-recipient"]);
-            for (_, unit) in book.state.units() {
-                let recipient = unit.key.map(|(key, _)| UnitRecipient::encode(&key)).unwrap_or_default();
-                table.row([book.label(&unit.name), book.name(&unit.name), recipient]);
+            let mut list =
+                List::new(desk.screen, &["column-label", "column-name", "column-kind", "column-recipient"]);
+            for (id, unit) in book.state.units() {
+                let row = UnitRow {
+                    unit: *id,
+                    label: book.label(&unit.name),
+                    name: book.name(&unit.name),
+                    kind: unit.kind,
+                    contract: unit.contract,
+                    sites: unit.sites.clone(),
+                    routes_to: unit.routes_to.clone(),
+                    two_people: unit.two_people,
+                    recipient: unit.key.map(|(key, _)| UnitRecipient::encode(&key)),
+                };
+                let kind = desk.screen.text(kind_key(row.kind), &[]);
+                let recipient = row.recipient.clone().unwrap_or_else(|| desk.screen.text("no-key-yet", &[]));
+                list.row([row.label.clone(), row.name.clone(), kind, recipient], &row)?;
             }
-            table.show(desk.screen);
+            list.show(desk.screen);
             Ok(())
         }
         Unit::Recipient { label } => {
@@ -88,4 +102,61 @@ async fn wait_for_key(desk: &mut Desk<'_>, unit: Id, name: &str) -> Result<Strin
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     Err(Fault::NotReadyInTime { what: name.to_owned() })
+}
+
+/// What kind of unit it is, by the key of its text.
+pub(crate) fn kind_key(kind: UnitKind) -> &'static str {
+    match kind {
+        UnitKind::Department => "unit-kind-department",
+        UnitKind::FrontDesk => "unit-kind-front-desk",
+        UnitKind::Contractor => "unit-kind-contractor",
+        UnitKind::Person => "unit-kind-person",
+    }
+}
+
+/// A unit, for programs.
+#[derive(Serialize)]
+struct UnitRow {
+    unit: Id,
+    label: String,
+    name: String,
+    kind: UnitKind,
+    contract: Option<Id>,
+    sites: BTreeSet<Id>,
+    routes_to: BTreeSet<Id>,
+    two_people: bool,
+    /// None until it has its key.
+    recipient: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_the_same_in_every_language() {
+        let row = UnitRow {
+            unit: Id([1; 16]),
+            label: "front".to_owned(),
+            name: "受付".to_owned(),
+            kind: UnitKind::FrontDesk,
+            contract: None,
+            sites: BTreeSet::from([Id([2; 16])]),
+            routes_to: BTreeSet::from([Id([3; 16])]),
+            two_people: true,
+            recipient: None,
+        };
+        let expected = json!({
+            "unit": "01010101010101010101010101010101",
+            "label": "front",
+            "name": "受付",
+            "kind": "front-desk",
+            "contract": null,
+            "sites": ["02020202020202020202020202020202"],
+            "routes_to": ["03030303030303030303030303030303"],
+            "two_people": true,
+            "recipient": null,
+        });
+        assert_eq!(serde_json::to_value(row).unwrap(), expected);
+    }
 }

@@ -18,7 +18,6 @@ use super::{Authority as Service, Config, Result};
 /// What can be asked of the authority at its console.
 #[derive(Debug, Args)]
 pub struct Authority {
-    /// The configuration, TOML.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/warifu/authority.toml")]
     config: PathBuf,
     #[command(subcommand)]
@@ -27,35 +26,21 @@ pub struct Authority {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes the token and its keys, and writes `statement.json`, whose fingerprint the officers compare. Changes
-    /// nothing that is there.
     Init {
-        /// The token's security officer's PIN. Without it, one is drawn and forgotten: nobody can then set another user PIN.
         #[arg(long, value_name = "FILE")]
         so_pin_file: Option<PathBuf>,
     },
-    /// Founds the organization: checks the founding that the officers and the ca signed, signs it, and begins the ledger.
     Found {
-        /// The founding; the completed one takes its place.
         file: PathBuf,
-        /// Its fingerprint, as the officers read it out; without it, you are asked.
         #[arg(long, value_name = "HEX")]
         fingerprint: Option<Digest>,
-        /// The register's records for the founding, JSON.
         #[arg(long, value_name = "FILE")]
         records: Option<PathBuf>,
     },
-    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
-    /// with 6 if something does not work.
     Doctor {
-        /// Answer in JSON, for programs.
         #[arg(long)]
         json: bool,
-        /// ja or en [default: from the locale].
-        #[arg(long, value_name = "LANG")]
-        lang: Option<String>,
     },
-    /// Serves until it is told to stop. Prints `ready ADDRESS` when it does.
     Run,
 }
 
@@ -64,9 +49,9 @@ enum Command {
 /// # Errors
 /// [`super::AuthorityError`].
 pub fn run(authority: &Authority) -> Result<ExitCode> {
-    if let Command::Doctor { json, lang } = &authority.command {
+    if let Command::Doctor { json } = &authority.command {
         let findings = process::run(async { Ok::<_, super::AuthorityError>(look(&authority.config).await) })?;
-        return Ok(doctor::show(&findings, *json, doctor::language(lang.as_deref()))?.into());
+        return Ok(doctor::show(&findings, *json)?.into());
     }
     let config = Config::read(&authority.config)?;
     match &authority.command {

@@ -20,7 +20,6 @@ use super::{Rate, Settings, Site as Service};
 /// What can be asked of a site at its console.
 #[derive(Debug, Args)]
 pub struct Site {
-    /// The configuration, TOML.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/warifu/site.toml")]
     config: PathBuf,
     #[command(subcommand)]
@@ -29,24 +28,14 @@ pub struct Site {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes the token and its keys, and writes `statement.json`, which officers sign into the ledger. Changes nothing that
-    /// is there.
     Init {
-        /// The token's security officer's PIN. Without it, one is drawn and forgotten: nobody can then set another user PIN.
         #[arg(long, value_name = "FILE")]
         so_pin_file: Option<PathBuf>,
     },
-    /// Looks for what does not work, each finding with what to do. Changes nothing, and may be run beside the service. Ends
-    /// with 6 if something does not work.
     Doctor {
-        /// Answer in JSON, for programs.
         #[arg(long)]
         json: bool,
-        /// ja or en [default: from the locale].
-        #[arg(long, value_name = "LANG")]
-        lang: Option<String>,
     },
-    /// Follows the ledger and answers cards until it is told to stop. Prints `ready ADDRESS` when it does.
     Run,
 }
 
@@ -55,9 +44,9 @@ enum Command {
 /// # Errors
 /// [`SiteError`].
 pub fn run(site: &Site) -> Result<ExitCode, SiteError> {
-    if let Command::Doctor { json, lang } = &site.command {
+    if let Command::Doctor { json } = &site.command {
         let findings = process::run(async { Ok::<_, SiteError>(look(&site.config).await) })?;
-        return Ok(doctor::show(&findings, *json, doctor::language(lang.as_deref()))?.into());
+        return Ok(doctor::show(&findings, *json)?.into());
     }
     let config = Config::read(&site.config)?;
     match &site.command {

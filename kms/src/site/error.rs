@@ -19,7 +19,7 @@ pub enum SiteError {
     #[error(transparent)]
     Console(#[from] ConsoleError),
     /// The configuration names no organization.
-    #[error("no organization: set `organization` in the configuration to its founding hash")]
+    #[error("no organization: set `organization` in the configuration to the fingerprint of its founding")]
     NoOrganization,
     /// The configuration does not say how the kms is known.
     #[error("no key of the kms: set `statement` or `tls_key` in the configuration's [kms]")]

@@ -56,8 +56,8 @@ impl Play {
             let list: serde_json::Value =
                 serde_json::from_str(&self.town.admin(&["site", "list", "--json"])?)?;
             let sites = list.as_array().into_iter().flatten();
-            let mut lease = sites.filter(|row| row["label"] == site).map(|row| row["lease"].as_str());
-            Ok(lease.next().flatten().is_some_and(|lease| !lease.is_empty() && lease != "0 s"))
+            let mut lease = sites.filter(|row| row["label"] == site).map(|row| row["lease_left_ms"].as_u64());
+            Ok(lease.next().flatten().is_some_and(|left| left > 0))
         })
         .unwrap();
     }

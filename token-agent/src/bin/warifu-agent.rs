@@ -1,49 +1,43 @@
 //! `warifu-agent`: the agent on a member's PC.
 
+use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use warifu_split_key::point::Point;
-use warifu_token_agent::{Config, default_runtime_dir, default_state_dir, run};
+use warifu_texts::{Message, Spoken, Texts, help, system};
+use warifu_token_agent::texts::AGENT_PROGRAM;
+use warifu_token_agent::{Config, RunError, default_runtime_dir, default_state_dir, run};
 
 /// Watches the card readers of this PC, and opens files while a member's card is in.
 ///
 /// Programs on this PC find it by the file agent.json in the runtime directory. SIGHUP reads the profile again; SIGTERM closes
 /// everything that is open and ends the agent.
 #[derive(Parser)]
-#[command(name = "warifu-agent", version)]
+#[command(name = "warifu-agent")]
 struct Arguments {
-    /// The organization's profile [default: profile.json in the state directory]
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Use only readers whose name contains this; may be repeated
     #[arg(long = "reader", alias = "readers", value_name = "SUBSTRING")]
     readers: Vec<String>,
-    /// Where the bootstrap file is written [default: $XDG_RUNTIME_DIR/warifu]
     #[arg(long, value_name = "FOLDER")]
     runtime_dir: Option<PathBuf>,
-    /// Where the profile lies unless told otherwise [default: ~/.local/state/warifu]
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
-    /// The site to ask first: its name or id
     #[arg(long, value_name = "SITE")]
     site: Option<String>,
-    /// The kms's address (HOST:PORT), until there is a profile
     #[arg(long, requires = "kms_key", value_name = "ADDRESS")]
     kms: Option<String>,
-    /// The kms's TLS key: its compressed point in base64, as its console shows it
     #[arg(long, requires = "kms", value_name = "BASE64", value_parser = parse_key)]
     kms_key: Option<Point>,
-    /// A root certificate (PEM or DER) of a card maker whose attestations are believed; may be repeated
     #[arg(long = "attestation-root", value_name = "FILE")]
     attestation_roots: Vec<PathBuf>,
-    /// The command that shows files; the file's path is appended [default: the desktop's choice]
     #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND")]
     viewer: Vec<String>,
 }
@@ -53,19 +47,63 @@ fn parse_key(text: &str) -> Result<Point, String> {
     Point::from_sec1(&bytes).map_err(|error| error.to_string())
 }
 
-fn main() -> anyhow::Result<()> {
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("the runtime cannot be started")]
+    System(#[source] std::io::Error),
+    #[error("{path} cannot be read")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is no certificate")]
+    NotACertificate { path: PathBuf },
+}
+
+impl Spoken for Fault {
+    fn message(&self) -> Message {
+        match self {
+            Self::Run(error) => error.message(),
+            Self::System(error) => Message::new("run-system").with_message("why", system(error)),
+            Self::File { path, source } => Message::new("run-file-unreadable")
+                .with("path", path.display())
+                .with_message("why", system(source)),
+            Self::NotACertificate { path } => {
+                Message::new("run-not-a-certificate").with("path", path.display())
+            }
+        }
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let texts = Texts::load(help::language(), &[AGENT_PROGRAM])?;
+    let arguments = match help::read(&texts) {
+        Ok(arguments) => arguments,
+        Err(code) => return Ok(code),
+    };
     let filter =
         EnvFilter::try_from_env("WARIFU_LOG").unwrap_or_else(|_| EnvFilter::new("info,yubikey=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let config = config(Arguments::parse())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let Err(fault) = config(arguments).and_then(start) else { return Ok(ExitCode::SUCCESS) };
+    tracing::error!(error = &fault as &dyn Error, "the agent ends");
+    warifu_texts::complain(&texts, &texts.explain(&fault.message()), None);
+    Ok(ExitCode::FAILURE)
+}
+
+fn start(config: Config) -> Result<(), Fault> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Fault::System)?;
     let ended = runtime.block_on(until_told_to_end(config));
     // A handshake with a site that does not answer must not keep the agent from ending.
     runtime.shutdown_timeout(Duration::from_millis(500));
     ended
 }
 
-async fn until_told_to_end(config: Config) -> anyhow::Result<()> {
+async fn until_told_to_end(config: Config) -> Result<(), Fault> {
+    let signal = |kind| signal(kind).map_err(Fault::System);
     let (tell, told) = tokio::sync::mpsc::channel(1);
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -81,15 +119,16 @@ async fn until_told_to_end(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    run(config, told, shutdown).await.context("the agent has ended")
+    Ok(run(config, told, shutdown).await?)
 }
 
-fn config(arguments: Arguments) -> anyhow::Result<Config> {
+fn config(arguments: Arguments) -> Result<Config, Fault> {
     let state_dir = arguments.state_dir.unwrap_or_else(default_state_dir);
     let mut attestation_roots = Vec::new();
     for path in &arguments.attestation_roots {
-        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        attestation_roots.extend(certificates(bytes).with_context(|| format!("reading {}", path.display()))?);
+        let bytes = std::fs::read(path).map_err(|source| Fault::File { path: path.clone(), source })?;
+        let found = certificates(bytes).ok_or_else(|| Fault::NotACertificate { path: path.clone() })?;
+        attestation_roots.extend(found);
     }
     Ok(Config {
         profile: arguments.profile.unwrap_or_else(|| state_dir.join("profile.json")),
@@ -102,14 +141,34 @@ fn config(arguments: Arguments) -> anyhow::Result<Config> {
     })
 }
 
-/// The certificates in a PEM file, or the one that is a DER file.
-fn certificates(bytes: Vec<u8>) -> anyhow::Result<Vec<Vec<u8>>> {
+/// The certificates in a PEM file, or the one that is a DER file; none if the PEM is damaged.
+fn certificates(bytes: Vec<u8>) -> Option<Vec<Vec<u8>>> {
     if !bytes.starts_with(b"-----BEGIN") && !bytes.windows(10).any(|window| window == b"-----BEGIN") {
-        return Ok(vec![bytes]);
+        return Some(vec![bytes]);
     }
-    let mut found = Vec::new();
-    for pem in x509_parser::pem::Pem::iter_from_buffer(&bytes) {
-        found.push(pem.context("the PEM is damaged")?.contents);
+    x509_parser::pem::Pem::iter_from_buffer(&bytes).map(|pem| Some(pem.ok()?.contents)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use warifu_texts::{Language, outline};
+
+    use super::*;
+
+    #[test]
+    fn every_argument_is_explained_in_both_languages() {
+        for language in [Language::Japanese, Language::English] {
+            let texts = Texts::load(language, &[AGENT_PROGRAM]).unwrap();
+            assert_eq!(help::missing(Arguments::command(), &texts), Vec::<String>::new());
+            help::explained(Arguments::command(), &texts).debug_assert();
+        }
+        assert_eq!(outline(AGENT_PROGRAM.ja), outline(AGENT_PROGRAM.en));
     }
-    Ok(found)
+
+    #[test]
+    fn half_a_certificate_is_none() {
+        assert_eq!(certificates(b"-----BEGIN CERTIFICATE-----\nMIIB".to_vec()), None);
+        assert_eq!(certificates(vec![0x30]), Some(vec![vec![0x30]]));
+    }
 }

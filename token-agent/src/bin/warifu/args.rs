@@ -2,17 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory, Parser, Subcommand};
-use warifu_texts::{Texts, help};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "warifu",
-    version,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "warifu")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -26,12 +19,6 @@ pub(crate) struct Common {
     pub(crate) agent: Option<PathBuf>,
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    #[arg(long, global = true, value_name = "ja|en")]
-    pub(crate) lang: Option<String>,
-    #[arg(short = 'h', long, global = true, action = clap::ArgAction::Help)]
-    help: Option<bool>,
-    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
-    version: Option<bool>,
 }
 
 #[derive(Subcommand)]
@@ -77,30 +64,28 @@ pub(crate) struct PinArgs {
     pub(crate) spend_last_try: bool,
 }
 
-/// The command with its explanations.
-pub(crate) fn command(texts: &Texts) -> Command {
-    help::explained(Cli::command(), texts)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use warifu_texts::Language;
+    use clap::CommandFactory as _;
+    use warifu_texts::{Language, Texts, help};
     use warifu_token_agent::texts::AGENT;
+
+    use super::*;
 
     #[test]
     fn every_command_and_argument_is_explained_in_both_languages() {
         for language in [Language::Japanese, Language::English] {
             let texts = Texts::load(language, &[AGENT]).unwrap();
-            assert_eq!(help::missing(&Cli::command(), &texts), Vec::<String>::new());
-            command(&texts).debug_assert();
+            assert_eq!(help::missing(Cli::command(), &texts), Vec::<String>::new());
+            help::explained(Cli::command(), &texts).debug_assert();
         }
     }
 
     #[test]
     fn help_is_in_the_persons_language() {
         let texts = Texts::load(Language::Japanese, &[AGENT]).unwrap();
-        let error = command(&texts).try_get_matches_from(["warifu", "open", "--help"]).unwrap_err();
+        let command = help::explained(Cli::command(), &texts);
+        let error = command.try_get_matches_from(["warifu", "open", "--help"]).unwrap_err();
         let help = error.to_string();
         assert!(help.contains("カードを抜くと閉じます"), "{help}");
         assert!(!help.contains("Options"), "{help}");

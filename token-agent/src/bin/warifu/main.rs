@@ -9,8 +9,6 @@ mod seal;
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
-use clap::error::ErrorKind;
 use warifu_api::wire::agent::AgentState;
 use warifu_texts::{Texts, help};
 use warifu_token_agent::client::AgentClient;
@@ -23,15 +21,10 @@ use crate::screen::Screen;
 
 fn main() -> anyhow::Result<ExitCode> {
     let texts = Texts::load(help::language(), &[AGENT])?;
-    let matches = match args::command(&texts).try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return Ok(ExitCode::from(u8::from(!asked)));
-        }
+    let cli = match help::read::<Cli>(&texts) {
+        Ok(cli) => cli,
+        Err(code) => return Ok(code),
     };
-    let cli = Cli::from_arg_matches(&matches)?;
     let screen = Screen { texts, json: cli.common.json };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     Ok(runtime.block_on(run(cli, screen)))

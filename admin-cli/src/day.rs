@@ -1,0 +1,200 @@
+//! Days as people write them, and instants as they read them, in the organization's time zone.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use warifu_ledger::statement::Millis;
+
+use crate::fault::Fault;
+
+/// The year before the first of 令和, which began on 1 May 2019.
+const BEFORE_REIWA: i16 = 2018;
+const REIWA_BEGAN: (i16, i8, i8) = (2019, 5, 1);
+/// Nobody makes a longer contract; who writes one has mistyped the year.
+const FARTHEST_YEARS: i16 = 50;
+
+/// The organization's time zone.
+pub(crate) struct Zone(TimeZone);
+
+impl Zone {
+    /// The zone of this name, which the founding names; UTC where this PC does not know it.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        self.0.iana_name().unwrap_or("UTC").to_owned()
+    }
+
+    /// A last day as somebody wrote it, not before today and not absurdly far.
+    pub(crate) fn last_day(&self, text: &str, now: Millis) -> Result<Date, Fault> {
+        let day = || text.to_owned();
+        let date = parse(text).ok_or_else(|| Fault::NotADay { day: day() })?;
+        let today = self.day_of(now).ok_or_else(|| Fault::NotADay { day: day() })?;
+        if date < today {
+            return Err(Fault::DayOver { day: day(), today: today.to_string() });
+        }
+        if date.year() > today.year().saturating_add(FARTHEST_YEARS) {
+            return Err(Fault::DayTooFar { day: day() });
+        }
+        Ok(date)
+    }
+
+    /// The first instant after a day.
+    pub(crate) fn end_of(&self, day: Date) -> Option<Millis> {
+        let midnight = day.tomorrow().ok()?.to_zoned(self.0.clone()).ok()?;
+        Millis::try_from(midnight.timestamp().as_millisecond()).ok()
+    }
+
+    /// The last day before an instant: a contract's, which ends with it.
+    pub(crate) fn last_day_before(&self, end: Millis) -> String {
+        self.day_of(end.saturating_sub(1)).map_or_else(|| end.to_string(), |day| day.to_string())
+    }
+
+    /// An instant, to the second.
+    pub(crate) fn instant(&self, at: Millis) -> String {
+        let zoned = timestamp(at).map(|at| at.to_zoned(self.0.clone()));
+        zoned.map_or_else(|| at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    }
+
+    fn day_of(&self, at: Millis) -> Option<Date> {
+        Some(timestamp(at)?.to_zoned(self.0.clone()).date())
+    }
+}
+
+/// An instant for programs: RFC 3339, UTC.
+pub(crate) fn iso(at: Millis) -> Option<String> {
+    timestamp(at).map(|at| at.to_string())
+}
+
+fn timestamp(at: Millis) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()
+}
+
+/// Reads 2027-03-31, 2027年3月31日, 令和9年3月31日 and R9.3.31, in digits of either width.
+fn parse(text: &str) -> Option<Date> {
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();
+    let era = ["令和", "R", "r"].into_iter().find_map(|name| text.strip_prefix(name));
+    let (rest, before) = era.map_or((text.as_str(), 0), |rest| (rest, BEFORE_REIWA));
+    let (year, month, day) = match rest.strip_suffix('日') {
+        Some(rest) => {
+            let (year, rest) = rest.split_once('年')?;
+            let (month, day) = rest.split_once('月')?;
+            (year, month, day)
+        }
+        None => {
+            let mark = if era.is_some() { '.' } else { '-' };
+            let mut parts = rest.split(mark);
+            let found = (parts.next()?, parts.next()?, parts.next()?);
+            if parts.next().is_some()
+                || (era.is_none() && (found.0.len(), found.1.len(), found.2.len()) != (4, 2, 2))
+            {
+                return None;
+            }
+            found
+        }
+    };
+    let year = if year == "元" && before > 0 { 1 } else { number(year)? };
+    let date =
+        Date::new(year.checked_add(before)?, number(month)?.try_into().ok()?, number(day)?.try_into().ok()?)
+            .ok()?;
+    let (began_year, began_month, began_day) = REIWA_BEGAN;
+    (before == 0 || date >= jiff::civil::date(began_year, began_month, began_day)).then_some(date)
+}
+
+fn number(text: &str) -> Option<i16> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// Full-width digits and marks as people type them in Japanese, as half-width ones.
+fn narrow(c: char) -> char {
+    match c {
+        '０'..='９' | 'Ｒ' | 'ｒ' | '．' | '－' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        '−' | '‐' | '‑' | '–' => '-',
+        c => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    const NOON: Millis = 1_764_039_600_000; // 2025-11-25 12:00 in Tokyo
+
+    #[test]
+    fn a_day_is_read_as_people_write_it() {
+        for text in [
+            "2027-03-31",
+            "令和9年3月31日",
+            "令和 9年 3月31日",
+            "令和９年３月３１日",
+            "R9.3.31",
+            "r9.03.31",
+            "Ｒ９．３．３１",
+            "2027年3月31日",
+        ] {
+            assert_eq!(parse(text), Some(date(2027, 3, 31)), "{text}");
+        }
+        assert_eq!(parse("令和元年5月1日"), Some(date(2019, 5, 1)));
+        assert_eq!(parse("令和10年2月29日"), Some(date(2028, 2, 29)));
+    }
+
+    #[test]
+    fn what_is_no_day_is_none() {
+        for text in [
+            "",
+            "31",
+            "tomorrow",
+            "2027-3-31",
+            "2027-02-29",
+            "2027-13-01",
+            "27-03-31",
+            "2027/03/31",
+            "9.3.31",
+            "R9-3-31",
+            "R9.3",
+            "R9.3.31.1",
+            "R0.3.31",
+            "令和元年4月30日",
+            "令和9年2月29日",
+            "令和9年3月31",
+            "令和-9年3月31日",
+            "平成39年3月31日",
+            "昭和102年3月31日",
+            "元年3月31日",
+            "R99999.3.31",
+            "2027-03-31T00:00:00Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_last_day_is_not_over_and_not_absurd() {
+        let zone = Zone::named("Asia/Tokyo");
+        assert_eq!(zone.last_day("2025-11-25", NOON).unwrap(), date(2025, 11, 25), "today counts");
+        let over = zone.last_day("令和7年11月24日", NOON);
+        assert!(matches!(over, Err(Fault::DayOver { today, .. }) if today == "2025-11-25"));
+        assert!(zone.last_day("2075-12-31", NOON).is_ok());
+        assert!(matches!(zone.last_day("2076-01-01", NOON), Err(Fault::DayTooFar { .. })));
+        assert!(matches!(zone.last_day("9999-12-31", NOON), Err(Fault::DayTooFar { .. })));
+        assert!(matches!(zone.last_day("soon", NOON), Err(Fault::NotADay { .. })));
+    }
+
+    #[test]
+    fn a_contract_is_shown_with_its_last_day_in_the_organizations_zone() {
+        let zone = Zone::named("Asia/Tokyo");
+        let end = zone.end_of(date(2027, 3, 31)).unwrap();
+        assert_eq!(iso(end).as_deref(), Some("2027-03-31T15:00:00Z"), "midnight in Tokyo");
+        assert_eq!(zone.last_day_before(end), "2027-03-31");
+        assert_eq!(zone.instant(end), "2027-04-01 00:00:00");
+        // The day on which clocks go forward has 23 hours.
+        let zone = Zone::named("Europe/Berlin");
+        let end = zone.end_of(date(2027, 3, 28)).unwrap();
+        assert_eq!(zone.last_day_before(end), "2027-03-28");
+        assert_eq!((zone.name().as_str(), Zone::named("nowhere").name().as_str()), ("Europe/Berlin", "UTC"));
+    }
+}

@@ -1,0 +1,26 @@
+help-warifu-kms = The key management service (kms) of an organization.
+help-warifu-kms-authority = The authority: it keeps the ledger, the register and one half of the keys. One for each organization
+help-warifu-kms-authority-init = Make the keys in the HSM, and write statement.json, whose fingerprint the officers compare. What is there stays as it is
+help-warifu-kms-authority-found = Found the organization: check the founding that the officers and the ca signed, sign it, and begin the ledger
+help-warifu-kms-authority-run = Serve until told to stop. Prints ready and its address when it does
+help-warifu-kms-authority-doctor = Look for what does not work, each finding with what to do. Changes nothing, and may run beside the service. Ends with 6 if something does not work
+help-warifu-kms-site = A site: it keeps site shares, and answers the cards of its members
+help-warifu-kms-site-init = Make the keys in the HSM, and write statement.json, which officers sign into the ledger. What is there stays as it is
+help-warifu-kms-site-run = Follow the ledger and answer cards, until told to stop. Prints ready and its address when it does
+help-warifu-kms-site-doctor = Look for what does not work, each finding with what to do. Changes nothing, and may run beside the service. Ends with 6 if something does not work
+help-arg-records = The register's records for the founding (JSON)
+
+fault-not-founded = This kms has no organization yet.
+    .remedy = Run “warifu-kms authority found” with the founding that the officers and the ca signed.
+fault-founded-already = This kms serves the organization { $organization } already.
+    .remedy = Set up another kms for another organization.
+fault-other-keys = The founding names other keys for the kms than those in this HSM.
+    .remedy = Go through the founding again with this kms's statement.json.
+fault-records = The register's records do not fit the founding.
+    .remedy = Give the records that were written with the founding, with --records.
+fault-timed-out = It took too long.
+    .remedy = Run the command again.
+fault-no-kms-key = The configuration does not say which key the kms has.
+    .remedy = Set “statement” or “tls_key” under kms in the configuration.
+fault-not-joined = The organization's ledger does not have this site yet.
+    .remedy = Have the officers add it with “warifu-admin site add”.

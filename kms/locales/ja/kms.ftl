@@ -1,0 +1,26 @@
+help-warifu-kms = 組織の鍵管理サービス（kms）です。
+help-warifu-kms-authority = 鍵管理サーバー。台帳・名簿と、鍵の片割れを持ちます。組織に一つです。
+help-warifu-kms-authority-init = HSM に鍵を作り、申告書 statement.json を書き出します。その指紋をセキュリティ担当が見比べます。今あるものは変えません。
+help-warifu-kms-authority-found = 組織を設立します。セキュリティ担当と ca が署名した設立を調べて署名し、台帳を始めます。
+help-warifu-kms-authority-run = 止められるまで働きます。準備ができると ready とアドレスを表示します。
+help-warifu-kms-authority-doctor = 動かないものを探し、直し方をひとつずつ示します。何も変えず、サービスが動いていても使えます。直すべきものがあれば 6 で終わります。
+help-warifu-kms-site = 拠点。拠点側の割符を持ち、職員と受託者のカードに応答します。
+help-warifu-kms-site-init = HSM に鍵を作り、申告書 statement.json を書き出します。セキュリティ担当が署名して台帳に加えます。今あるものは変えません。
+help-warifu-kms-site-run = 台帳に従い、カードに応答します。止められるまで続けます。準備ができると ready とアドレスを表示します。
+help-warifu-kms-site-doctor = 動かないものを探し、直し方をひとつずつ示します。何も変えず、サービスが動いていても使えます。直すべきものがあれば 6 で終わります。
+help-arg-records = 設立のときの名簿の記録（JSON）
+
+fault-not-founded = この鍵管理サーバー（kms）には、まだ組織がありません。
+    .remedy = セキュリティ担当と ca が署名した設立を、warifu-kms authority found で読み込んでください。
+fault-founded-already = この鍵管理サーバー（kms）は、すでに組織 { $organization } のものです。
+    .remedy = 別の組織には、別の kms を用意してください。
+fault-other-keys = この設立に書かれた鍵管理サーバー（kms）の鍵は、この HSM の鍵ではありません。
+    .remedy = この kms の statement.json を使って、設立をやり直してください。
+fault-records = 名簿の記録が、設立の内容と合いません。
+    .remedy = 設立と一緒に書き出された記録を --records で指定してください。
+fault-timed-out = 時間がかかりすぎました。
+    .remedy = もう一度実行してください。
+fault-no-kms-key = 設定に、鍵管理サーバー（kms）の鍵が書かれていません。
+    .remedy = 設定の kms に statement または tls_key を書いてください。
+fault-not-joined = この拠点は、まだ組織の台帳にありません。
+    .remedy = セキュリティ担当に、warifu-admin site add でこの拠点を加えてもらってください。

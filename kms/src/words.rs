@@ -1,0 +1,78 @@
+//! What the faults of authority and site say to the people at their consoles.
+
+use std::error::Error;
+
+use warifu_console::words;
+use warifu_texts::{Message, Sources, Spoken};
+
+use crate::authority::AuthorityError;
+use crate::site::SiteError;
+
+/// The texts of this program, beside those of every service.
+pub const KMS: Sources =
+    Sources { ja: include_str!("../locales/ja/kms.ftl"), en: include_str!("../locales/en/kms.ftl") };
+
+impl Spoken for AuthorityError {
+    fn message(&self) -> Message {
+        match self {
+            Self::NotFounded => Message::new("fault-not-founded"),
+            Self::FoundedAlready { organization } => {
+                Message::new("fault-founded-already").with("organization", organization)
+            }
+            Self::OtherKeys => Message::new("fault-other-keys"),
+            Self::RecordMismatch { .. } | Self::RecordSuperfluous { .. } | Self::RecordTaken { .. } => {
+                Message::new("fault-records")
+            }
+            Self::Rejected(rejected) => rejected.message(),
+            Self::Stopping => Message::new("fault-stopping"),
+            Self::TimedOut => Message::new("fault-timed-out"),
+            Self::Console(error) => error.message(),
+            Self::Hsm(error) => words::hsm(error),
+            Self::Database(error) => words::database(error),
+            Self::Storage(error) => words::storage(error),
+            Self::Replica(error) => words::replica(error),
+            Self::Damaged { .. } | Self::HalfDamaged(_) | Self::Tree(_) => Message::new("database-damaged"),
+            // Answers to requests; none of them ends a program.
+            Self::NotAllowed { .. }
+            | Self::Card(_)
+            | Self::Malformed { .. }
+            | Self::TooLarge
+            | Self::NotFound { .. }
+            | Self::NotYet { .. }
+            | Self::Envelope(_)
+            | Self::NotOneself
+            | Self::Half(_)
+            | Self::ShareMismatch
+            | Self::IssuedOtherwise
+            | Self::OtherShares
+            | Self::KeyTaken
+            | Self::CertificateMismatch
+            | Self::Checkpoint(_)
+            | Self::Wrap(_)
+            | Self::Leaf(_)
+            | Self::Tls(_)
+            | Self::Json(_) => words::unexpected(self as &dyn Error),
+        }
+    }
+}
+
+impl Spoken for SiteError {
+    fn message(&self) -> Message {
+        match self {
+            Self::Console(error) => error.message(),
+            Self::NoOrganization => Message::new("fault-no-organization"),
+            Self::NoKmsKey => Message::new("fault-no-kms-key"),
+            Self::Storage(error) => words::storage(error),
+            Self::Database(error) => words::database(error),
+            Self::Damaged { .. } => Message::new("database-damaged"),
+            Self::Hsm(error) => words::hsm(error),
+            Self::Replica(error) => words::replica(error),
+            Self::Follow(error) => words::follow(error),
+            Self::Client(error) => words::client(error),
+            Self::ShuttingDown => Message::new("fault-stopping"),
+            Self::NotJoined => Message::new("fault-not-joined"),
+            Self::Rejected(rejected) => rejected.message(),
+            Self::Tls(_) | Self::Envelope(_) | Self::Refused(_) => words::unexpected(self as &dyn Error),
+        }
+    }
+}
