@@ -10,7 +10,7 @@ use crate::kms::Kms;
 use crate::stage::{database, in_a_process, keys, serve_until};
 
 in_a_process!(
-    in crate::stage::Place { pullable: false, disk_kib: Some(4096) };
+    in warifu_broken_parts::Place { pullable: false, disk_kib: Some(4096) };
     on_a_full_disk_no_d_leaves_and_the_ca_goes_on_when_there_is_room,
 );
 

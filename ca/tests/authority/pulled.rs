@@ -9,7 +9,7 @@ use crate::kms::Kms;
 use crate::stage::{in_a_process, keys, serve_until};
 
 in_a_process!(
-    in crate::stage::Place { pullable: true, disk_kib: None };
+    in warifu_broken_parts::Place { pullable: true, disk_kib: None };
     without_its_hsm_the_ca_issues_nothing_and_goes_on_when_it_is_back,
 );
 

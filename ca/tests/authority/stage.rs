@@ -1,7 +1,6 @@
 //! A token, a founded town whose ca it is, and the parts of a ca that works.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use sqlx::SqlitePool;
 use tokio::sync::mpsc;
 use warifu_api::client::Client;
 use warifu_api::tls::Identity;
-use warifu_broken_parts::{PullableHsm, disk};
+use warifu_broken_parts::Place;
 use warifu_ca::certificates::Certifier;
 use warifu_ca::cosign::Cosigner;
 use warifu_ca::issue::Issuing;
@@ -33,15 +32,6 @@ const CHILD: &str = "WARIFU_CA_TEST_FOLDER";
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is special about where a test runs.
-#[derive(Default)]
-pub(crate) struct Place {
-    /// The HSM can be pulled.
-    pub(crate) pullable: bool,
-    /// The ca's folder `data` is a disk of so many KiB.
-    pub(crate) disk_kib: Option<u32>,
-}
-
 /// Runs `body` in a child process: this same test again, told so by its environment.
 pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl FnOnce(PathBuf) -> F) {
     assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed: {MODULE} is missing");
@@ -54,15 +44,10 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl F
     let config = folder.path().join("softhsm2.conf");
     std::fs::write(&config, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display()))
         .unwrap();
-    if place.pullable {
-        PullableHsm::build(folder.path()).unwrap();
-    }
     let program = std::env::current_exe().unwrap();
-    let mut command = match place.disk_kib {
-        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
-        None => Command::new(program),
-    };
-    let output = command
+    let output = place
+        .command(folder.path(), program)
+        .unwrap()
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", config)
         .env(CHILD, folder.path())

@@ -3,14 +3,14 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::authority::{Appended, StampRequest, Status};
-use warifu_broken_parts::Call;
 use warifu_broken_parts::disk::Full;
+use warifu_broken_parts::{Call, Place};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Stamp;
 
 use crate::fixture::*;
-use crate::stage::{Place, code, staged};
+use crate::stage::{code, staged};
 use crate::town::Town;
 
 const PULLABLE: Place = Place { pullable: true, disk_kib: None };

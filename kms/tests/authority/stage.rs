@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use warifu_api::tls::Identity;
 use warifu_api::{Client, ClientError, ErrorCode};
-use warifu_broken_parts::{PullableHsm, disk};
+use warifu_broken_parts::{Place, PullableHsm};
 use warifu_console::founding::Proposal;
 use warifu_console::{ConsoleError, Token};
 use warifu_hardware::signer::{DigestSigner, SignerError};
@@ -50,15 +49,6 @@ pub(crate) fn softhsm(folder: &Path) -> PathBuf {
     file
 }
 
-/// What is special about where a test runs.
-#[derive(Default)]
-pub(crate) struct Place {
-    /// The HSM can be pulled: see [`Stage::hsm`].
-    pub(crate) pullable: bool,
-    /// The authority's data is on a disk of so many KiB.
-    pub(crate) disk_kib: Option<u32>,
-}
-
 /// Runs `body` in a child process: this same test again, told so by its environment.
 pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl FnOnce(Stage) -> F) {
     let (_, test) = test.split_once("::").unwrap();
@@ -71,15 +61,10 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl F
     }
     assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed");
     let folder = tempfile::tempdir().unwrap();
-    if place.pullable {
-        PullableHsm::build(folder.path()).unwrap();
-    }
     let program = std::env::current_exe().unwrap();
-    let mut command = match place.disk_kib {
-        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
-        None => Command::new(program),
-    };
-    let output = command
+    let output = place
+        .command(folder.path(), program)
+        .unwrap()
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", softhsm(folder.path()))
         .env(CHILD, folder.path())

@@ -6,13 +6,13 @@ use std::fs;
 use warifu_api::ErrorCode;
 use warifu_api::wire::site::RevocationRequest;
 use warifu_broken_parts::disk::Full;
-use warifu_broken_parts::{Call, PullableHsm};
+use warifu_broken_parts::{Call, Place, PullableHsm};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Receipt;
 
 use crate::people::*;
-use crate::stage::{Place, test};
+use crate::stage::test;
 use crate::town::{Town, ask, code};
 
 const PULLABLE: Place = Place { pullable: true, disk_kib: None };
@@ -68,13 +68,17 @@ test! {
         assert!(ask(&card, &item("hanako", "tax", "a")).await.unwrap()[0].is_ok());
         let _: warifu_api::wire::site::Status = bringer.get("/v1/status").await.unwrap();
 
-        // By hand, over a connection that is there: the HSM goes away when the key pair is to be destroyed.
+        // By hand, over a connection that is there. An HSM that does all but destroy gets no receipt signed, though it would
+        // sign one; nor one that goes away when the key pair is to be destroyed.
         let order = town.kms.order([revoke_grant("hanako", "tax")], ONE);
-        hsm.pull_at(Call::DestroyObject).unwrap();
         let request = RevocationRequest { order: order.clone(), leaves: None };
+        let refused = async || code(&bringer.post::<Envelope>("/v1/revocations", &request).await.unwrap_err());
+        hsm.refuse(Call::DestroyObject).unwrap();
+        assert_eq!(refused().await, ErrorCode::HsmUnavailable);
+        hsm.allow().unwrap();
+        hsm.pull_at(Call::DestroyObject).unwrap();
         for _ in 0..2 {
-            let refused = bringer.post::<Envelope>("/v1/revocations", &request).await.unwrap_err();
-            assert_eq!(code(&refused), ErrorCode::HsmUnavailable);
+            assert_eq!(refused().await, ErrorCode::HsmUnavailable);
         }
         assert!(hsm.is_pulled());
         assert_eq!(receipts(&town).await, 0);

@@ -1,21 +1,11 @@
 //! Each test runs in a process of its own, told so by its environment, with a folder and SoftHSM tokens of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use warifu_broken_parts::{PullableHsm, disk};
+use warifu_broken_parts::Place;
 
 const CHILD: &str = "WARIFU_SITE_TEST_FOLDER";
 pub(crate) const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
-
-/// What is special about where a test runs.
-#[derive(Default)]
-pub(crate) struct Place {
-    /// The HSM can be pulled: the module is the one in the folder.
-    pub(crate) pullable: bool,
-    /// The site's data is on a disk of so many KiB.
-    pub(crate) disk_kib: Option<u32>,
-}
 
 /// The PKCS#11 module of the test in this folder.
 pub(crate) fn module(folder: &Path) -> PathBuf {
@@ -37,15 +27,10 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl F
     let conf = folder.path().join("softhsm2.conf");
     std::fs::write(&conf, format!("directories.tokendir = {}\nlog.level = ERROR\n", tokens.display()))
         .unwrap();
-    if place.pullable {
-        PullableHsm::build(folder.path()).unwrap();
-    }
     let program = std::env::current_exe().unwrap();
-    let mut command = match place.disk_kib {
-        Some(kib) => disk::command_on(&folder.path().join("data"), kib, program),
-        None => Command::new(program),
-    };
-    let output = command
+    let output = place
+        .command(folder.path(), program)
+        .unwrap()
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", conf)
         .env(CHILD, folder.path())

@@ -9,7 +9,7 @@ const SOURCE: &str = include_str!("pullable.c");
 /// Debian's SoftHSM.
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// A call at which the HSM goes away: before the module does any of it. The numbers are the places in
+/// A call at which the HSM goes away, or fails: before the module does any of it. The numbers are the places in
 /// `CK_FUNCTION_LIST` (PKCS#11 2.40, section 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -87,6 +87,22 @@ impl PullableHsm {
     /// Where it was not gone.
     pub fn put_back(&self) -> io::Result<()> {
         fs::remove_file(self.folder.join("pulled"))
+    }
+
+    /// From now on such calls fail, and all others work.
+    ///
+    /// # Errors
+    /// Where the switch cannot be written.
+    pub fn refuse(&self, call: Call) -> io::Result<()> {
+        fs::write(self.folder.join("refuse"), (call as usize).to_string())
+    }
+
+    /// No call is refused any more.
+    ///
+    /// # Errors
+    /// Where none was.
+    pub fn allow(&self) -> io::Result<()> {
+        fs::remove_file(self.folder.join("refuse"))
     }
 
     /// How often anybody has shown a PIN (`C_Login`) since the module was built.

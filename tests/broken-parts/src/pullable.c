@@ -1,4 +1,5 @@
-/* A PKCS#11 module in front of another one (REAL), whose token goes away while the file `pulled` is beside it.
+/* A PKCS#11 module in front of another one (REAL), whose token goes away while the file `pulled` is beside it, and which fails at
+ * the call that the file `refuse` names.
  *
  * Every entry of CK_FUNCTION_LIST is forwarded with eight words, which is as many as any of them takes: where it takes
  * fewer, the callee does not look at the rest (System V calling convention). */
@@ -14,7 +15,7 @@
 typedef unsigned long W;
 typedef W (*F)(W, W, W, W, W, W, W, W);
 enum { GET_LIST = 3, SLOT_LIST = 4, TOKEN_INFO = 6, OPEN_SESSION = 12, CLOSE_ALL = 14, LOGIN = 18, FUNCTIONS = 68 };
-enum { OK = 0, GENERAL_ERROR = 5, DEVICE_REMOVED = 0x32, TOKEN_NOT_PRESENT = 0xE0 };
+enum { OK = 0, GENERAL_ERROR = 5, FUNCTION_FAILED = 6, DEVICE_REMOVED = 0x32, TOKEN_NOT_PRESENT = 0xE0 };
 struct list { unsigned char version[2]; F entry[FUNCTIONS]; };
 
 static struct list mine;
@@ -35,16 +36,22 @@ static void count(const char *what) {
     close(file);
 }
 
+/* Whether the file names this call. */
+static int names(const char *what, int call) {
+    char path[4096], text[16] = "";
+    beside(path, sizeof path, what);
+    int file = open(path, O_RDONLY);
+    if (file < 0) return 0;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    return length > 0 && atoi(text) == call;
+}
+
 static int is_pulled(int call) {
-    char pulled[4096], at[4096], text[16] = "";
+    char pulled[4096], at[4096];
     beside(pulled, sizeof pulled, "pulled");
     beside(at, sizeof at, "pull-at");
-    int file = open(at, O_RDONLY);
-    if (file >= 0) {
-        ssize_t length = read(file, text, sizeof text - 1);
-        close(file);
-        if (length > 0 && atoi(text) == call && unlink(at) == 0) close(open(pulled, O_CREAT | O_WRONLY, 0600));
-    }
+    if (names("pull-at", call) && unlink(at) == 0) close(open(pulled, O_CREAT | O_WRONLY, 0600));
     int gone = access(pulled, F_OK) == 0;
     if (gone && !was_pulled)
         for (unsigned n = 0; n < slot_count; n++) real->entry[CLOSE_ALL](slots[n], 0, 0, 0, 0, 0, 0, 0);
@@ -61,7 +68,9 @@ static W call(int n, W a, W b, W c, W d, W e, W f, W g, W h) {
     }
     if (gone) count("missed");
     else if (n == LOGIN) count("logins");
+    int refused = !gone && n > GET_LIST && names("refuse", n);
     pthread_mutex_unlock(&lock);
+    if (refused) return FUNCTION_FAILED;
     if (!gone) return real->entry[n](a, b, c, d, e, f, g, h);
     if (n == SLOT_LIST) { *(W *)c = 0; return OK; }
     return n == TOKEN_INFO ? TOKEN_NOT_PRESENT : DEVICE_REMOVED;

@@ -9,6 +9,7 @@ use warifu_tests::town::{MEMBER_READERS, READERS, until};
 use warifu_virtual_card::readers::private;
 
 use crate::Play;
+use crate::doctor::{found, has};
 
 /// Debian's libfaketime, for programs with threads.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -67,6 +68,9 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
         play.town.admin(&["unit", "add", "welfare", "--name", "福祉課"]).unwrap();
         play.town.enroll("jiro", 2003, "信濃 次郎", &["--unit", "welfare"]).unwrap();
 
+        // The clocks are what they are said to be: the desk's against the kms's.
+        has(&found(&play.town.try_admin(&["--json", "doctor"]).unwrap()), "clock-behind warning");
+
         // The kms's clock jumps an hour ahead while it runs, and the others' the other way.
         for (name, offset) in
             [("kms", "+1h"), ("ca", "-1h"), ("honcho", "+1h"), ("omachi", "-1h"), ("desk", "+1h")]
@@ -81,6 +85,11 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
             .unwrap();
         assert!(ended.contains('✓'), "{ended}");
         assert!(play.refuses("contractor", &sealed).contains("contract is over"));
+
+        // A stamp that is later than every leaf.
+        play.town.kill("honcho");
+        play.restart_site("honcho");
+        has(&found(&play.town.try_admin(&["--json", "doctor"]).unwrap()), "clock ok");
 
         // Two hours back, while it runs: time stands still, nothing that ended comes back, and orders are taken.
         play.set_clock("kms", "-1h");

@@ -17,7 +17,7 @@ use crate::Play;
 const DISK_KIB: u32 = 64 << 10;
 
 /// The findings of a doctor that answered in JSON, as `finding state`.
-fn found(output: &Output) -> Vec<String> {
+pub(crate) fn found(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let findings: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{output:?}"));
     let findings: Vec<String> = findings
@@ -33,7 +33,7 @@ fn found(output: &Output) -> Vec<String> {
     findings
 }
 
-fn has(findings: &[String], wanted: &str) {
+pub(crate) fn has(findings: &[String], wanted: &str) {
     assert!(findings.iter().any(|finding| finding == wanted), "no {wanted} in {findings:?}");
 }
 
