@@ -12,14 +12,16 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use age::secrecy::{ExposeSecret, SecretString};
 use age::{DecryptError, Identity};
 use sha2::{Digest, Sha256};
 use warifu_envelope::{FileKey, HeaderError, OpenError, Overwrite, Stanza, Unwrap, UnwrapError};
 use warifu_envelope::{WholeError, open, open_to_path, read_header};
+
+#[path = "../../tests/fuzz/src/packages.rs"]
+mod packages;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
@@ -60,21 +62,6 @@ impl Unwrap for Foreign {
             Some(Err(source)) => Err(UnwrapError::Refused { source: source.into() }),
         }
     }
-}
-
-fn testkit_folder() -> PathBuf {
-    let rustc = String::from_utf8(Command::new("rustc").arg("-vV").output().unwrap().stdout).unwrap();
-    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", host])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let age = packages.iter().find(|package| package["name"] == "age").unwrap();
-    Path::new(age["manifest_path"].as_str().unwrap()).with_file_name("tests/testdata/testkit")
 }
 
 fn parse(bytes: &[u8]) -> Vector {
@@ -198,20 +185,17 @@ fn check(name: &str, vector: &Vector, folder: &Path) -> Result<(), String> {
 #[test]
 fn c2sp_testkit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut entries: Vec<_> =
-        std::fs::read_dir(testkit_folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
+    let files = packages::files("age", "tests/testdata/testkit");
     let (mut ran, mut armored, mut failures) = (0, 0, Vec::new());
-    for path in &entries {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let vector = parse(&std::fs::read(path).unwrap());
+    for (name, bytes) in &files {
+        let vector = parse(bytes);
         ran += 1;
         armored += usize::from(vector.armored);
         failures.extend(check(name, &vector, folder.path()).err());
     }
     println!("{ran} vectors ran, {armored} of them armored");
     assert!(failures.is_empty(), "{} of {ran} failed:\n{}", failures.len(), failures.join("\n"));
-    assert_eq!(ran, entries.len());
+    assert_eq!(ran, files.len());
     assert!(ran >= 100 && armored >= 30, "{ran} vectors, {armored} armored");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
 }

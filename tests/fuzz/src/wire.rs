@@ -1,0 +1,198 @@
+//! Every type of the wire: the bodies that servers read, and the answers that clients read from a server that may be hostile.
+
+use serde_json::{Value, json};
+use warifu_api::ErrorBody;
+use warifu_api::wire::agent::{
+    AgentFault, Bootstrap, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized,
+    Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
+};
+use warifu_api::wire::authority::{
+    Appended, Certificate, CheckpointAnswer, Cosignature, Directory, HalfRequest, OrderRequest, Package,
+    Readiness, Receipts, Records, Register, ShareRequest, StampRequest, Wrap,
+};
+use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
+use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
+use warifu_ledger::Digest;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::{Base64, Bytes};
+use warifu_ledger::statement::Profile;
+
+use crate::fixture::{id, public_of, record, site as site_joined};
+use crate::statements::{envelopes, profile_of, town_leaves};
+use crate::strict;
+
+struct Type {
+    name: &'static str,
+    /// Whether a text is one.
+    reads: fn(&[u8]) -> bool,
+    examples: fn() -> Vec<Value>,
+}
+
+macro_rules! types {
+    ($($name:ty $(, open $open:literal)* => [$($example:expr),+ $(,)?];)*) => {
+        const TYPES: &[Type] = &[$(Type {
+            name: stringify!($name),
+            reads: |text| strict::reads::<$name>(text, &[$($open),*]),
+            examples: || vec![$($example),+],
+        }),*];
+    };
+}
+
+types! {
+    Done => [json!({})];
+    ErrorBody => [json!({"code": "card-not-live", "message": "the card is not live"})];
+    Envelope => [json!(envelopes()[1])];
+    Profile => [json!(profile_of(digest()))];
+    Leaves => [json!({"from": 1, "leaves": [leaf(1), leaf(2)], "checkpoint": NOTE})];
+    LeafEvent => [json!({"index": 3, "leaf": leaf(3)})];
+
+    authority::Status => [
+        json!({"organization": digest(), "size": 9, "time": 1_775_000_000_000_u64}),
+        json!({"organization": null, "size": 0, "time": 0}),
+    ];
+    Directory => [json!({"organization": digest(), "units": [unit()], "orders": [envelopes()[1]]})];
+    CheckpointAnswer => [json!({"note": NOTE, "cosigned_size": 4})];
+    OrderRequest => [json!({"envelope": envelopes()[1], "records": [record("税務課")]})];
+    Appended => [json!({"index": 5, "digest": digest(), "at": 1})];
+    Receipts => [json!({"appended_at": 1, "cosigned": true, "sites": [
+        {"site": id("main"), "name": "本庁", "receipt": envelopes()[2], "received_at": 2, "lease_ends_at": null},
+    ]})];
+    StampRequest => [json!({"nonce": digest()})];
+    HalfRequest => [json!({"issuer": {"point": public_of("s1"), "proof": Base64([7; 64])}})];
+    Readiness => [json!({"waiting_for": [id("main"), id("branch")]})];
+    ShareRequest => [json!({"card_point": public_of("a"), "delta": Base64([1; 32]), "sealed": bytes(113)})];
+    Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];
+    Cosignature => [json!({"note": NOTE})];
+    Wrap => [json!({"wrapped": bytes(105)})];
+    Package => [json!({
+        "authentication": [bytes(40)], "signature": null, "pending": [id("grant")],
+        "shares": [{"grant": id("grant"), "unit": id("tax"), "card_point": public_of("a"), "sealed": bytes(113),
+            "certificate": bytes(30)}],
+    })];
+    Records => [json!({"records": [record("hanako")]})];
+    Register, open "records" => [json!({"records": {(id("tax").to_string()): "tax\n税務課"}})];
+
+    site::Status => [
+        json!({"site": id("main"), "organization": digest(), "folded": 9, "time": null, "lease_left_ms": 0}),
+    ];
+    Me => [json!({
+        "site": id("main"), "card": id("card"), "member": id("hanako"), "member_name": "信濃 花子", "time": 7,
+        "lease_left_ms": 60_000, "grants": [{"grant": id("grant"), "unit": id("tax"), "unit_name": "税務課",
+            "right": "open", "unit_key": public_of("p"), "card_point": public_of("a")}],
+    })];
+    PartialsRequest => [json!({"items": [{"grant": id("grant"), "encapsulated": bytes(65)}]})];
+    PartialsAnswer => [
+        json!({"items": [{"outcome": "partial", "x": Base64([9; 32])}, {"outcome": "refused", "code": "shredded"}]}),
+    ];
+    RevocationRequest => [
+        json!({"order": envelopes()[1], "leaves": null}),
+        json!({"order": envelopes()[1], "leaves": {"from": 2, "leaves": [leaf(2)], "checkpoint": NOTE}}),
+    ];
+
+    Bootstrap => [json!({"address": "127.0.0.1:45000", "token": "00ff"})];
+    agent::Status => [
+        json!({"state": {"state": "no-reader"}, "organization": null, "helpdesk": null}),
+        json!({"state": {"state": "pin-needed", "reader": "r", "serial": 1, "tries_left": 3},
+            "organization": "大町市", "helpdesk": "内線 2345"}),
+        json!({"state": {"state": "open", "reader": "r", "serial": 1, "member": null, "units": ["税務課"],
+            "site": "本庁", "lease_left_ms": 1, "open_files": 0}, "organization": "大町市", "helpdesk": "内線 2345"}),
+        json!({"state": {"state": "refused", "reader": "r", "serial": 1, "code": "lease-expired"},
+            "organization": null, "helpdesk": null}),
+    ];
+    Unlock => [json!({"serial": 7, "pin": "123456", "spend_last_try": false}), json!({"pin": ""})];
+    OpenRequest => [
+        json!({"files": ["/a", "/b"], "target": {"kind": "view"}}),
+        json!({"files": ["/a"], "target": {"kind": "export", "path": "/c", "overwrite": true}}),
+    ];
+    Progress => [json!({"done": 1, "total": 2})];
+    OpenAnswer => [json!({"files": [
+        {"outcome": "viewing", "path": "/p", "unit": "税務課"},
+        {"outcome": "exported", "bytes": 3, "unit": "税務課"},
+        {"outcome": "failed", "fault": {"fault": "not-for-you"}},
+    ]})];
+    AgentFault => [
+        json!({"fault": "last-try"}), json!({"fault": "pin-wrong", "tries_left": 2}),
+        json!({"fault": "authority-refused", "code": "rejected", "message": "no"}),
+    ];
+    Cards => [json!({"unusable": ["another reader"], "cards": [
+        {"reader": "r", "serial": 1, "firmware": "5.4.3", "tries_left": 3, "keys": null, "shares": 0,
+            "certificate": null, "standing": {"standing": "foreign"}},
+        {"reader": "r", "serial": 2, "firmware": "5.7.2", "tries_left": 0, "keys": keys(), "shares": 20,
+            "certificate": {"member_of": [digest(), id("card")], "not_before": 1, "not_after": 2},
+            "standing": {"standing": "open", "units": ["税務課"], "missing": 1}},
+    ]})];
+    Unblock => [json!({"serial": 1, "puk": "12345678", "pin": "123456", "spend_last_try": true})];
+    Prepare => [json!({"serial": 1, "pin": "123456"})];
+    Prepared => [
+        json!({"keys": keys(), "attestation": {"kind": "none"}}),
+        json!({"keys": keys(), "attestation": {"kind": "generated", "serial": 1, "firmware": "5.7.2",
+            "evidence": digest()}}),
+    ];
+    Personalize => [json!({"serial": 1, "pin": "123456", "card": id("card"), "grants": [id("grant")]})];
+    Personalized => [json!({"imported": [id("grant")]})];
+    SignRequest => [json!({"serial": 1, "pin": "123456", "envelope": envelopes()[1]})];
+    SignAnswer => [json!({"key": public_of("k"), "signature": Base64([3; 64])})];
+    Forward, open "body" => [
+        json!({"target": {"to": "authority"}, "serial": null, "method": "GET", "path": "/v1/status"}),
+        json!({"target": {"to": "site", "address": "main:1", "key": public_of("k")}, "serial": 1, "method": "POST",
+            "path": "/v1/revocations", "body": {"order": [site_joined("main")]}}),
+    ];
+    Forwarded, open "body" => [json!({"status": 200, "body": {"any": ["thing"]}})];
+}
+
+const NOTE: &str = "warifu/x\n3\nAAAA\n\n— warifu/x AAAA\n";
+
+fn digest() -> Digest {
+    Digest::of(b"organization")
+}
+
+fn bytes(count: usize) -> Value {
+    json!(Bytes(vec![0xa5; count]))
+}
+
+fn leaf(index: usize) -> Value {
+    json!(Bytes(town_leaves()[index].as_bytes()[..120].to_vec()))
+}
+
+fn unit() -> Value {
+    json!({"unit": id("tax"), "label": "tax", "name": "税務課", "kind": "department", "recipient": "age1tag1x",
+        "created": envelopes()[1], "name_key": Base64([4; 32])})
+}
+
+fn keys() -> Value {
+    json!({"authentication": public_of("9A"), "signature": public_of("9C"), "transport": public_of("9D")})
+}
+
+/// The names of the types that are read.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    TYPES.iter().map(|found| found.name.rsplit("::").next().unwrap_or(found.name)).collect()
+}
+
+/// A body or answer, its type in the first byte: one reading, and strict (P-1.1).
+pub(crate) fn any(data: &[u8]) -> bool {
+    let Some((which, text)) = data.split_first() else { return false };
+    (TYPES[usize::from(*which) % TYPES.len()].reads)(text)
+}
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let seeds = TYPES.iter().enumerate().flat_map(|(index, found)| {
+        let which = u8::try_from(index).unwrap();
+        (found.examples)().into_iter().map(move |example| [&[which], example.to_string().as_bytes()].concat())
+    });
+    seeds.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_is_read() {
+        for found in TYPES {
+            for example in (found.examples)() {
+                assert!((found.reads)(example.to_string().as_bytes()), "{}: {example}", found.name);
+            }
+        }
+    }
+}
