@@ -37,7 +37,8 @@ impl Core {
         }
     }
 
-    async fn act_on_new_leaves(&self) -> Result<(), SiteError> {
+    /// Acts on what is in the ledger and was not acted on.
+    pub(super) async fn act_on_new_leaves(&self) -> Result<(), SiteError> {
         let mut position = self.store.position().await?;
         loop {
             let stored = self.replica.leaves(position.leaves, CHUNK).await?;

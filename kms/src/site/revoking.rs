@@ -139,6 +139,8 @@ impl Core {
     /// After a start: destroys what is dead and still in the HSM (a crash came in between, or the database is an old copy),
     /// and receipts what was begun.
     pub(super) async fn finish_what_was_begun(&self) -> Result<(), SiteError> {
+        // First by the orders that end them, so that each receipt says what it destroyed.
+        self.act_on_new_leaves().await?;
         let Some(state) = self.replica.state() else { return Ok(()) };
         let mut keys = self.vault.keys().await;
         let over: BTreeSet<Id> = {
