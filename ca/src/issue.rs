@@ -150,6 +150,11 @@ impl Issuing {
             return Ok(Progress::Waiting);
         }
         let request = self.vault.share_request(&ordered).await?;
+        if self.is_settled(grant) {
+            // The leaf that settled it came since it was asked above: what was forgotten then has been drawn anew.
+            self.vault.forget_share(grant).await?;
+            return Ok(Progress::Waiting);
+        }
         reached(CrashPoint::CaShareMade).await;
         let answer: Envelope = kms.post(&format!("/v1/grants/{grant}/share"), &request).await?;
         reached(CrashPoint::CaSharePosted).await;
@@ -172,6 +177,13 @@ impl Issuing {
         reached(CrashPoint::CaGrantPosted).await;
         tracing::info!(%grant, index, "grant issued");
         Ok(Progress::Waiting)
+    }
+
+    /// Whether the ledger, as far as it is here, says that the grant is issued or over.
+    fn is_settled(&self, grant: Id) -> bool {
+        let state = self.follower.replica().state();
+        let found = state.as_ref().and_then(|state| state.grant(&grant));
+        found.is_none_or(|grant| grant.revoked || grant.issued.is_some())
     }
 
     /// Issues a certificate and gives it to the kms.
