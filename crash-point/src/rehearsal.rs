@@ -21,6 +21,7 @@ struct Stage {
     /// Services that are over.
     over: BTreeSet<String>,
     hits: BTreeMap<(String, CrashPoint), u64>,
+    ends: BTreeMap<(String, CrashPoint), u64>,
 }
 
 struct Armed {
@@ -97,6 +98,12 @@ pub fn hits() -> BTreeMap<(String, CrashPoint), u64> {
     on(|stage| stage.hits.clone())
 }
 
+/// How often each service ended at each point.
+#[must_use]
+pub fn ends() -> BTreeMap<(String, CrashPoint), u64> {
+    on(|stage| stage.ends.clone())
+}
+
 fn gone(service: &str) -> String {
     format!("{service} (released)")
 }
@@ -119,6 +126,7 @@ pub(crate) fn is_over(point: CrashPoint) -> bool {
     if armed.left > 0 {
         return false;
     }
+    *stage.ends.entry((service.to_owned(), point)).or_default() += 1;
     let told = stage.armed.take().map(|armed| {
         stage.over.extend(armed.ends);
         armed.told

@@ -95,6 +95,10 @@ fn a_service_ends_at_its_own_armed_point_and_goes_no_further() {
     assert!(told.try_recv().is_err());
     assert_eq!(on("north", STEPS), 2);
     told.recv().unwrap();
+    assert_eq!(
+        rehearsal::ends().into_iter().collect::<Vec<_>>(),
+        [(("north".to_owned(), CrashPoint::SiteShareStored), 1)]
+    );
     assert_eq!(on("north", STEPS), 0, "a service that is over goes on");
 
     let blocked = std::thread::Builder::new().name("north".to_owned());
