@@ -4,6 +4,7 @@
 //! Bodies are JSON. Binary fields are padded standard base64, ids and digests lowercase hexadecimal, instants milliseconds
 //! since the Unix epoch (`docs/protocol.md`).
 
+pub mod body;
 pub mod client;
 pub mod error;
 pub mod events;

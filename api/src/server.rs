@@ -1,35 +1,75 @@
-//! A TLS listener for an `axum` router: limits on time and number, and connections that can be ended by their peer's key.
+//! Listeners for an `axum` router: limits on time and number, and connections that can be ended by their peer's key.
+//!
+//! What a stranger can take is bounded, and apart from what those have who are known: by the key that a connection has
+//! proved to hold ([`serve`]), or by the token that a request has shown ([`serve_local`]).
+
+mod patient;
+mod room;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use crate::tls::{Identity, PeerKey, TlsError, key_of_certificate, server_config};
 
-/// The limits of a listener.
+use patient::Patient;
+pub use room::{Network, Seat, Seats};
+use room::{Place, Room};
+
+/// Handshakes that are computed at once, each with its signature by the HSM: others wait for their turn, and what else the
+/// HSM has to do waits for one of them at most.
+const HANDSHAKES: usize = 1;
+/// The largest header of a request, in bytes; larger ones are answered with 431.
+const HEADER_BYTES: usize = 32 << 10;
+/// The most fields in it.
+const HEADER_FIELDS: usize = 64;
+
+/// The limits of a listener. Where they are reached, connections of whoever has the most of them are ended, the oldest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once.
-    pub connections: usize,
-    /// How long a handshake or a request's header may take.
+    /// Connections at once of those who are known.
+    pub members: usize,
+    /// Connections at once with one known key.
+    pub each: usize,
+    /// Connections at once of everybody else, those that have not proved a key yet among them.
+    pub strangers: usize,
+    /// How long a handshake or a request's header may take, and a connection be silent between requests.
     pub header: Duration,
-    /// How long a connection may live.
+    /// How long the other end may take in nothing of what is sent to it.
+    pub stall: Duration,
+    /// How long a connection of somebody known may live.
     pub lifetime: Duration,
+    /// How long a connection of anybody else may live.
+    pub strangers_lifetime: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, header: Duration::from_secs(10), lifetime: Duration::from_secs(600) }
+        Self {
+            members: 4096,
+            each: 16,
+            strangers: 512,
+            header: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
+            lifetime: Duration::from_secs(600),
+            strangers_lifetime: Duration::from_secs(60),
+        }
     }
 }
 
@@ -38,13 +78,21 @@ impl Default for Limits {
 pub struct Peer {
     /// The key it has proved to hold; none if it came without.
     pub key: Option<PeerKey>,
+    /// Whether the key was that of somebody known when the connection began. What it may do is another question.
+    pub known: bool,
     /// Where it is.
     pub address: SocketAddr,
 }
 
+/// Whether a key is that of somebody known.
+type Known = dyn Fn(&PeerKey) -> bool + Send + Sync;
+
 /// The open connections, by the key of their peer.
 #[derive(Clone, Default)]
-pub struct Connections(Arc<Inner>);
+pub struct Connections {
+    inner: Arc<Inner>,
+    known: Option<Arc<Known>>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -59,8 +107,20 @@ struct Open {
 }
 
 impl Connections {
+    /// The same connections, where those with keys of which `known` says so are not among the strangers. Unless told so,
+    /// everybody is one.
+    #[must_use]
+    pub fn knowing(mut self, known: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
+        self.known = Some(Arc::new(known));
+        self
+    }
+
+    fn know(&self, key: &PeerKey) -> bool {
+        self.known.as_ref().is_some_and(|known| known(key))
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn register(&self, key: Option<PeerKey>) -> Registered {
@@ -79,7 +139,7 @@ impl Connections {
     pub async fn end(&self, key: PeerKey) {
         let next = self.open().next;
         loop {
-            let closed = self.0.closed.notified();
+            let closed = self.inner.closed.notified();
             let mut left = false;
             for (id, (peer, end)) in &self.open().by_id {
                 if *peer == Some(key) && *id < next {
@@ -104,8 +164,18 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.connections.open().by_id.remove(&self.id);
-        self.connections.0.closed.notify_waiters();
+        self.connections.inner.closed.notify_waiters();
     }
+}
+
+/// What the connections of one listener share.
+struct Door {
+    config: Arc<ServerConfig>,
+    router: Router,
+    limits: Limits,
+    connections: Connections,
+    members: Room<PeerKey>,
+    handshakes: Arc<Semaphore>,
 }
 
 /// Serves `router` on `listener` until `shutdown` resolves.
@@ -120,74 +190,184 @@ pub async fn serve(
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
-    let acceptor = TlsAcceptor::from(server_config(identity)?);
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let door = Arc::new(Door {
+        config: server_config(identity)?,
+        router,
+        limits,
+        connections,
+        members: Room::new(limits.members, limits.each),
+        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+    });
+    let strangers = Room::new(limits.strangers, limits.strangers);
+    accept(listener, shutdown, |stream, address| {
+        tokio::spawn(door.clone().receive(stream, address, strangers.enter(address.ip().into())));
+    })
+    .await;
+    Ok(())
+}
+
+async fn accept(
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+    received: impl Fn(TcpStream, SocketAddr),
+) {
     tokio::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            () = &mut shutdown => return Ok(()),
+            () = &mut shutdown => return,
             accepted = listener.accept() => accepted,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, address)) => {
+                let _ = stream.set_nodelay(true);
+                received(stream, address);
+            }
             Err(error) => {
                 // Out of file descriptors, most often: others have to close first.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
+                sleep(Duration::from_millis(50)).await;
             }
-        };
-        // Over the limit, the newcomer is turned away at once rather than left to wait.
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let (acceptor, router, connections) = (acceptor.clone(), router.clone(), connections.clone());
-        tokio::spawn(async move {
-            let served = connection(stream, address, acceptor, router, limits, connections);
-            let _ = tokio::time::timeout(limits.lifetime, served).await;
-            drop(slot);
-        });
+        }
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: TlsAcceptor,
-    router: Router,
-    limits: Limits,
-    connections: Connections,
-) {
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            tracing::debug!(%address, %error, "handshake failed");
-            return;
+/// A connection after its handshake.
+struct Shaken {
+    stream: TlsStream<Patient<TcpStream>>,
+    peer: Peer,
+    registered: Registered,
+}
+
+impl Door {
+    async fn receive(self: Arc<Self>, stream: TcpStream, address: SocketAddr, place: Place<Network>) {
+        let as_stranger = async {
+            let shaken = self.handshake(stream, address).await?;
+            match shaken.peer.key {
+                Some(key) if shaken.peer.known => Some((key, shaken)),
+                _ => {
+                    self.serve(shaken).await;
+                    None
+                }
+            }
+        };
+        let known = tokio::select! {
+            () = place.taken() => return,
+            known = timeout(self.limits.strangers_lifetime, as_stranger) => known.ok().flatten(),
+        };
+        let Some((key, shaken)) = known else { return };
+        let members_place = self.members.enter(key);
+        drop(place);
+        tokio::select! {
+            () = members_place.taken() => {}
+            _ = timeout(self.limits.lifetime, self.serve(shaken)) => {}
         }
-        Err(_) => return,
-    };
-    let key = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .and_then(|certificate| key_of_certificate(certificate).ok())
-        .map(PeerKey);
-    let registered = connections.register(key);
-    let peer = Peer { key, address };
-    let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Option<Shaken> {
+        let shake = async {
+            let stream = Patient::new(stream, self.limits.stall);
+            let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let turn = self.handshakes.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            let config = self.config.clone();
+            // Here the HSM signs. Whoever is gone meanwhile has its turn to the end all the same.
+            let answered = tokio::task::spawn_blocking(move || {
+                let answered = start.into_stream(config);
+                drop(turn);
+                answered
+            });
+            answered.await?.await
+        };
+        let stream = match timeout(self.limits.header, shake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%address, %error, "handshake failed");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let chain = stream.get_ref().1.peer_certificates();
+        let certificate = chain.and_then(|chain| chain.first());
+        let key = certificate.and_then(|certificate| key_of_certificate(certificate).ok()).map(PeerKey);
+        let registered = self.connections.register(key);
+        let known = key.is_some_and(|key| self.connections.know(&key));
+        Some(Shaken { stream, peer: Peer { key, known, address }, registered })
+    }
+
+    async fn serve(&self, Shaken { stream, peer, registered }: Shaken) {
+        tokio::select! {
+            () = registered.end.notified() => {}
+            () = answer(stream, &self.router, self.limits, peer) => {}
+        }
+    }
+}
+
+/// Answers the requests on one connection; each has `extension` among its extensions.
+async fn answer<E: Clone + Send + Sync + 'static>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: &Router,
+    limits: Limits,
+    extension: E,
+) {
+    let service = router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(extension.clone());
         request.map(axum::body::Body::new)
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
+        .max_buf_size(HEADER_BYTES)
+        .max_headers(HEADER_FIELDS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    tokio::select! {
-        () = registered.end.notified() => {}
-        result = served => {
-            if let Err(error) = result {
-                tracing::debug!(%address, %error, "connection ended");
-            }
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Who is at the other end of a connection of [`serve_local`]: a stranger until a request has shown what proves otherwise. An
+/// `axum` extension of every request.
+#[derive(Clone)]
+pub struct Guest(Arc<Visit>);
+
+struct Visit {
+    place: Place<Network>,
+    trusted: AtomicBool,
+}
+
+impl Guest {
+    /// From now on the limits on strangers do not count for this connection.
+    pub fn trust(&self) {
+        self.0.trusted.store(true, Ordering::Relaxed);
+        self.0.place.leave();
+    }
+
+    /// Resolves when a stranger has been here for too long.
+    async fn overstayed(&self, lifetime: Duration) {
+        sleep(lifetime).await;
+        if self.0.trusted.load(Ordering::Relaxed) {
+            std::future::pending().await
         }
     }
+}
+
+/// Serves `router` without TLS on a `listener` that only programs of this machine reach, until `shutdown` resolves.
+pub async fn serve_local(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let strangers = Room::new(limits.strangers, limits.strangers);
+    accept(listener, shutdown, |stream, address| {
+        let place = strangers.enter(address.ip().into());
+        let (guest, router) =
+            (Guest(Arc::new(Visit { place, trusted: AtomicBool::new(false) })), router.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = guest.0.place.taken() => {}
+                () = guest.overstayed(limits.strangers_lifetime) => {}
+                () = answer(Patient::new(stream, limits.stall), &router, limits, guest.clone()) => {}
+            }
+        });
+    })
+    .await;
 }

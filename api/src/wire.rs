@@ -43,13 +43,46 @@ impl<'de> Deserialize<'de> for SecretBytes {
 #[serde(deny_unknown_fields)]
 pub struct Done {}
 
+/// The most leaves in one [`Leaves`].
+pub const LEAVES_LIMIT: usize = 500;
+
+/// Reads a list of at most `LIMIT` items. Written down, an item can be much smaller than in memory: a list is refused where it
+/// becomes too long, not when it has been read.
+fn at_most<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>, const LIMIT: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct AtMost<T, const LIMIT: usize>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const LIMIT: usize> serde::de::Visitor<'de> for AtMost<T, LIMIT> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {LIMIT} items")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut read = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if read.len() == LIMIT {
+                    return Err(serde::de::Error::invalid_length(LIMIT + 1, &self));
+                }
+                read.push(item);
+            }
+            Ok(read)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, LIMIT>(std::marker::PhantomData))
+}
+
 /// A piece of the ledger: consecutive leaves, each in its exact bytes, and the newest checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leaves {
     /// Index of the first leaf.
     pub from: u64,
-    /// The leaves.
+    /// The leaves, at most [`LEAVES_LIMIT`].
+    #[serde(deserialize_with = "at_most::<_, _, LEAVES_LIMIT>")]
     pub leaves: Vec<Bytes>,
     /// A kms-signed checkpoint note over a ledger of at least `from + leaves.len()` leaves.
     pub checkpoint: String,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,6 +19,9 @@ use crate::words::CONSOLE;
 /// What is logged unless `WARIFU_LOG` says otherwise. The PKCS#11 binding calls it an error when a token lists a mechanism
 /// that it has no name for.
 const LOGGED: &str = "info,cryptoki::mechanism=off";
+
+/// Files that a service with as many connections as it serves at once may have open.
+const FILES: u64 = 5000;
 
 /// How long work under way may take when the process ends.
 const LAST_WORK: Duration = Duration::from_secs(5);
@@ -93,11 +96,28 @@ pub fn run<T, E: From<ConsoleError>>(work: impl Future<Output = Result<T, E>>) -
     result
 }
 
+/// As many connections at once as the operating system allows: what it allows without being asked may be few.
+fn open_as_many_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+    if limit.maximum.is_some_and(|files| files < FILES) {
+        tracing::warn!(
+            files = limit.maximum,
+            wanted = FILES,
+            "few open files are allowed: raise LimitNOFILE"
+        );
+    }
+}
+
 /// Listens, and says so: `ready ADDRESS`, with the port that the operating system chose for port 0.
 ///
 /// # Errors
 /// [`ConsoleError::Listen`], [`ConsoleError::System`].
 pub async fn listen(address: &str) -> Result<TcpListener, ConsoleError> {
+    open_as_many_files_as_allowed();
     let fault = |source| ConsoleError::Listen { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(fault)?;
     say(&format!("ready {}", listener.local_addr().map_err(fault)?))?;

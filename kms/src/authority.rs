@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
-use warifu_api::server::{Connections, Limits};
-use warifu_api::tls::Identity;
+use warifu_api::server::{Connections, Limits, Seats, serve};
+use warifu_api::tls::{Identity, PeerKey};
 use warifu_console::file;
 use warifu_hardware::hsm::{Ed25519Key, Hsm, Kek, SigningKey};
 use warifu_ledger::dsse::Envelope;
@@ -45,14 +45,16 @@ mod units;
 pub use config::Config;
 pub use error::AuthorityError;
 
+use role::{Caller, caller};
 use store::Store;
 
 type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// How long a question waits for an answer that is not there yet.
 const LONG_POLL: Duration = Duration::from_secs(5);
-/// Connections at once: every site keeps one for the stream.
-const CONNECTIONS: usize = 16_384;
+/// Large orders that are brought at once: with a card of this organization, and by anybody.
+const BRINGING_KNOWN: usize = 8;
+const BRINGING_STRANGERS: usize = 4;
 
 /// Names in the token.
 const TLS_KEY: &str = "tls";
@@ -122,6 +124,8 @@ pub struct Authority {
     checkpoint: Cached<String>,
     directory: Cached<axum::body::Bytes>,
     profile: Cached<axum::body::Bytes>,
+    /// Those who bring orders that are not small.
+    bringing: Seats,
     /// One process for one data folder; released with the file.
     _lock: File,
 }
@@ -162,6 +166,7 @@ impl Authority {
             checkpoint: Cached::default(),
             directory: Cached::default(),
             profile: Cached::default(),
+            bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             _lock: lock,
         });
         authority.show_issued_certificate().await?;
@@ -179,12 +184,19 @@ impl Authority {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<()> {
-        let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
+        let weak = Arc::downgrade(self);
+        let known = move |key: &PeerKey| weak.upgrade().is_some_and(|authority| authority.knows(*key));
+        let connections = Connections::default().knowing(known);
         let router = http::router(self.clone());
-        warifu_api::server::serve(listener, &self.identity, router, limits, Connections::default(), shutdown)
-            .await?;
+        serve(listener, &self.identity, router, Limits::default(), connections, shutdown).await?;
         drop(self.appending.lock().await);
         Ok(())
+    }
+
+    /// Whether a key is that of a service, or of a card that may be here.
+    fn knows(&self, key: PeerKey) -> bool {
+        let Ok(state) = self.state() else { return false };
+        !matches!(caller(&state, Some(key), self.now(&state)), Caller::Stranger | Caller::DeadCard(_))
     }
 
     /// The public keys of this authority's token.

@@ -33,7 +33,8 @@ impl Spoken for AuthorityError {
             Self::Replica(error) => words::replica(error),
             Self::Damaged { .. } | Self::HalfDamaged(_) | Self::Tree(_) => Message::new("database-damaged"),
             // Answers to requests; none of them ends a program.
-            Self::NotAllowed { .. }
+            Self::Busy
+            | Self::NotAllowed { .. }
             | Self::Card(_)
             | Self::Malformed { .. }
             | Self::TooLarge

@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized, Prepare,
@@ -93,13 +94,21 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .with_state(agent)
 }
 
-async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn guard(
+    State(door): State<Arc<Door>>,
+    Extension(guest): Extension<Guest>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = match door.admits(request.headers()) {
         Err((status, why)) => refused(status, why),
-        Ok(()) => match door.slots.try_acquire() {
-            Ok(_slot) => next.run(request).await,
-            Err(_) => refused(StatusCode::TOO_MANY_REQUESTS, "too many requests at once"),
-        },
+        Ok(()) => {
+            guest.trust();
+            match door.slots.try_acquire() {
+                Ok(_slot) => next.run(request).await,
+                Err(_) => refused(StatusCode::TOO_MANY_REQUESTS, "too many requests at once"),
+            }
+        }
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

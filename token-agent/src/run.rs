@@ -1,6 +1,6 @@
 //! A running agent: its bootstrap file, its listener, its readers, and its orderly end.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
+use warifu_api::server::{Limits, serve_local};
 use warifu_api::wire::agent::Bootstrap;
 use warifu_hardware::card::readers::Watcher;
 use zeroize::Zeroizing;
@@ -19,6 +20,9 @@ use crate::profile::ProfileError;
 
 /// How long the reader service may keep the agent from starting.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+/// Connections at once that have not shown the token.
+const STRANGERS: usize = 128;
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +79,12 @@ pub async fn run(
     let app = router(agent.clone(), door);
     tracing::info!(%address, "the agent runs");
     tokio::pin!(shutdown);
-    let serve = axum::serve(listener, app).into_future();
+    let serve = serve_local(listener, app, Limits { strangers: STRANGERS, ..Limits::default() }, pending());
     tokio::pin!(serve);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            _ = &mut serve => break,
+            () = &mut serve => break,
             Some(event) = inbox.recv() => agent.on_reader(event),
             Some(()) = reload.recv() => {
                 if let Err(fault) = agent.reload_profile() {

@@ -113,6 +113,9 @@ pub enum AuthorityError {
     /// It took too long.
     #[error("it took too long")]
     TimedOut,
+    /// Others are bringing large orders.
+    #[error("others are bringing orders: try again")]
+    Busy,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
@@ -207,7 +210,7 @@ impl AuthorityError {
             | Self::KeyTaken
             | Self::CertificateMismatch
             | Self::Checkpoint(_) => ErrorCode::Rejected,
-            Self::TimedOut => ErrorCode::Busy,
+            Self::TimedOut | Self::Busy => ErrorCode::Busy,
             Self::Hsm(_) => ErrorCode::HsmUnavailable,
             Self::Database(_) | Self::Storage(_) | Self::Replica(_) | Self::Damaged { .. } => {
                 ErrorCode::StorageUnavailable

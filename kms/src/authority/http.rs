@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -12,18 +12,16 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router};
-use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use warifu_api::ErrorBody;
 use warifu_api::server::Peer;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
     Certificate, CertificateKind, Cosignature, HalfRequest, OrderRequest, ShareRequest, StampRequest,
 };
+use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::{Digest, Id};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Authority;
 use super::error::AuthorityError;
@@ -35,8 +33,6 @@ const BODY_LIMIT: usize = 64 << 10;
 const LARGE_BODY_LIMIT: usize = 8 << 20;
 /// The largest order that is read from whoever shows no card of this organization, in bytes: some hundred acts.
 const STRANGERS_ORDER_LIMIT: usize = 256 << 10;
-/// How much of a body that is too large is passed over before the connection is given up, in bytes.
-const PASSED_OVER: usize = 32 << 20;
 /// How long a request may take from its header to the answer's.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often a silent stream shows that it lives.
@@ -115,31 +111,11 @@ impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for
 }
 
 async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, ErrorBody> {
+    let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
     // It may hold a `d`.
-    let bytes = Zeroizing::new(read(request, limit).await.map_err(AuthorityError::into_body)?);
-    serde_json::from_slice(&bytes).map_err(|error| malformed(&error))
-}
-
-/// Reads a body. What is beyond the limit is passed over, within reason: whoever is still sending would not hear the
-/// answer.
-async fn read(request: Request, limit: usize) -> Result<Vec<u8>, AuthorityError> {
-    let mut frames = request.into_body().into_data_stream();
-    let mut bytes = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = frames.next().await {
-        let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
-        let frame = frame.map_err(unreadable)?;
-        length += frame.len();
-        if length <= limit {
-            bytes.extend_from_slice(&frame);
-        } else if length > PASSED_OVER {
-            break;
-        }
-        if let Ok(mut frame) = frame.try_into_mut() {
-            frame.zeroize();
-        }
-    }
-    if length > limit { Err(AuthorityError::TooLarge) } else { Ok(bytes) }
+    let bytes = body::read(request.into_body(), limit).await.map_err(unreadable);
+    let bytes = bytes.and_then(|bytes| bytes.ok_or(AuthorityError::TooLarge));
+    serde_json::from_slice(&bytes.map_err(AuthorityError::into_body)?).map_err(|error| malformed(&error))
 }
 
 /// A path's variables.
@@ -202,8 +178,14 @@ async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::author
 async fn order(
     State(authority): Shared,
     caller: Caller,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<warifu_api::wire::authority::Appended> {
+    let small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= BODY_LIMIT as u64);
+    let _seat = match small {
+        true => None,
+        false => Some(authority.bringing.take(&peer).ok_or_else(|| AuthorityError::Busy.into_body())?),
+    };
     // Anybody may bring an order; a large one only with a card, or strangers could fill the memory.
     let limit = if matches!(caller, Caller::Card(_)) { LARGE_BODY_LIMIT } else { STRANGERS_ORDER_LIMIT };
     let request: OrderRequest = parse(request, limit).await?;

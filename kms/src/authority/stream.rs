@@ -8,17 +8,15 @@ use axum::response::sse::Event;
 use futures_util::Stream;
 use tokio::sync::watch;
 use warifu_api::tls::PeerKey;
-use warifu_api::wire::{LeafEvent, Leaves};
+use warifu_api::wire::{LEAVES_LIMIT, LeafEvent, Leaves};
 use warifu_ledger::key::Bytes;
 
 use super::error::AuthorityError;
 use super::role::caller;
 use super::{Authority, Result};
 
-/// The most leaves in one answer.
-const LEAVES_LIMIT: usize = 500;
 /// No further leaf is put into an answer that has this many bytes.
-const ENOUGH_BYTES: usize = 8 << 20;
+const ENOUGH_BYTES: usize = 1 << 20;
 /// How many leaves are read from the database at a time.
 const CHUNK: u32 = 50;
 

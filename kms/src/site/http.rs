@@ -9,8 +9,9 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::stream;
 use serde::de::DeserializeOwned;
+use warifu_api::body;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::Peer;
 use warifu_api::wire::site::{Me, PartialsRequest, RevocationRequest, Status};
@@ -26,8 +27,6 @@ use super::service::Core;
 const PARTIALS_BODY: usize = 128 << 10;
 /// The largest order with its leaves read, in bytes.
 const REVOCATION_BODY: usize = 16 << 20;
-/// How much of a request that is too large is read and dropped, in bytes.
-const PASSED_OVER: usize = 4 << 20;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -92,18 +91,14 @@ async fn revocations(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Json<Envelope>, SiteError> {
-    let known = core.now().zip(peer.key).is_some_and(|(now, key)| {
-        now.state.card_of_authentication_key(&key.0).is_some() || now.state.founding().kms.tls.0 == key.0
-    });
-    let slots = if known { &core.bringing_known } else { &core.bringing_strangers };
-    let slot = slots.clone().try_acquire_owned().map_err(|_| {
+    let seat = core.bringing.take(&peer).ok_or_else(|| {
         SiteError::Refused(ErrorBody::new(ErrorCode::Busy, "others are bringing orders: try again"))
     })?;
     let request: RevocationRequest = read(request, REVOCATION_BODY).await?;
     // Whoever brought it may hang up: what has begun is finished.
     let work = tokio::spawn(async move {
         let receipt = core.take_brought(request).await;
-        drop(slot);
+        drop(seat);
         receipt
     });
     work.await.map_err(|_| SiteError::ShuttingDown)?.map(Json)
@@ -111,7 +106,7 @@ async fn revocations(
 
 async fn read<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, SiteError> {
     let refused = |code, message: &str| SiteError::Refused(ErrorBody::new(code, message));
-    let body = tokio::time::timeout(BODY_PATIENCE, collect(request.into_body(), limit))
+    let body = tokio::time::timeout(BODY_PATIENCE, body::read(request.into_body(), limit))
         .await
         .map_err(|_| refused(ErrorCode::Malformed, "the request took too long to arrive"))?
         .map_err(|_| refused(ErrorCode::Malformed, "the request broke off"))?
@@ -120,23 +115,4 @@ async fn read<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, 
         let why: String = error.to_string().chars().take(200).collect();
         refused(ErrorCode::Malformed, &why)
     })
-}
-
-/// The body; none if it is larger than `limit`. Of what is too large, some is passed over, so that the sender has finished
-/// when the refusal reaches it.
-async fn collect(body: Body, limit: usize) -> Result<Option<Vec<u8>>, axum::Error> {
-    let mut chunks = body.into_data_stream();
-    let (mut body, mut length) = (Vec::new(), 0_usize);
-    while let Some(chunk) = chunks.try_next().await? {
-        length = length.saturating_add(chunk.len());
-        if length <= limit {
-            body.extend_from_slice(&chunk);
-        } else {
-            body = Vec::new();
-        }
-        if length > limit.saturating_add(PASSED_OVER) {
-            break;
-        }
-    }
-    Ok((length <= limit).then_some(body))
 }

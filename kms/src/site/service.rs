@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 
 use sqlx::SqlitePool;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use warifu_api::Client;
-use warifu_api::server::{Connections, Limits, serve};
-use warifu_api::tls::Identity;
+use warifu_api::server::{Connections, Limits, Seats, serve};
+use warifu_api::tls::{Identity, PeerKey};
+use warifu_api::{Client, ErrorCode};
 use warifu_hardware::hsm::{Hsm, SigningKey};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
@@ -88,8 +88,7 @@ pub(super) struct Core {
     pub(super) post: Notify,
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
-    pub(super) bringing_known: Arc<Semaphore>,
-    pub(super) bringing_strangers: Arc<Semaphore>,
+    pub(super) bringing: Seats,
 }
 
 /// What the lease says at one moment.
@@ -155,8 +154,7 @@ impl Site {
             wanting: Mutex::default(),
             provision: Notify::new(),
             post: Notify::new(),
-            bringing_known: Arc::new(Semaphore::new(BRINGING_KNOWN)),
-            bringing_strangers: Arc::new(Semaphore::new(BRINGING_STRANGERS)),
+            bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
         });
         core.finish_what_was_begun().await?;
         let mut tasks = JoinSet::new();
@@ -178,7 +176,9 @@ impl Site {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), SiteError> {
         let router = super::http::router(self.core.clone());
-        let (identity, connections) = (&self.core.identity, self.core.connections.clone());
+        let (identity, core) = (&self.core.identity, Arc::downgrade(&self.core));
+        let connections = self.core.connections.clone();
+        let connections = connections.knowing(move |key| core.upgrade().is_some_and(|core| core.knows(key)));
         serve(listener, identity, router, Limits::default(), connections, shutdown).await?;
         Ok(())
     }
@@ -241,6 +241,18 @@ impl Core {
             return Some(Now { state: fresh.state, time, left_ms: fresh.left_ms, halted });
         }
         Some(Now { state: self.replica.state()?, time: None, left_ms: 0, halted })
+    }
+
+    /// Whether a key is that of the kms, or of a card that may be here, lease or no lease.
+    fn knows(&self, key: &PeerKey) -> bool {
+        let Some(now) = self.now() else { return false };
+        let (Some(site), Some(card)) =
+            (self.site_id(&now.state), now.state.card_of_authentication_key(&key.0))
+        else {
+            return now.state.founding().kms.tls.0 == key.0;
+        };
+        let dead = self.dead();
+        matches!(self.view(site, &now, &dead).may_connect(&card), Ok(_) | Err(ErrorCode::LeaseExpired))
     }
 
     /// Whether the lease runs and nothing is halted.

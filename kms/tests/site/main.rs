@@ -10,6 +10,7 @@
 )]
 
 mod faults;
+mod hostile;
 mod kms;
 mod lease;
 mod people;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -260,8 +260,20 @@ impl Town {
 
     /// A bare connection with a card.
     pub(crate) async fn connection(&self, card: &str) -> TlsStream<TcpStream> {
-        let config = client_config(self.keys.tls.0, Some(&identity(&format!("{card} 9A")))).unwrap();
         let stream = TcpStream::connect(&self.address).await.unwrap();
+        self.handshake(stream, Some(&format!("{card} 9A"))).await
+    }
+
+    /// TCP and nothing more, from an address of this machine.
+    pub(crate) async fn tcp(&self, source: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        socket.connect(self.address.parse().unwrap()).await.unwrap()
+    }
+
+    /// A handshake on it, with a key or without.
+    pub(crate) async fn handshake(&self, stream: TcpStream, tls_key: Option<&str>) -> TlsStream<TcpStream> {
+        let config = client_config(self.keys.tls.0, tls_key.map(identity).as_ref()).unwrap();
         let name = "main.example".try_into().unwrap();
         TlsConnector::from(config).connect(name, stream).await.unwrap()
     }

@@ -14,6 +14,7 @@ mod desk;
 mod doctor;
 mod door;
 mod faults;
+mod hostile;
 mod opening;
 mod organization;
 mod pin;

@@ -1,66 +1,20 @@
 //! Handshakes and connections against peers that lie, or say nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::convert::Infallible;
-use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event, Sse};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-use p256::ecdsa::{Signature, SigningKey};
-use rustls::SignatureScheme;
-use rustls::client::ResolvesClientCert;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
-use warifu_api::client::{Client, ClientError};
-use warifu_api::server::{Connections, Limits, Peer, serve};
-use warifu_api::tls::{Identity, client_config, key_of_certificate};
-use warifu_hardware::signer::{CertKey, DigestSigner, SignerError, tls_key};
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
+use warifu_api::client::ClientError;
+use warifu_api::server::Peer;
+use warifu_api::tls::{Identity, key_of_certificate};
+use warifu_hardware::signer::DigestSigner as _;
 use warifu_ledger::key::PublicKey;
-use warifu_split_key::point::Point;
 
-/// How long anything here may take.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-struct SoftKey(SigningKey);
-
-impl DigestSigner for SoftKey {
-    fn public_key(&self) -> Point {
-        Point::from_sec1(self.0.verifying_key().to_sec1_point(true).as_bytes()).unwrap()
-    }
-
-    fn sign_digest(&self, digest: [u8; 32]) -> Result<[u8; 64], SignerError> {
-        let signature: Signature = self.0.sign_prehash(&digest).map_err(SignerError::device)?;
-        Ok(signature.to_bytes().into())
-    }
-}
-
-fn key(seed: u8) -> Arc<SoftKey> {
-    Arc::new(SoftKey(SigningKey::from_slice(&[seed; 32]).unwrap()))
-}
-
-fn certificate(key: Arc<SoftKey>) -> CertificateDer<'static> {
-    rcgen::CertificateParams::default().self_signed(&CertKey::new(key)).unwrap().der().clone()
-}
-
-async fn served(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let identity = Identity::self_signed(key(1), "server").unwrap();
-    tokio::spawn(async move {
-        serve(listener, &identity, router, Limits::default(), Connections::default(), pending())
-            .await
-            .unwrap();
-    });
-    address
-}
+use crate::stage::{DEADLINE, answer_to, certificate, client, key, served};
 
 /// A server that says who it thinks is there.
 async fn who_is_there() -> String {
@@ -68,43 +22,6 @@ async fn who_is_there() -> String {
         Json(peer.key.map(|key| PublicKey(key.0)))
     }
     served(Router::new().route("/who", get(who))).await
-}
-
-fn client(address: &str, identity: Option<&Identity>) -> Client {
-    Client::new(address, key(1).public_key(), identity).unwrap()
-}
-
-/// Shows one certificate and signs with whatever key, as no honest client would.
-#[derive(Debug)]
-struct Shows(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Shows {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-/// What the server answers to who shows `certificate` and signs with `signer`; none if it hangs up.
-async fn answer_to(
-    address: &str,
-    certificate: CertificateDer<'static>,
-    signer: Arc<SoftKey>,
-) -> Option<String> {
-    let mut config = (*client_config(key(1).public_key(), None).unwrap()).clone();
-    let shown = CertifiedKey::new(vec![certificate], tls_key(signer));
-    config.client_auth_cert_resolver = Arc::new(Shows(Arc::new(shown)));
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
-    stream.write_all(b"GET /who HTTP/1.1\r\nhost: x\r\n\r\n").await.ok()?;
-    let mut answer = vec![0; 1024];
-    let length = stream.read(&mut answer).await.ok()?;
-    answer.truncate(length);
-    String::from_utf8(answer).ok()
 }
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! Reading the bodies of requests.
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// How much of a body that is too large is passed over before the connection is given up, in bytes: whoever is still sending
+/// would not hear the answer.
+const PASSED_OVER: usize = 32 << 20;
+
+/// Reads a body; none if it is larger than `limit` bytes. It may hold a secret: no copy is left behind.
+///
+/// # Errors
+/// What broke it off.
+pub async fn read(body: Body, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, axum::Error> {
+    let mut frames = body.into_data_stream();
+    let (mut bytes, mut length) = (Zeroizing::new(Vec::new()), 0_usize);
+    while let Some(frame) = frames.next().await {
+        let frame = frame?;
+        length = length.saturating_add(frame.len());
+        if length <= limit {
+            append(&mut bytes, &frame, limit);
+        } else {
+            bytes = Zeroizing::default();
+        }
+        if let Ok(mut frame) = frame.try_into_mut() {
+            frame.zeroize();
+        }
+        if length > limit.saturating_add(PASSED_OVER) {
+            break;
+        }
+    }
+    Ok((length <= limit).then_some(bytes))
+}
+
+/// As `extend_from_slice`; where the bytes have to move, their old place is wiped. At most `limit` bytes will come.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8], limit: usize) {
+    let length = bytes.len() + more.len();
+    if length > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(limit.min(2 * bytes.capacity()))));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(more);
+}
