@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use tokio::runtime::Runtime;
 use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
+use warifu_token_agent::harden;
 
 use crate::args::{Cli, Command};
 use crate::command::doctor;
@@ -27,7 +28,13 @@ mod register;
 mod screen;
 mod watch;
 
+/// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> ExitCode {
+    harden();
     let words = match Words::load(help::language()) {
         Ok(words) => words,
         Err(error) => {

@@ -72,6 +72,11 @@ impl Spoken for Fault {
     }
 }
 
+/// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> ExitCode {
     process::program(CA, |arguments: Arguments| start(&arguments))
 }

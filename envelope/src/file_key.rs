@@ -4,13 +4,16 @@ use zeroize::Zeroizing;
 
 /// An age file key, 16 bytes: whoever has it can read this one file.
 ///
-/// It cannot be printed or copied, and is overwritten when dropped.
-pub struct FileKey(Zeroizing<[u8; 16]>);
+/// It cannot be printed or copied, and is overwritten when dropped. It stays in one place: what is moved on a stack leaves
+/// itself behind.
+pub struct FileKey(Box<Zeroizing<[u8; 16]>>);
 
 impl FileKey {
     /// Takes the 16 bytes that a stanza's body opened to.
     pub fn from_bytes(bytes: &[u8; 16]) -> Self {
-        Self(Zeroizing::new(*bytes))
+        let mut key = Box::new(Zeroizing::new([0; 16]));
+        key.copy_from_slice(bytes);
+        Self(key)
     }
 
     /// The key itself, for handing over an encrypted channel.

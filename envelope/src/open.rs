@@ -6,7 +6,7 @@ use std::path::Path;
 
 use age::{DecryptError, Decryptor, Identity};
 use warifu_split_key::hpke;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::armor::{ArmorError, Source};
 use crate::file_key::FileKey;
@@ -111,6 +111,18 @@ impl<R: Read> Sealed<R> {
     pub fn open(
         self,
         key: FileKey,
+        output: impl Write,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<u64, OpenError> {
+        let opened = self.decrypt(key, output, cancelled);
+        wipe_stack_below();
+        opened
+    }
+
+    #[inline(never)]
+    fn decrypt(
+        self,
+        key: FileKey,
         mut output: impl Write,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<u64, OpenError> {
@@ -154,6 +166,14 @@ impl<R: Read> Sealed<R> {
     ) -> Result<u64, OpenError> {
         write_whole(path, overwrite, |file| self.open(key, file, cancelled))
     }
+}
+
+/// Overwrites what calls before this one have left on the stack: ciphers keep pieces of the plaintext there.
+#[inline(never)]
+fn wipe_stack_below() {
+    let mut below = [0_u8; 32 << 10];
+    below.zeroize();
+    std::hint::black_box(&below);
 }
 
 /// Opens one file through an identity; see [`Sealed::open`] for what `output` holds after an error.

@@ -44,6 +44,11 @@ impl Spoken for Fault {
     }
 }
 
+/// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> ExitCode {
     process::program(KMS, |program: Program| match program.part {
         Part::Authority(command) => Ok::<_, Fault>(authority::command::run(&command)?),

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -162,6 +162,22 @@ impl Service {
             std::thread::sleep(POLL);
         }
         self.kill();
+    }
+
+    /// Sends a signal and waits for its end.
+    pub fn signalled(mut self, with: Signal) -> Result<ExitStatus> {
+        let deadline = Instant::now() + STOPS;
+        loop {
+            // Again and again: Rust's runtime lets the first SIGSEGV pass that no access to memory has caused.
+            signal(self.child.id(), with);
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not end", self.name);
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// What it wrote on standard error.

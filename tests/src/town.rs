@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::PublicKey;
+use warifu_ledger::statement::ServiceStatement;
 use warifu_virtual_card::readers::Readers;
 use warifu_virtual_card::{Inserted, TestRoot, VirtualCard};
 
@@ -49,6 +52,9 @@ pub struct Town {
     running: BTreeMap<String, Service>,
     organization: String,
     ports: BTreeMap<String, u16>,
+    /// Every card's.
+    pin: String,
+    verbose: bool,
     /// How long sites may answer without news, in seconds.
     pub lease_seconds: u64,
     /// What the environment of `warifu-admin` has besides our own.
@@ -61,8 +67,21 @@ impl Town {
     /// # Errors
     /// Whatever is missing on this machine.
     pub fn new(folder: &Path, readers: Readers) -> Result<Self> {
+        Self::made(folder, readers, PIN, false)
+    }
+
+    /// The same, where every card has this PIN of 6 to 8 digits, and everything logs all that it can, with temporary files
+    /// in the town's folder.
+    ///
+    /// # Errors
+    /// Whatever is missing on this machine.
+    pub fn verbose(folder: &Path, readers: Readers, pin: &str) -> Result<Self> {
+        Self::made(folder, readers, pin, true)
+    }
+
+    fn made(folder: &Path, readers: Readers, pin: &str, verbose: bool) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        for part in ["cards", "logs"] {
+        for part in ["cards", "logs", "tmp"] {
             fs::create_dir_all(folder.join(part))?;
         }
         let mut town = Self {
@@ -77,12 +96,20 @@ impl Town {
             ports: BTreeMap::new(),
             lease_seconds: 60,
             admin_env: Vec::new(),
+            pin: pin.to_owned(),
+            verbose,
         };
         for (reader, (label, serial, _)) in OFFICERS.iter().enumerate() {
             town.new_card(label, *serial)?;
             town.insert(label, reader)?;
         }
         Ok(town)
+    }
+
+    /// Every card's PIN.
+    #[must_use]
+    pub fn pin(&self) -> &str {
+        &self.pin
     }
 
     /// The town's folder.
@@ -106,7 +133,11 @@ impl Town {
 
     /// A card from the factory.
     pub fn new_card(&mut self, label: &str, serial: u32) -> Result<()> {
-        let card = VirtualCard::create(&self.folder.join("cards").join(label), serial, &self.root)?;
+        let path = self.folder.join("cards").join(label);
+        let mut card = VirtualCard::create(&path, serial, &self.root)?;
+        if self.pin != PIN {
+            card.set_pin(&self.pin)?;
+        }
         self.cards.insert(label.to_owned(), card);
         Ok(())
     }
@@ -150,14 +181,33 @@ impl Town {
         let folder = self.folder.join(name);
         let tokens = folder.join("tokens");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
-        let softhsm = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
+        let level = if self.verbose { "DEBUG" } else { "ERROR" };
+        let softhsm = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = {level}\n",
+            tokens.display()
+        );
         fs::write(folder.join("softhsm2.conf"), softhsm)?;
         let hsm = format!("[hsm]\ntoken_label = \"{name}\"\npin_file = \"pin\"\n");
         fs::write(folder.join("config.toml"), format!("data = \"data\"\n{settings}\n{hsm}"))?;
-        must(self.console(name, program, &["init"])?.command(), b"")?;
+        let so_pin = folder.join("so-pin");
+        fs::write(&so_pin, format!("{name}-so-49127738\n"))?;
+        let so_pin = so_pin.to_str().context("path")?.to_owned();
+        must(self.console(name, program, &["init", "--so-pin-file", &so_pin])?.command(), b"")?;
         let run = self.console(name, program, &["run"])?;
         self.recipes.insert(name.to_owned(), run);
         Ok(())
+    }
+
+    /// What makes a process say all that it can.
+    fn verbosity(&self) -> Vec<(OsString, OsString)> {
+        if !self.verbose {
+            return Vec::new();
+        }
+        let mut all: Vec<_> = [("WARIFU_LOG", "trace"), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "full")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into();
+        all.push(("TMPDIR".into(), self.folder.join("tmp").into()));
+        all
     }
 
     /// A command at a service's console.
@@ -169,10 +219,14 @@ impl Town {
             name: name.to_owned(),
             program: program(binary)?,
             args: words,
-            env: vec![
-                ("SOFTHSM2_CONF".into(), folder.join("softhsm2.conf").into()),
-                ("HOME".into(), folder.into()),
-            ],
+            env: [
+                vec![
+                    ("SOFTHSM2_CONF".into(), folder.join("softhsm2.conf").into()),
+                    ("HOME".into(), folder.into()),
+                ],
+                self.verbosity(),
+            ]
+            .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::Line,
         })
@@ -211,6 +265,11 @@ impl Town {
         if let Some(mut service) = self.running.remove(name) {
             service.stop();
         }
+    }
+
+    /// Takes a running service out of the town's hands.
+    pub fn take(&mut self, name: &str) -> Result<Service> {
+        self.running.remove(name).with_context(|| format!("{name} does not run"))
     }
 
     /// A running service.
@@ -270,6 +329,13 @@ impl Town {
         self.folder.join(service).join("data").join("statement.json")
     }
 
+    /// A service's TLS key, as its statement says.
+    pub fn tls_key(&self, service: &str) -> Result<PublicKey> {
+        let envelope: Envelope = serde_json::from_slice(&fs::read(self.statement(service))?)?;
+        let statement: ServiceStatement = envelope.statement()?;
+        Ok(statement.keys.tls)
+    }
+
     /// The officers' agent, which sees the desk's readers alone and knows the kms by its statement.
     pub fn open_desk(&mut self) -> Result<()> {
         let readers: Vec<usize> = (0..DESK_READERS).collect();
@@ -294,9 +360,7 @@ impl Town {
             args.push(self.readers.name(*reader).into());
         }
         if first {
-            let statement: Value = serde_json::from_slice(&fs::read(self.statement("kms"))?)?;
-            let payload = statement.get("payload").and_then(Value::as_str).context("payload")?;
-            let key = tls_key(payload)?;
+            let key = serde_json::to_value(self.tls_key("kms")?)?.as_str().context("key")?.to_owned();
             args.extend(["--kms".into(), self.address("kms")?.into(), "--kms-key".into(), key.into()]);
         }
         args.extend(more.iter().map(OsString::from));
@@ -307,7 +371,11 @@ impl Town {
             name: name.to_owned(),
             program: program("warifu-agent")?,
             args,
-            env: vec![("HOME".into(), folder.into()), ("WARIFU_LOG".into(), "info".into())],
+            env: [
+                vec![("HOME".into(), folder.into()), ("WARIFU_LOG".into(), "info".into())],
+                self.verbosity(),
+            ]
+            .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::File(self.bootstrap(name)),
         };
@@ -431,23 +499,37 @@ impl Town {
         self.admin_by(command, args)
     }
 
-    fn admin_by(&self, mut command: Command, args: &[&str]) -> Result<Output> {
+    fn admin_by(&self, command: Command, args: &[&str]) -> Result<Output> {
         let mut pins = String::new();
         for (label, (reader, _)) in &self.inserted {
             if *reader < DESK_READERS {
-                pins.push_str(&format!("{} {PIN}\n", self.card(label)?.serial()));
+                pins.push_str(&format!("{} {}\n", self.card(label)?.serial(), self.pin));
             }
         }
+        run(self.asking(command, args), pins.as_bytes())
+    }
+
+    /// `warifu-admin` at the officers' desk.
+    pub fn admin_command(&self, args: &[&str]) -> Result<Command> {
+        Ok(self.asking(Command::new(program("warifu-admin")?), args))
+    }
+
+    fn asking(&self, mut command: Command, args: &[&str]) -> Command {
         command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
-        command.envs(self.admin_env.iter().cloned());
-        run(command, pins.as_bytes())
+        command.envs(self.verbosity()).envs(self.admin_env.iter().cloned());
+        command
     }
 
     /// Runs `warifu` on a member's PC; `pin` goes to its standard input.
     pub fn warifu(&self, agent: &str, args: &[&str], pin: &str) -> Result<Output> {
+        run(self.warifu_command(agent, args)?, format!("{pin}\n").as_bytes())
+    }
+
+    /// `warifu` on a member's PC.
+    pub fn warifu_command(&self, agent: &str, args: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("warifu")?);
-        command.arg("--agent").arg(self.bootstrap(agent)).args(args);
-        run(command, format!("{pin}\n").as_bytes())
+        command.arg("--agent").arg(self.bootstrap(agent)).args(args).envs(self.verbosity());
+        Ok(command)
     }
 
     /// The bootstrap file of an agent.
@@ -526,15 +608,4 @@ pub fn until(what: &str, patience: Duration, mut ask: impl FnMut() -> Result<boo
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
-}
-
-/// The TLS key in the payload of a service statement.
-fn tls_key(payload: &str) -> Result<String> {
-    use warifu_ledger::dsse::Envelope;
-    use warifu_ledger::statement::ServiceStatement;
-    let envelope: Envelope = serde_json::from_value(serde_json::json!({
-        "payloadType": "application/vnd.warifu.service.v1+json", "payload": payload, "signatures": []
-    }))?;
-    let statement: ServiceStatement = envelope.statement()?;
-    Ok(serde_json::to_value(statement.keys.tls)?.as_str().context("key")?.to_owned())
 }

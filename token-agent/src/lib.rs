@@ -23,6 +23,7 @@ mod site;
 pub mod texts;
 
 pub use agent::Config;
+pub use platform::harden;
 pub use run::{RunError, run};
 
 /// Where the agent keeps what outlives a restart, unless told otherwise: the profile.

@@ -10,7 +10,8 @@ pub(crate) use folders::{
     Claim, default_runtime_dir, default_state_dir, is_own_listener, open_regular, private_subfolder,
     read_private, remove_folder, remove_if_there, write_private,
 };
-pub(crate) use memory::{LockedSecret, boot_time, harden, swap_in_use};
+pub use memory::harden;
+pub(crate) use memory::{LockedSecret, boot_time, swap_in_use};
 pub(crate) use sandbox::{Viewer, sandbox_program, sandbox_works};
 
 /// The name of the bootstrap file in the runtime directory.

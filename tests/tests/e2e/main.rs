@@ -5,9 +5,12 @@
 mod clocks;
 mod doctor;
 mod faults_page;
+mod leaks;
 mod outages;
 mod road;
+mod scan;
 mod secrets;
+mod siege;
 mod startup;
 mod withdrawal;
 
@@ -17,7 +20,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use warifu_tests::town::{PIN, Town, rage, until};
+use warifu_tests::town::{Town, rage, until};
 use warifu_virtual_card::readers::Readers;
 
 /// A town with one department, one contractor, and a member of each at his PC, card out.
@@ -31,6 +34,10 @@ impl Play {
         let folder = tempfile::tempdir().unwrap();
         let mut town = Town::new(folder.path(), readers).unwrap();
         town.lease_seconds = lease_seconds;
+        Self::in_town(town, folder)
+    }
+
+    fn in_town(mut town: Town, folder: TempDir) -> Self {
         town.found_and_people().unwrap();
         Self { town, folder }
     }
@@ -87,7 +94,7 @@ impl Play {
         let mut args = vec!["--lang", "en", "open", "--pin-stdin", "-o", out.to_str().unwrap()];
         args.extend(more);
         args.push(sealed.to_str().unwrap());
-        (self.town.warifu(agent, &args, PIN).unwrap(), out)
+        (self.town.warifu(agent, &args, self.town.pin()).unwrap(), out)
     }
 
     fn opens(&self, agent: &str, sealed: &Path, content: &[u8]) {

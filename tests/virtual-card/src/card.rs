@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::applet::{Applet, draw_secret};
 use crate::attestation::{AttestationError, TestRoot};
 use crate::service::Inserted;
-use crate::state::{Key, State, Store, create_private};
+use crate::state::{Key, Reference, State, Store, create_private};
 use crate::tlv;
 
 /// Why a virtual card could not be made, read or inserted.
@@ -164,6 +164,17 @@ impl VirtualCard {
     /// The serial number that GET SERIAL answers.
     pub fn serial(&self) -> u32 {
         self.shared.applet().serial()
+    }
+
+    /// Gives the card another PIN, of 6 to 8 digits, as at a personalization desk. It must not be in a reader.
+    pub fn set_pin(&mut self, pin: &str) -> Result<(), VirtualCardError> {
+        let file_error = |source| VirtualCardError::File { path: self.path.clone(), source };
+        let store = Store::new(&self.path);
+        let mut state = store.load().map_err(file_error)?;
+        state.pin = Reference::factory(pin.as_bytes());
+        store.save(&state).map_err(file_error)?;
+        *self = Self::open(&self.path)?;
+        Ok(())
     }
 
     /// Leaves no tries for the PIN, as if it had been entered wrongly too often.

@@ -79,6 +79,11 @@ impl Spoken for Fault {
     }
 }
 
+/// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> anyhow::Result<ExitCode> {
     let texts = Texts::load(help::language(), &[AGENT_PROGRAM])?;
     let arguments = match help::read(&texts) {

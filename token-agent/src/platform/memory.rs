@@ -47,8 +47,9 @@ impl Drop for LockedSecret {
     }
 }
 
-/// No core dumps, and no other process of this user may look into this one's memory.
-pub(crate) fn harden() {
+/// No core dumps, and no other process of this user may look into this one's memory. Every program that is given a PIN begins
+/// with it.
+pub fn harden() {
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
         tracing::warn!(%error, "core dumps could not be turned off");
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use warifu_api::wire::agent::AgentState;
 use warifu_texts::{Texts, help};
 use warifu_token_agent::client::AgentClient;
+use warifu_token_agent::harden;
 use warifu_token_agent::texts::AGENT;
 use warifu_token_agent::{default_profile, profile};
 
@@ -19,7 +20,13 @@ use crate::args::{Cli, Common, What};
 use crate::fault::Fault;
 use crate::screen::Screen;
 
+/// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
+#[global_allocator]
+static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> anyhow::Result<ExitCode> {
+    harden();
     let texts = Texts::load(help::language(), &[AGENT])?;
     let cli = match help::read::<Cli>(&texts) {
         Ok(cli) => cli,
