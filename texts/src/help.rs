@@ -54,7 +54,7 @@ pub fn read<C: Parser>(texts: &Texts) -> Result<C, ExitCode> {
 pub fn explained(command: Command, texts: &Texts) -> Command {
     let command = whole(command);
     let id = format!("help-{}", command.get_name());
-    localized(command, &id, texts, &Headings::new(texts)).after_help(texts.get("help-exit-codes"))
+    localized(command, &id, texts, &Headings::new(texts))
 }
 
 /// Every message that the explanations of this command need and the texts lack: for tests.
@@ -123,6 +123,7 @@ fn localized(command: Command, id: &str, texts: &Texts, headings: &Headings) -> 
     let mut command = command
         .about(texts.get(id))
         .long_about(Resettable::Reset)
+        .after_help(texts.get("help-exit-codes"))
         .help_template(template)
         .subcommand_help_heading(headings.commands)
         .mut_args(|arg| {

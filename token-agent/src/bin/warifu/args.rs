@@ -89,5 +89,6 @@ mod tests {
         let help = error.to_string();
         assert!(help.contains("カードを抜くと閉じます"), "{help}");
         assert!(!help.contains("Options"), "{help}");
+        assert!(help.contains("終了コード"), "for scripts, with every command: {help}");
     }
 }
