@@ -46,7 +46,7 @@ fn without_the_reader_service_it_says_so_and_works_once_it_runs() {
         desk.readers.kill();
         desk.start_agent_anyhow(&["true"]);
         assert!(matches!(desk.status().state, AgentState::NoReaderService));
-        complains(&desk, &["open", file.to_str().unwrap()], "", 3, &["(pcscd)が動いていません"]);
+        complains(&desk, &["open", file.to_str().unwrap()], "", 3, &["（pcscd）が動いていません"]);
         desk.readers.restart().unwrap();
         desk.until_pin_needed();
         // Once more, while the card waits for its PIN.
