@@ -375,16 +375,19 @@ impl Book {
         self.find(label, self.state.sites().map(|(id, s)| (id, s.name)), "site")
     }
 
-    /// Fails if a label is in use already among these things.
-    pub(crate) fn must_be_free<'a>(
+    /// The one thing among `all` with this label and name, if there is one: a command that is given again, perhaps because
+    /// the first time was interrupted. Fails if the label is in use for anything else.
+    pub(crate) fn begun<'a>(
         &self,
-        label: &str,
+        name: &Name,
         all: impl Iterator<Item = (&'a Id, Id)>,
         kind: &'static str,
-    ) -> Result<(), Fault> {
-        match self.find(label, all, kind) {
-            Err(Fault::UnknownLabel { .. }) => Ok(()),
-            Ok(_) | Err(_) => Err(Fault::LabelTaken { label: label.to_owned() }),
+    ) -> Result<Option<Id>, Fault> {
+        let all: BTreeMap<&Id, Id> = all.collect();
+        match self.find(&name.label, all.iter().map(|(id, record)| (*id, *record)), kind) {
+            Err(Fault::UnknownLabel { .. }) => Ok(None),
+            Ok(id) if all.get(&id).and_then(|record| self.names.get(record)) == Some(name) => Ok(Some(id)),
+            Ok(_) | Err(_) => Err(Fault::LabelTaken { label: name.label.clone() }),
         }
     }
 

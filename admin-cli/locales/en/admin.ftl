@@ -27,6 +27,7 @@ contract-opened = Contract { $name } runs until { $ends }, that day included.
 contract-end-preview = The contract with { $name } will end now, for ever. Grants that end: { $grants }.
     Every file its people ever received stops opening at every site.
 member-preview = { $name } will be enrolled with card { $serial }, for: { $units }.
+member-continued = The enrolment of { $name } was begun before. It goes on where it stopped.
 member-enrolled = { $name } is enrolled. The card opens files for: { $units }.
 member-revoke-preview = { $name } leaves. All cards and grants end now, for ever. Grants that end: { $grants }.
 card-unblocked = Card { $serial } has a new PIN.

@@ -27,6 +27,7 @@ contract-opened = 契約「{ $name }」の最終日は { $ends }（当日を含�
 contract-end-preview = 「{ $name }」との契約を今すぐ終了します。元には戻せません。終わる権限: { $grants } 件。
     これまでに渡したすべてのファイルが、すべての拠点で開けなくなります。
 member-preview = 「{ $name }」をカード { $serial } で登録します。宛先: { $units }
+member-continued = 「{ $name }」の登録は途中まで済んでいます。続きを行います。
 member-enrolled = 「{ $name }」を登録しました。このカードで開ける宛先: { $units }
 member-revoke-preview = 「{ $name }」の登録を終了します。カードと権限はすべて今すぐ終わり、元には戻せません。終わる権限: { $grants } 件。
 card-unblocked = カード { $serial } に新しい暗証番号を設定しました。

@@ -17,15 +17,28 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
     match command {
         Contract::Open { label, name, ends } => {
             let book = desk.book().await?;
-            book.must_be_free(&label, book.state.contracts().map(|(id, c)| (id, c.name)), "contract")?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-            let record = Record::draw(&mut rng(), name.to_text());
-            let contract = Id::draw(&mut rng());
+            let begun = book.begun(&name, book.state.contracts().map(|(id, c)| (id, c.name)), "contract")?;
             let (ends_at, ends) = end_of(&book, &ends)?;
-            let act = Act::ContractOpened { contract, name: record.commitment(), ends_at };
-            desk.screen.say_with("contract-preview", &[("name", name.name.clone()), ("ends", ends.clone())]);
-            desk.screen.agree()?;
-            desk.order(&book, vec![act], vec![record]).await?;
+            let contract = match begun {
+                Some(contract) => {
+                    let found = book.state.contract(&contract);
+                    if !found.is_some_and(|found| !found.ended && found.ends_at == ends_at) {
+                        return Err(Fault::LabelTaken { label: name.label });
+                    }
+                    contract
+                }
+                None => {
+                    let record = Record::draw(&mut rng(), name.to_text());
+                    let contract = Id::draw(&mut rng());
+                    let act = Act::ContractOpened { contract, name: record.commitment(), ends_at };
+                    let values = [("name", name.name.clone()), ("ends", ends.clone())];
+                    desk.screen.say_with("contract-preview", &values);
+                    desk.screen.agree()?;
+                    desk.order(&book, vec![act], vec![record]).await?;
+                    contract
+                }
+            };
             desk.screen.result(&json!({ "contract": contract }), || {
                 desk.screen.text("contract-opened", &[("name", name.name.clone()), ("ends", ends.clone())])
             });

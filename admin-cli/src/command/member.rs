@@ -1,11 +1,13 @@
 //! `member`.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Personalize, Personalized};
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::state;
+use warifu_ledger::state::{self, CardStatus};
 use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
 use super::{already, end_access, reason};
@@ -113,10 +115,17 @@ fn row(book: &Book, id: Id, member: &state::Member) -> MemberRow {
 async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
     let book = desk.book().await?;
     let Enrolment { name, units, contract, new_card } = enrolment;
-    book.must_be_free(&name.label, book.state.members().map(|(id, m)| (id, m.name)), "member")?;
+    let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name)), "member")?;
     // Everything that can be wrong with the words is found before a key is made.
     let contract = contract.map(|label| book.contract(&label)).transpose()?;
-    let granted = units.iter().map(|label| book.unit(label)).collect::<Result<Vec<_>, _>>()?;
+    let granted = units.iter().map(|label| book.unit(label)).collect::<Result<BTreeSet<_>, _>>()?;
+    if let Some(member) = begun {
+        let taken = || Fault::LabelTaken { label: name.label.clone() };
+        let (card, grants) = ordered_already(&book, &member, contract, &granted).ok_or_else(taken)?;
+        let serial = its_card(&book, &desk.cards().await?, &card, new_card)?;
+        desk.screen.say_with("member-continued", &[("name", name.name.clone())]);
+        return hand_out(desk, serial, card, grants, &name, &units).await;
+    }
     let serial = match new_card {
         Some(serial) => card_with(desk, serial).await?.serial,
         None => only_new_card(&book, &desk.cards().await?)?,
@@ -159,6 +168,55 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
         });
     }
     desk.order(&book, acts, vec![record]).await?;
+    hand_out(desk, serial, card_id, grants, &name, &units).await
+}
+
+/// What an enrolment that was interrupted after its order has ordered: the one card and its grants, if the order was for
+/// exactly this contract and these units, and nothing of it is over.
+fn ordered_already(
+    book: &Book,
+    member: &Id,
+    contract: Option<Id>,
+    units: &BTreeSet<Id>,
+) -> Option<(Id, Vec<Id>)> {
+    let found = book.state.member(member).filter(|found| !found.revoked && found.contract == contract)?;
+    if found.contract.is_some_and(|contract| book.state.contract_is_over(&contract, book.state.last_at())) {
+        return None;
+    }
+    let mut cards = book.state.cards_of_member(*member);
+    let (Some((card, of_card)), None) = (cards.next(), cards.next()) else { return None };
+    if of_card.status != CardStatus::Live {
+        return None;
+    }
+    let live = book.state.grants_of_card(card).filter(|(_, grant)| !grant.revoked);
+    let (grants, granted): (Vec<Id>, BTreeSet<Id>) = live.map(|(id, grant)| (id, grant.unit)).unzip();
+    (granted == *units).then_some((card, grants))
+}
+
+/// The serial number of an enrolled card that is in the readers.
+fn its_card(book: &Book, cards: &[CardInReader], card: &Id, told: Option<u32>) -> Result<u32, Fault> {
+    let is_it = |found: &&CardInReader| {
+        let key = found.keys.map(|keys| keys.authentication.0);
+        key.and_then(|key| book.state.card_of_authentication_key(&key)) == Some(*card)
+    };
+    let found = cards.iter().find(is_it).map(|found| found.serial);
+    match (found, told) {
+        (Some(serial), None) => Ok(serial),
+        (Some(serial), Some(told)) if serial == told => Ok(serial),
+        (_, Some(serial)) => Err(Fault::CardNotHere { serial }),
+        (None, None) => Err(Fault::NoNewCard),
+    }
+}
+
+/// Waits for the shares of an enrolled card and brings them onto it; what is there already stays.
+async fn hand_out(
+    desk: &mut Desk<'_>,
+    serial: u32,
+    card_id: Id,
+    grants: Vec<Id>,
+    name: &Name,
+    units: &[String],
+) -> Result<(), Fault> {
     let spinner = desk.screen.waiting("waiting-for-shares");
     let tries_left = card_with(desk, serial).await?.tries_left;
     let pin = desk.pins.pin(desk.screen, serial, tries_left)?;

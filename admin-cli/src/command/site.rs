@@ -28,19 +28,33 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
             let address =
                 joining.address.ok_or_else(|| Fault::Ledger("a site without address".to_owned()))?;
             let book = desk.book().await?;
-            book.must_be_free(&label, book.state.sites().map(|(id, s)| (id, s.name)), "site")?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-            let record = Record::draw(&mut rng(), name.to_text());
-            let site = Id::draw(&mut rng());
-            desk.screen.say_with(
-                "site-preview",
-                &[("name", name.name.clone()), ("address", address.clone()), ("fingerprint", found)],
-            );
-            if fingerprint.is_none() {
-                desk.screen.agree()?;
-            }
-            let act = Act::SiteJoined { site, name: record.commitment(), keys: joining.keys, address };
-            desk.order(&book, vec![act], vec![record]).await?;
+            let site = match book.begun(&name, book.state.sites().map(|(id, s)| (id, s.name)), "site")? {
+                Some(site) => {
+                    let same = book.state.site(&site).is_some_and(|found| {
+                        !found.removed && found.keys == joining.keys && found.address == address
+                    });
+                    if !same {
+                        return Err(Fault::LabelTaken { label: name.label });
+                    }
+                    site
+                }
+                None => {
+                    let record = Record::draw(&mut rng(), name.to_text());
+                    let site = Id::draw(&mut rng());
+                    desk.screen.say_with(
+                        "site-preview",
+                        &[("name", name.name.clone()), ("address", address.clone()), ("fingerprint", found)],
+                    );
+                    if fingerprint.is_none() {
+                        desk.screen.agree()?;
+                    }
+                    let act =
+                        Act::SiteJoined { site, name: record.commitment(), keys: joining.keys, address };
+                    desk.order(&book, vec![act], vec![record]).await?;
+                    site
+                }
+            };
             // The agent has to know the new site before it can reach it.
             desk.agent.refresh_profile().await?;
             desk.screen.result(&json!({ "site": site }), || {

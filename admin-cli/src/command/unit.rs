@@ -18,27 +18,46 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
     match command {
         Unit::Add { label, name, front_desk, routes_to, contract, sites, two_people } => {
             let book = desk.book().await?;
-            book.must_be_free(&label, book.state.units().map(|(id, u)| (id, u.name)), "unit")?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-            let record = Record::draw(&mut rng(), name.to_text());
+            let begun = book.begun(&name, book.state.units().map(|(id, u)| (id, u.name)), "unit")?;
             let kind = match (front_desk, &contract) {
                 (true, _) => UnitKind::FrontDesk,
                 (false, Some(_)) => UnitKind::Contractor,
                 (false, None) => UnitKind::Department,
             };
-            let unit = Id::draw(&mut rng());
-            let act = Act::UnitOrdered {
-                unit,
-                name: record.commitment(),
-                kind,
-                contract: contract.map(|label| book.contract(&label)).transpose()?,
-                sites: serving(&book, &sites)?,
-                routes_to: routes_to.iter().map(|label| book.unit(label)).collect::<Result<_, _>>()?,
-                two_people,
+            let contract = contract.map(|label| book.contract(&label)).transpose()?;
+            let sites = serving(&book, &sites)?;
+            let routes_to = routes_to.iter().map(|label| book.unit(label)).collect::<Result<_, _>>()?;
+            let unit = match begun {
+                Some(unit) => {
+                    let same = book.state.unit(&unit).is_some_and(|found| {
+                        (found.kind, found.contract, found.two_people) == (kind, contract, two_people)
+                            && found.sites == sites
+                            && found.routes_to == routes_to
+                    });
+                    if !same {
+                        return Err(Fault::LabelTaken { label: name.label });
+                    }
+                    unit
+                }
+                None => {
+                    let record = Record::draw(&mut rng(), name.to_text());
+                    let unit = Id::draw(&mut rng());
+                    let act = Act::UnitOrdered {
+                        unit,
+                        name: record.commitment(),
+                        kind,
+                        contract,
+                        sites,
+                        routes_to,
+                        two_people,
+                    };
+                    desk.screen.say_with("unit-preview", &[("name", name.name.clone())]);
+                    desk.screen.agree()?;
+                    desk.order(&book, vec![act], vec![record]).await?;
+                    unit
+                }
             };
-            desk.screen.say_with("unit-preview", &[("name", name.name.clone())]);
-            desk.screen.agree()?;
-            desk.order(&book, vec![act], vec![record]).await?;
             let recipient = wait_for_key(desk, unit, &name.name).await?;
             desk.screen.result(&json!({ "unit": unit, "recipient": recipient }), || {
                 desk.screen
