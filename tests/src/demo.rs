@@ -303,12 +303,7 @@ fn practise(folder: &Path, broken: Broken) -> Result<()> {
 }
 
 fn card_seen(town: &Town, agent: &str) -> Result<()> {
-    until("the card is seen", Duration::from_secs(10), || {
-        let status = town.status(agent)?;
-        let state = status.pointer("/state/state").and_then(serde_json::Value::as_str);
-        Ok(state
-            .is_some_and(|state| state != "no-card" && state != "no-reader" && state != "no-reader-service"))
-    })
+    town.wait_for_member_card(agent)
 }
 
 fn export(town: &Town, agent: &str, sealed: &Path, to: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 //! The demonstration and the end-to-end tests play in it.
 
 pub mod hands;
+pub mod kills;
 pub mod practice;
 pub mod process;
 pub mod residents;

@@ -63,6 +63,8 @@ pub struct Service {
     name: String,
     child: Child,
     log: PathBuf,
+    /// Whether it has said that it is ready.
+    is_ready: bool,
 }
 
 /// How a service is started: again and again with the same words.
@@ -105,6 +107,16 @@ impl Recipe {
 
     /// Starts it and waits until it is ready.
     pub fn start(&self) -> Result<Service> {
+        let mut service = self.begin()?;
+        if !service.is_ready {
+            service.kill();
+            bail!("{} is not ready:\n{}", self.name, service.log_text());
+        }
+        Ok(service)
+    }
+
+    /// Starts it and waits until it is ready, or has ended: at a crash point that it passes before.
+    pub fn begin(&self) -> Result<Service> {
         if let Ready::File(path) = &self.ready {
             let _ = std::fs::remove_file(path);
         }
@@ -122,19 +134,14 @@ impl Recipe {
                 let _ = sender.send(line);
             }
         });
-        let mut service = Service { name: self.name.clone(), child, log };
+        let mut service = Service { name: self.name.clone(), child, log, is_ready: false };
         let deadline = Instant::now() + READY;
-        let mut is_ready = false;
-        while !is_ready && Instant::now() < deadline && matches!(service.child.try_wait(), Ok(None)) {
+        while !service.is_ready && Instant::now() < deadline && matches!(service.child.try_wait(), Ok(None)) {
             let line = receiver.recv_timeout(POLL).ok();
-            is_ready = match &self.ready {
+            service.is_ready = match &self.ready {
                 Ready::Line => line.is_some_and(|line| line.starts_with("ready")),
                 Ready::File(path) => path.exists(),
             };
-        }
-        if !is_ready {
-            service.kill();
-            bail!("{} is not ready:\n{}", self.name, service.log_text());
         }
         Ok(service)
     }
@@ -145,6 +152,11 @@ impl Service {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("waiting for {}", self.name))
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -230,9 +242,15 @@ pub fn must(command: Command, input: &[u8]) -> Result<String> {
 #[must_use]
 pub fn is_shown(path: &Path) -> bool {
     let needle = path.as_os_str().as_encoded_bytes();
+    shows(|word| word == needle)
+}
+
+/// Whether a process of this machine has a word like this on its command line.
+#[must_use]
+pub fn shows(is_it: impl Fn(&[u8]) -> bool) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return false };
     processes.flatten().any(|process| {
         std::fs::read(process.path().join("cmdline"))
-            .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == needle))
+            .is_ok_and(|words| words.split(|byte| *byte == 0).any(&is_it))
     })
 }

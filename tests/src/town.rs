@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -253,6 +254,21 @@ impl Town {
         self.folder.join(name).join("config.toml")
     }
 
+    /// Starts a service or an agent that will end itself by SIGKILL at a crash point (`NAME` or `NAME:N`), at once
+    /// perhaps.
+    pub fn start_to_crash(&mut self, name: &str, at: &str) -> Result<()> {
+        let mut recipe = self.recipes.get(name).with_context(|| format!("no recipe for {name}"))?.clone();
+        recipe.env.push(("WARIFU_CRASH_AT".into(), at.into()));
+        let service = recipe.begin()?;
+        self.running.insert(name.to_owned(), service);
+        Ok(())
+    }
+
+    /// How a service or an agent ended, if it has.
+    pub fn ended(&mut self, name: &str) -> Result<Option<ExitStatus>> {
+        self.running.get_mut(name).with_context(|| format!("{name} was not started"))?.ended()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self, name: &str) {
         if let Some(mut service) = self.running.remove(name) {
@@ -325,7 +341,9 @@ impl Town {
         Ok(format!("\n[kms]\naddress = \"{address}\"\nstatement = \"{}\"\n", statement.display()))
     }
 
-    fn statement(&self, service: &str) -> PathBuf {
+    /// What a service wrote about itself.
+    #[must_use]
+    pub fn statement(&self, service: &str) -> PathBuf {
         self.folder.join(service).join("data").join("statement.json")
     }
 
@@ -391,6 +409,11 @@ impl Town {
 
     /// Three officers, the ca and the kms found the organization; then both services run.
     pub fn found(&mut self, name: &str) -> Result<()> {
+        self.found_after_crashes(name, &[])
+    }
+
+    /// As [`Town::found`]; before, the two consoles' commands end themselves at each of these crash points.
+    pub fn found_after_crashes(&mut self, name: &str, crashes: &[&str]) -> Result<()> {
         let founding = self.folder.join("founding.json");
         let records = self.folder.join("records.json");
         let (ca, kms) = (self.statement("ca"), self.statement("kms"));
@@ -411,9 +434,17 @@ impl Town {
             (founding.to_str().context("path")?.to_owned(), records.to_str().context("path")?.to_owned());
         let organization = self.organization.clone();
         let found = ["found", &founding, "--fingerprint", &organization];
-        must(self.console("ca", CA, &found)?.command(), b"")?;
-        let found = [&found[..], &["--records", &records]].concat();
-        must(self.console("kms", KMS, &found)?.command(), b"")?;
+        let with_records = [&found[..], &["--records", &records]].concat();
+        for (service, program, found) in [("ca", CA, &found[..]), ("kms", KMS, &with_records[..])] {
+            let console = self.console(service, program, found)?;
+            for at in crashes.iter().filter(|at| at.starts_with(service)) {
+                let mut command = console.command();
+                command.env("WARIFU_CRASH_AT", at);
+                let status = run(command, b"")?.status;
+                ensure!(status.signal() == Some(9), "{service} did not end at {at}: {status}");
+            }
+            must(console.command(), b"")?;
+        }
         self.start("kms")?;
         self.start("ca")?;
         self.fetch_profile()
@@ -432,15 +463,31 @@ impl Town {
 
     /// A site makes its keys, joins by two officers' order, and runs.
     pub fn add_site(&mut self, label: &str, name: &str) -> Result<()> {
+        self.equip_site(label)?;
+        let statement = self.statement(label).display().to_string();
+        self.admin(&["site", "add", label, "--name", name, "--statement", &statement])?;
+        self.start(label)
+    }
+
+    /// A site makes its keys.
+    pub fn equip_site(&mut self, label: &str) -> Result<()> {
         let (address, kms) = (self.address(label)?, self.kms_section()?);
         let settings = format!(
             "listen = \"{address}\"\naddress = \"{address}\"\norganization = \"{}\"\n{kms}",
             self.organization
         );
-        self.equip(label, SITE, &settings)?;
-        let statement = self.statement(label).display().to_string();
-        self.admin(&["site", "add", label, "--name", name, "--statement", &statement, "--yes"])?;
-        self.start(label)
+        self.equip(label, SITE, &settings)
+    }
+
+    /// Waits until a site that was started again has a stamp: what it refuses then, it does not refuse for want of one.
+    pub fn wait_for_lease(&self, site: &str) -> Result<()> {
+        until("the site has a lease", Duration::from_secs(20), || {
+            let list: Value = serde_json::from_str(&self.admin(&["site", "list", "--json"])?)?;
+            let mut rows = list.as_array().into_iter().flatten();
+            let row = rows.find(|row| row.get("label").is_some_and(|label| label == site));
+            let left = row.and_then(|row| row.get("lease_left_ms")).and_then(Value::as_u64);
+            Ok(left.is_some_and(|left| left > 0))
+        })
     }
 
     /// Everything up to members at their PCs: two sites, the department `tax` with hanako, the contractor `acme` with taro,
@@ -489,35 +536,30 @@ impl Town {
 
     /// Runs `warifu-admin` at the officers' desk, whatever comes of it.
     pub fn try_admin(&self, args: &[&str]) -> Result<Output> {
-        self.admin_by(Command::new(program("warifu-admin")?), args)
+        let (command, pins) = self.admin_command(Command::new(program("warifu-admin")?), args)?;
+        run(command, pins.as_bytes())
     }
 
     /// As [`Town::try_admin`], for as long as people wait: then it is ended.
     pub fn try_admin_for(&self, patience: Duration, args: &[&str]) -> Result<Output> {
         let mut command = Command::new("timeout");
         command.arg(patience.as_secs().to_string()).arg(program("warifu-admin")?);
-        self.admin_by(command, args)
+        let (command, pins) = self.admin_command(command, args)?;
+        run(command, pins.as_bytes())
     }
 
-    fn admin_by(&self, command: Command, args: &[&str]) -> Result<Output> {
+    /// A command with the arguments of `warifu-admin` at the officers' desk, and what its standard input has to be: the PINs
+    /// of the cards there.
+    pub fn admin_command(&self, mut command: Command, args: &[&str]) -> Result<(Command, String)> {
         let mut pins = String::new();
         for (label, (reader, _)) in &self.inserted {
             if *reader < DESK_READERS {
                 pins.push_str(&format!("{} {}\n", self.card(label)?.serial(), self.pin));
             }
         }
-        run(self.asking(command, args), pins.as_bytes())
-    }
-
-    /// `warifu-admin` at the officers' desk.
-    pub fn admin_command(&self, args: &[&str]) -> Result<Command> {
-        Ok(self.asking(Command::new(program("warifu-admin")?), args))
-    }
-
-    fn asking(&self, mut command: Command, args: &[&str]) -> Command {
         command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
         command.envs(self.verbosity()).envs(self.admin_env.iter().cloned());
-        command
+        Ok((command, pins))
     }
 
     /// Runs `warifu` on a member's PC; `pin` goes to its standard input.
@@ -530,6 +572,15 @@ impl Town {
         let mut command = Command::new(program("warifu")?);
         command.arg("--agent").arg(self.bootstrap(agent)).args(args).envs(self.verbosity());
         Ok(command)
+    }
+
+    /// Waits until a PC's agent sees a card.
+    pub fn wait_for_member_card(&self, agent: &str) -> Result<()> {
+        until("the card is seen", Duration::from_secs(10), || {
+            let status = self.status(agent)?;
+            let state = status.pointer("/state/state").and_then(Value::as_str);
+            Ok(state.is_some_and(|state| !matches!(state, "no-card" | "no-reader" | "no-reader-service")))
+        })
     }
 
     /// The bootstrap file of an agent.

@@ -184,7 +184,11 @@ fn nobody_leaves_a_core(play: &mut Play) {
     for program in ["warifu", "warifu-admin"] {
         let mut command = match program {
             "warifu" => play.town.warifu_command("office", &["unlock", "--pin-stdin"]).unwrap(),
-            _ => play.town.admin_command(&["site", "list"]).unwrap(),
+            _ => {
+                let admin =
+                    std::process::Command::new(warifu_tests::process::program("warifu-admin").unwrap());
+                play.town.admin_command(admin, &["site", "list"]).unwrap().0
+            }
         };
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

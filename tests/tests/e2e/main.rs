@@ -5,6 +5,7 @@
 mod clocks;
 mod doctor;
 mod faults_page;
+mod kills;
 mod leaks;
 mod outages;
 mod road;
@@ -17,10 +18,9 @@ mod withdrawal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use tempfile::TempDir;
-use warifu_tests::town::{Town, rage, until};
+use warifu_tests::town::{Town, rage};
 use warifu_virtual_card::readers::Readers;
 
 /// A town with one department, one contractor, and a member of each at his PC, card out.
@@ -59,14 +59,7 @@ impl Play {
     /// Starts a site again, and waits until it has a stamp: what it refuses then, it does not refuse for want of one.
     fn restart_site(&mut self, site: &str) {
         self.town.start(site).unwrap();
-        until("the site has a lease", Duration::from_secs(20), || {
-            let list: serde_json::Value =
-                serde_json::from_str(&self.town.admin(&["site", "list", "--json"])?)?;
-            let sites = list.as_array().into_iter().flatten();
-            let mut lease = sites.filter(|row| row["label"] == site).map(|row| row["lease_left_ms"].as_u64());
-            Ok(lease.next().flatten().is_some_and(|left| left > 0))
-        })
-        .unwrap();
+        self.town.wait_for_lease(site).unwrap();
     }
 
     fn insert(&mut self, label: &str, agent: &str, reader: usize) {
@@ -75,11 +68,7 @@ impl Play {
     }
 
     fn card_is_seen(&self, agent: &str) {
-        until("the card is seen", Duration::from_secs(10), || {
-            let state = self.state(agent);
-            Ok(!matches!(state.as_str(), "no-card" | "no-reader" | "no-reader-service"))
-        })
-        .unwrap();
+        self.town.wait_for_member_card(agent).unwrap();
     }
 
     fn state(&self, agent: &str) -> String {
