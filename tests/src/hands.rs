@@ -28,7 +28,8 @@ pub fn wait(town: &mut Town) -> Result<()> {
          warifu --agent office/run/agent.json open residents.csv.age -o out.csv\n  \
          warifu --agent office/run/agent.json doctor\n  \
          warifu-admin --agent desk/run/agent.json site list\n  \
-         warifu-admin --agent desk/run/agent.json member revoke hanako --watch\n\n\
+         warifu-admin --agent desk/run/agent.json member revoke hanako --watch\n  \
+         SOFTHSM2_CONF=honcho/softhsm2.conf warifu-admin doctor --config honcho/config.toml\n\n\
          Every card's PIN is {PIN}, and its PUK 12345678. Cards: hanako taro ichiro midori kenji, foreign.\n\
          Services: ca kms honcho omachi, each with its folder and config.toml. Here, type\n  {WORDS}",
         std::process::id()

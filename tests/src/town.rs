@@ -320,7 +320,8 @@ impl Town {
     /// Where it was never taken away.
     pub fn connect_hsm(&self, name: &str) -> Result<()> {
         let folder = self.folder.join(name);
-        fs::rename(folder.join("tokens-away"), folder.join("tokens")).context("the HSM is connected already")
+        fs::rename(folder.join("tokens-away"), folder.join("tokens"))
+            .map_err(|_| anyhow::anyhow!("the HSM is connected already"))
     }
 
     // Founding.

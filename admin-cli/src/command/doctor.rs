@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use warifu_api::wire::agent::{CardInReader, ForwardTo};
+use warifu_api::wire::agent::{AgentState, CardInReader, ForwardTo};
 use warifu_api::wire::authority::{CheckpointAnswer, Status as Authority};
 use warifu_api::wire::site::Status as AtSite;
 use warifu_ledger::Id;
@@ -95,6 +95,9 @@ pub(crate) async fn at_the_desk(common: &Common, pins: Pins, screen: &Screen) ->
             findings.ok("agent", "agent", &[]);
             let reads = pins.scripted() || (!common.json && std::io::stdin().is_terminal());
             let mut desk = Desk::new(agent, screen, pins, common.card);
+            if matches!(status.state, AgentState::NoReaderService) {
+                findings.add(Level::Fault, "reader-service", "reader-service-bad", &[]);
+            }
             look(&mut findings, &mut desk, reads).await;
             status.helpdesk
         }
@@ -109,7 +112,7 @@ pub(crate) async fn at_the_desk(common: &Common, pins: Pins, screen: &Screen) ->
 
 async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
     let cards = desk.cards().await.unwrap_or_default();
-    if cards.iter().all(|card| card.keys.is_none()) {
+    if cards.iter().all(|card| card.keys.is_none()) && findings.worst() == Level::Ok {
         findings.add(Level::Warning, "card", "card-none", &[]);
     }
     for card in &cards {

@@ -21,7 +21,8 @@ const TEST: &str = "WARIFU_READERS_TEST";
 const WITH_READERS: &str = include_str!("../with-readers");
 
 const FRIENDLY_NAME: &str = "Yubico YubiKey OTP+FIDO+CCID";
-const FIRST_PORT: u16 = 45_963;
+/// Below the ports that the kernel gives out by itself: a card that looks for its reader would find itself there.
+const FIRST_PORT: u16 = 25_963;
 const SLOTS_PER_ENTRY: usize = 2;
 /// pcscd's own limit is 16 readers.
 const MOST_READERS: usize = 16;

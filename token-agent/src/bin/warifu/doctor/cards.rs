@@ -62,6 +62,8 @@ fn standing(findings: &mut Findings<'_>, card: &CardInReader, values: Values<'_,
             findings.fault("card", finding, REFUSED, values);
         }
         Standing::Unanswered => findings.fault("card", "card-unanswered", UNREACHABLE, values),
+        // Nobody is asked for the PIN of a blocked card.
+        _ if card.tries_left == 0 => {}
         _ => findings.add("card", "card-locked", State::Unknown, values),
     }
 }
