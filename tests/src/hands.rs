@@ -22,7 +22,7 @@ pub fn wait(town: &mut Town) -> Result<()> {
     let is_root = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
     let user = if is_root { "" } else { " --user --preserve-credentials" };
     println!(
-        "\nEverything is running. In another terminal, as the same user:\n\n  \
+        "\nIn another terminal, as the same user:\n\n  \
          nsenter --target {}{user} --net --mount bash\n  export PATH={programs}:$PATH\n  cd {folder}\n\n  \
          warifu --agent office/run/agent.json status\n  \
          warifu --agent office/run/agent.json open residents.csv.age -o out.csv\n  \

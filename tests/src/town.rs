@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +25,9 @@ pub const PIN: &str = "123456";
 pub const DESK_READERS: usize = 4;
 /// The readers at the members' PCs: the department's and the contractor's.
 pub const MEMBER_READERS: [usize; 2] = [4, 5];
+
+/// Services listen from here on: below the kernel's own ports, and away from the readers'.
+const FIRST_PORT: u16 = 24_000;
 
 /// How many readers a town has.
 pub const READERS: usize = DESK_READERS + MEMBER_READERS.len();
@@ -166,7 +168,8 @@ impl Town {
         if let Some(port) = self.ports.get(name) {
             return Ok(*port);
         }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        // The town has a network of its own. Ports that the kernel gives out might be a client's before the service listens.
+        let port = FIRST_PORT + u16::try_from(self.ports.len())?;
         self.ports.insert(name.to_owned(), port);
         Ok(port)
     }

@@ -125,7 +125,7 @@ state-pin-blocked = Card { $serial } ({ $reader }) is blocked: its PIN was wrong
 state-open = { $member } can open files with card { $serial } ({ $reader }). Units: { $units }. Site: { $site } (works for another { $lease_minutes } min if the line to the authority is down). Open files: { $open_files }.
     .remedy = Take the card out when you are done.
 state-refused = No site answers for card { $serial } ({ $reader }) ({ $code }).
-    .remedy = Check the network connection.
+    .remedy = Call the helpdesk, and say that no site answers.
 
 ## Output of warifu
 
@@ -186,7 +186,7 @@ doctor-card-valid = Card { $serial } is valid ({ $reader }).
 doctor-card-locked = Card { $serial } is there ({ $reader }). Whether it is suspended or revoked is known once its PIN was entered.
     .remedy = Enter the PIN with “warifu unlock --serial { $serial }”.
 doctor-card-unanswered = The PIN of card { $serial } was entered, but no site answers for it.
-    .remedy = Check the network connection.
+    .remedy = Call the helpdesk, and say that no site answers.
 doctor-card-suspended = Card { $serial } is suspended.
     .remedy = Call the helpdesk.
 doctor-card-revoked = Card { $serial } was revoked, or is not enrolled.

@@ -125,7 +125,7 @@ state-pin-blocked = カード { $serial }（{ $reader }）は、暗証番号の�
 state-open = { $member } のカード { $serial }（{ $reader }）で開けます。宛先: { $units }。拠点: { $site }（本部と連絡が取れなくても、あと { $lease_minutes } 分は使えます）。開いているファイル: { $open_files }。
     .remedy = 終わったらカードを抜いてください。
 state-refused = カード { $serial }（{ $reader }）に応答する拠点がありません（{ $code }）。
-    .remedy = ネットワークの接続を確かめてください。
+    .remedy = 情報システム担当に「拠点のサーバーが応答しない」と連絡してください。
 
 ## warifu の出力
 
@@ -186,7 +186,7 @@ doctor-card-valid = カード { $serial } は有効です（{ $reader }）。
 doctor-card-locked = カード { $serial } があります（{ $reader }）。一時停止や失効の有無は、暗証番号を入力すると分かります。
     .remedy = 「warifu unlock --serial { $serial }」で暗証番号を入力してください。
 doctor-card-unanswered = カード { $serial } の暗証番号は入力済みですが、応答する拠点がありません。
-    .remedy = ネットワークの接続を確かめてください。
+    .remedy = 情報システム担当に「拠点のサーバーが応答しない」と連絡してください。
 doctor-card-suspended = カード { $serial } は一時停止されています。
     .remedy = 情報システム担当に連絡してください。
 doctor-card-revoked = カード { $serial } は失効しているか、登録されていません。
