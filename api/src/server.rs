@@ -8,16 +8,17 @@ mod room;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -176,6 +177,25 @@ struct Door {
     connections: Connections,
     members: Room<PeerKey>,
     handshakes: Arc<Semaphore>,
+    queues: Queues,
+}
+
+/// Where handshakes wait for their turn: those of one network behind each other, so that hundreds of them keep others waiting
+/// no longer than one does.
+#[derive(Default)]
+struct Queues(Mutex<HashMap<Network, Weak<Semaphore>>>);
+
+impl Queues {
+    fn of(&self, network: Network) -> Arc<Semaphore> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(&network).and_then(Weak::upgrade) {
+            return queue;
+        }
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        let queue = Arc::new(Semaphore::new(1));
+        queues.insert(network, Arc::downgrade(&queue));
+        queue
+    }
 }
 
 /// Serves `router` on `listener` until `shutdown` resolves.
@@ -197,6 +217,7 @@ pub async fn serve(
         connections,
         members: Room::new(limits.members, limits.each),
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        queues: Queues::default(),
     });
     let strangers = Room::new(limits.strangers, limits.strangers);
     accept(listener, shutdown, |stream, address| {
@@ -267,15 +288,23 @@ impl Door {
         let shake = async {
             let stream = Patient::new(stream, self.limits.stall);
             let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let queue = self.queues.of(address.ip().into());
+            let first = queue.acquire_owned().await.map_err(std::io::Error::other)?;
             let turn = self.handshakes.clone().acquire_owned().await.map_err(std::io::Error::other)?;
             let config = self.config.clone();
             // Here the HSM signs. Whoever is gone meanwhile has its turn to the end all the same.
             let answered = tokio::task::spawn_blocking(move || {
-                let answered = start.into_stream(config);
-                drop(turn);
-                answered
+                let mut kind = None;
+                let answered =
+                    start.into_stream_with(config, |connection| kind = connection.handshake_kind());
+                drop((first, turn));
+                (answered, kind)
             });
-            answered.await?.await
+            match answered.await? {
+                // Its second hello would be answered, and signed, out of turn. Ours have the right key share in the first.
+                (_, Some(HandshakeKind::FullWithHelloRetryRequest)) => Err(ErrorKind::Unsupported.into()),
+                (answered, _) => answered.await,
+            }
         };
         let stream = match timeout(self.limits.header, shake).await {
             Ok(Ok(stream)) => stream,

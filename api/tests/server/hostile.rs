@@ -205,6 +205,7 @@ struct Busy {
     key: Arc<SoftKey>,
     now: AtomicUsize,
     most: AtomicUsize,
+    signed: AtomicUsize,
 }
 
 impl DigestSigner for Busy {
@@ -213,6 +214,7 @@ impl DigestSigner for Busy {
     }
 
     fn sign_digest(&self, digest: [u8; 32]) -> Result<[u8; 64], SignerError> {
+        self.signed.fetch_add(1, Ordering::SeqCst);
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(5));
@@ -224,10 +226,8 @@ impl DigestSigner for Busy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn handshakes_leave_the_hsm_to_others() {
-    let busy = Arc::new(Busy { key: key(1), now: AtomicUsize::new(0), most: AtomicUsize::new(0) });
-    let identity = Identity::self_signed(busy.clone(), "server").unwrap();
-    let router = Router::new().route("/hello", get(|| async { "hello" }));
-    let address = serving(router, Limits { strangers: 64, ..PATIENT }, identity).await;
+    let busy = busy();
+    let address = town_of(&busy).await;
     let all: Vec<_> = (0..40)
         .map(|_| {
             let address = address.clone();
@@ -238,6 +238,65 @@ async fn handshakes_leave_the_hsm_to_others() {
         assert!(timeout(DEADLINE, one).await.unwrap().unwrap().is_ok());
     }
     assert_eq!(busy.most.load(Ordering::SeqCst), 1, "the HSM signs for so many handshakes at once");
+}
+
+fn busy() -> Arc<Busy> {
+    let none = AtomicUsize::default;
+    Arc::new(Busy { key: key(1), now: none(), most: none(), signed: none() })
+}
+
+async fn town_of(busy: &Arc<Busy>) -> String {
+    let identity = Identity::self_signed(busy.clone(), "server").unwrap();
+    // It has signed its certificate.
+    busy.signed.store(0, Ordering::SeqCst);
+    let router = Router::new().route("/hello", get(|| async { "hello" }));
+    serving(router, Limits { strangers: 64, ..PATIENT }, identity).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn handshakes_of_one_address_keep_others_waiting_no_longer_than_one_does() {
+    const MANY: usize = 40;
+    let address = town_of(&busy()).await;
+    let (done, first) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let all: Vec<_> = (0..MANY)
+        .map(|_| {
+            let (address, done, first) = (address.clone(), done.clone(), first.clone());
+            tokio::spawn(async move {
+                handshake(from("127.0.0.1", &address).await.unwrap(), None).await.unwrap();
+                done.fetch_add(1, Ordering::SeqCst);
+                first.notify_one();
+            })
+        })
+        .collect();
+    first.notified().await;
+    member_is_served(&address, "127.0.0.2").await;
+    let before = done.load(Ordering::SeqCst);
+    assert!(before < MANY / 2, "a member waited for {before} of another address");
+    for one in all {
+        timeout(DEADLINE, one).await.unwrap().unwrap();
+    }
+}
+
+/// Its second hello would have the HSM sign where nobody waits for a turn.
+#[tokio::test]
+async fn a_handshake_that_would_need_a_second_hello_is_refused_before_the_hsm_signs() {
+    let busy = busy();
+    let address = town_of(&busy).await;
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    use rustls::crypto::aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
+    provider.kx_groups = vec![X25519, X25519MLKEM768];
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let refused =
+        timeout(DEADLINE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await.unwrap();
+    assert!(refused.is_err());
+    member_is_served(&address, "127.0.0.1").await;
+    assert_eq!(busy.signed.load(Ordering::SeqCst), 1, "the HSM signed for more than the member");
 }
 
 /// Everything that comes back for these bytes after a handshake, until the server hangs up.

@@ -252,7 +252,9 @@ impl Core {
             return now.state.founding().kms.tls.0 == key.0;
         };
         let dead = self.dead();
-        matches!(self.view(site, &now, &dead).may_connect(&card), Ok(_) | Err(ErrorCode::LeaseExpired))
+        // Also where the site has halted: it answers no card then, and a revocation by hand may matter most.
+        let may = self.view(site, &now, &dead).may_connect(&card);
+        matches!(may, Ok(_) | Err(ErrorCode::LeaseExpired | ErrorCode::Fork))
     }
 
     /// Whether the lease runs and nothing is halted.
