@@ -22,6 +22,7 @@ use warifu_virtual_card::readers::Readers;
 
 use self::evidence::Evidence;
 pub use self::plan::{Case, Fall, Operation, Plan};
+use self::plan::{FOUNDING, JOINING};
 use crate::process::{end_all, program, run, shows};
 use crate::town::{MEMBER_READERS, PIN, SITES, Town, rage, until};
 
@@ -98,13 +99,7 @@ impl Kills<'_> {
     fn found(&mut self) -> Result<()> {
         self.town.equip_authorities()?;
         self.town.open_desk()?;
-        let consoles = [
-            CrashPoint::CaFoundingPinned,
-            CrashPoint::CaFoundingWritten,
-            CrashPoint::KmsFoundingPrepared,
-            CrashPoint::KmsFoundingAppended,
-        ];
-        self.town.found_after_crashes("北アルプス広域連合", &consoles.map(CrashPoint::name))?;
+        self.town.found_after_crashes("北アルプス広域連合", &FOUNDING.map(CrashPoint::name))?;
         let [(first, first_name), (second, second_name)] = SITES;
         self.town.add_site(first, first_name)?;
 
@@ -112,7 +107,7 @@ impl Kills<'_> {
         let statement = self.town.statement(second).display().to_string();
         let join = ["site", "add", second, "--name", second_name, "--statement", &statement];
         self.town.stop("desk");
-        self.town.start_to_crash("desk", CrashPoint::AgentProfileWritten.name())?;
+        self.town.start_to_crash("desk", JOINING.name())?;
         let output = self.town.try_admin(&join)?;
         ensure!(!output.status.success(), "an agent that died answered");
         let mut signal = None;
@@ -124,9 +119,9 @@ impl Kills<'_> {
         self.town.start("desk")?;
         self.town.admin(&join)?;
         self.town.start(second)?;
-        self.report.points.extend(consoles);
-        self.report.points.insert(CrashPoint::AgentProfileWritten);
-        self.report.kills += consoles.len() + 1;
+        self.report.points.extend(FOUNDING);
+        self.report.points.insert(JOINING);
+        self.report.kills += FOUNDING.len() + 1;
 
         self.town.fetch_profile()?;
         self.town.admin(&["unit", "add", "tax", "--name", "税務課"])?;

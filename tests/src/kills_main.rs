@@ -57,7 +57,7 @@ fn play() -> Result<ExitCode> {
 
 /// What was asked for, with the seed in it, and the plan.
 fn arguments() -> Result<(Vec<String>, Plan)> {
-    let mut kills = 120;
+    let mut kills = 200;
     let mut seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {

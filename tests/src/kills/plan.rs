@@ -3,6 +3,12 @@
 #[allow(clippy::wildcard_imports, clippy::enum_glob_use, reason = "a table of them follows")]
 use warifu_crash_point::CrashPoint::{self, *};
 
+/// Where the two consoles die while the organization is founded, before each town.
+pub(super) const FOUNDING: [CrashPoint; 4] =
+    [CaFoundingPinned, CaFoundingWritten, KmsFoundingPrepared, KmsFoundingAppended];
+/// Where the desk's agent dies while a site joins.
+pub(super) const JOINING: CrashPoint = AgentProfileWritten;
+
 /// What people do while a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -68,7 +74,9 @@ impl Operation {
             Self::Revoke | Self::EndContract => {
                 &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone, KmsReceiptKept, KmsCosignatureKept]
             }
-            Self::Suspend | Self::Resume => &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone],
+            Self::Resume => &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone],
+            // Not before the order is appended: docs/security.md says what then holds at the sites.
+            Self::Suspend => &[KmsOrderAppended, KmsOrderDone],
             Self::Export | Self::View => &[],
         };
         let ca: &[CrashPoint] = match self {
@@ -152,6 +160,7 @@ impl Operation {
     pub fn victims(self) -> &'static [&'static str] {
         match self {
             Self::Export | Self::View => &["kms", "honcho", "omachi", "office"],
+            Self::Suspend => &["ca", "honcho", "omachi", "desk"],
             _ => &["kms", "ca", "honcho", "omachi", "desk"],
         }
     }
@@ -279,5 +288,35 @@ impl Plan {
     #[must_use]
     pub fn left(&self) -> usize {
         self.left.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A new point has to be struck in some operation, by every process that passes it.
+    #[test]
+    fn no_point_is_left_out() {
+        let mut struck: BTreeSet<CrashPoint> = FOUNDING.into_iter().chain([JOINING]).collect();
+        struck.extend(Operation::ALL.into_iter().flat_map(Operation::points).map(|(_, point)| point));
+        let left_out: Vec<&str> = CrashPoint::ALL
+            .iter()
+            .filter(|point| !struck.contains(point))
+            .map(|point| point.name())
+            .collect();
+        assert_eq!(left_out, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_share_meets_every_operation_and_every_process() {
+        for seed in 0..200 {
+            let plan = Plan::new(14, seed);
+            let operations: BTreeSet<Operation> = plan.left.iter().map(|case| case.operation).collect();
+            let victims: BTreeSet<&str> = plan.left.iter().map(|case| case.victim).collect();
+            assert_eq!((operations.len(), victims.len()), (8, 6), "seed {seed}");
+        }
     }
 }
