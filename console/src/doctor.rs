@@ -1,5 +1,5 @@
-//! What a service's machine lacks, looked at from its console: safe beside the running service, since nothing is written, no
-//! lock is taken, and a PIN is shown once at most.
+//! What a service's machine lacks, looked at from its console: safe beside the running service, since nothing is written but
+//! the mark of a refused PIN, no lock is taken, and a PIN is shown once at most.
 //!
 //! What is particular to one service is looked at by that service (`doctor` in `warifu-ca` and `warifu-kms`).
 
