@@ -27,10 +27,9 @@ impl Commitments {
     pub(crate) fn note(&mut self, leaf: &Leaf) {
         let envelope = leaf.envelope();
         if let Ok(order) = envelope.statement::<Order>() {
-            order.acts.iter().filter_map(name_of).for_each(|commitment| self.add(commitment));
+            order.acts.iter().filter_map(Act::name).for_each(|commitment| self.add(commitment));
         } else if let Ok(founding) = envelope.statement::<Founding>() {
-            self.add(founding.name);
-            founding.officers.iter().for_each(|card| self.add(card.name));
+            founding.commitments().into_iter().for_each(|commitment| self.add(commitment));
         }
     }
 
@@ -51,16 +50,6 @@ impl Commitments {
             }
         }
         names
-    }
-}
-
-fn name_of(act: &Act) -> Option<Commitment> {
-    match act {
-        Act::SiteJoined { name, .. } | Act::ContractOpened { name, .. } | Act::UnitOrdered { name, .. } => {
-            Some(*name)
-        }
-        Act::CardEnrolled(card) => Some(card.name),
-        _ => None,
     }
 }
 

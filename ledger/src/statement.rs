@@ -11,6 +11,8 @@ use crate::key::{Base64, PublicKey};
 use crate::register::Commitment;
 use crate::{Digest, Id};
 
+mod commitments;
+
 /// An instant: milliseconds since the Unix epoch, UTC, leap seconds not counted (P-1.3).
 pub type Millis = u64;
 

@@ -40,7 +40,7 @@ impl Authority {
             }
             Err(rejected) => return Err(rejected.into()),
         };
-        let records = records::check(&self.store, &records::of_order(&order), records).await?;
+        let records = records::check(&self.store, &order.commitments(), records).await?;
         let appended = self.append(envelope, records, true).await?;
         tracing::info!(order = %appended.digest, index = appended.index, acts = order.acts.len(), "order appended");
         Ok(appended)

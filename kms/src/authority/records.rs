@@ -4,34 +4,9 @@ use std::collections::BTreeMap;
 
 use warifu_ledger::Id;
 use warifu_ledger::register::{Commitment, Record};
-use warifu_ledger::statement::{Act, Founding, Order};
 
 use super::error::AuthorityError;
 use super::store::Store;
-
-/// What an order commits to.
-pub(crate) fn of_order(order: &Order) -> Vec<Commitment> {
-    order.acts.iter().filter_map(of_act).collect()
-}
-
-fn of_act(act: &Act) -> Option<Commitment> {
-    match act {
-        Act::SiteJoined { name, .. } | Act::ContractOpened { name, .. } | Act::UnitOrdered { name, .. } => {
-            Some(*name)
-        }
-        Act::CardEnrolled(card) => Some(card.name),
-        Act::ContractEnded { reason, .. }
-        | Act::GrantRevoked { reason, .. }
-        | Act::CardRevoked { reason, .. }
-        | Act::MemberRevoked { reason, .. } => *reason,
-        _ => None,
-    }
-}
-
-/// What a founding commits to.
-pub(crate) fn of_founding(founding: &Founding) -> Vec<Commitment> {
-    std::iter::once(founding.name).chain(founding.officers.iter().map(|card| card.name)).collect()
-}
 
 /// Checks that each commitment has its record, among those given or in the register already (a member's second card
 /// commits to the name of the first), and that nothing else was given. Answers the records that are new.

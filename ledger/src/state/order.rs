@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CardStatus, LONGEST_EXPIRY_MS, Rejected, State};
-use crate::Id;
 use crate::checkpoint::{Checkpoint, Signer};
 use crate::dsse::Envelope;
 use crate::statement::{Act, Millis, Order, Role};
+use crate::{Digest, Id};
 
 /// The people whose live cards signed an order, each signature verified.
 pub struct Signers(BTreeMap<Id, BTreeSet<Role>>);
@@ -22,6 +22,16 @@ impl Signers {
     /// The members who signed.
     pub fn members(&self) -> impl Iterator<Item = Id> + '_ {
         self.0.keys().copied()
+    }
+
+    /// Counts the member whose card signed, with the roles that this card carries.
+    fn add(&mut self, state: &State, card: Id, at: Millis) -> Result<(), Rejected> {
+        let found = state.cards.get(&card).filter(|_| state.card_is_live(&card, at));
+        let found = found.ok_or(Rejected::SignerNotLive { card })?;
+        let member = state.members.get(&found.card.member).filter(|_| found.vouched);
+        let roles = member.map(|m| m.roles.clone()).unwrap_or_default();
+        self.0.entry(found.card.member).or_default().extend(roles);
+        Ok(())
     }
 
     pub(super) fn satisfy(&self, needs: Needs) -> Result<(), Rejected> {
@@ -56,19 +66,82 @@ impl State {
         Ok(envelope.statement()?)
     }
 
+    /// What [`State::check_order`] would say if these cards signed the order: what a desk asks before it asks anybody for a
+    /// PIN. Nothing is granted by it.
+    ///
+    /// # Errors
+    /// [`Rejected`].
+    pub fn check_unsigned(&self, order: &Order, cards: &BTreeSet<Id>, at: Millis) -> Result<(), Rejected> {
+        let (digest, at) = (Envelope::unsigned(order)?.digest(), at.max(self.last_at));
+        self.check_organization(order)?;
+        let mut people = Signers(BTreeMap::new());
+        for card in cards {
+            people.add(self, *card, at)?;
+        }
+        self.executed(order, &people, digest, at).map(drop)
+    }
+
+    /// Whether an order, whose signatures count, would be accepted once one more of those who are here today has signed it:
+    /// what may wait for a second person.
+    ///
+    /// # Errors
+    /// [`Rejected`]: what would be said with the further signature, or [`Rejected::TwoPeopleNeeded`] if nobody could give it.
+    pub fn check_awaiting(&self, envelope: &Envelope, at: Millis) -> Result<Order, Rejected> {
+        let (order, at): (Order, _) = (envelope.statement()?, at.max(self.last_at));
+        self.check_organization(&order)?;
+        let signers = self.signers_of(envelope, at)?;
+        let with = |signers: &Signers| self.executed(&order, signers, envelope.digest(), at).map(drop);
+        let mut refused = match with(&signers) {
+            Ok(()) => return Ok(order),
+            Err(refused @ Rejected::TwoPeopleNeeded { .. }) => refused,
+            Err(refused) => return Err(refused),
+        };
+        for card in self.role_holders.iter().flat_map(|id| super::seconds(&self.cards_of_member, *id)) {
+            let mut more = Signers(signers.0.clone());
+            if more.add(self, card, at).is_err() {
+                continue;
+            }
+            match with(&more) {
+                Ok(()) => return Ok(order),
+                // Said of this person, not of the order.
+                Err(
+                    Rejected::TwoPeopleNeeded { .. }
+                    | Rejected::WrongRole { .. }
+                    | Rejected::ForOneself { .. },
+                ) => {}
+                Err(other) => refused = other,
+            }
+        }
+        Err(refused)
+    }
+
     pub(super) fn after_order(&self, envelope: &Envelope, at: Millis) -> Result<Self, Rejected> {
         let order: Order = envelope.statement()?;
-        if order.organization != self.organization {
-            return Err(Rejected::OtherOrganization { found: order.organization });
-        }
+        self.check_organization(&order)?;
         let signers = self.signers_of(envelope, at)?;
+        self.executed(&order, &signers, envelope.digest(), at)
+    }
+
+    fn check_organization(&self, order: &Order) -> Result<(), Rejected> {
+        if order.organization == self.organization {
+            return Ok(());
+        }
+        Err(Rejected::OtherOrganization { found: order.organization })
+    }
+
+    fn executed(
+        &self,
+        order: &Order,
+        signers: &Signers,
+        digest: Digest,
+        at: Millis,
+    ) -> Result<Self, Rejected> {
         if order.expires_at < at {
             return Err(Rejected::Expired { expires_at: order.expires_at, at });
         }
         if order.expires_at > at.saturating_add(LONGEST_EXPIRY_MS) {
             return Err(Rejected::ExpiryTooFar);
         }
-        let digest = envelope.digest();
         if self.executed.contains(&(order.expires_at, digest)) {
             return Err(Rejected::Replayed { id: order.id });
         }
@@ -78,7 +151,7 @@ impl State {
         }
         let mut next = self.clone();
         for act in &order.acts {
-            next.act(act, &signers, digest, at)?;
+            next.act(act, signers, digest, at)?;
         }
         next.check_officers_left(self, &order.acts, at)?;
         next.executed.insert_mut((order.expires_at, digest));
@@ -91,7 +164,7 @@ impl State {
         }
         let digest = envelope.digest();
         let mut cards = BTreeSet::new();
-        let mut people = BTreeMap::new();
+        let mut people = Signers(BTreeMap::new());
         for signature in &envelope.signatures {
             let keyid = signature.keyid;
             let &card = self.signers.get(&keyid).ok_or(Rejected::UnknownSigner { keyid })?;
@@ -102,14 +175,9 @@ impl State {
             if !cards.insert(card) {
                 return Err(Rejected::SignedTwice { card });
             }
-            if !self.card_is_live(&card, at) {
-                return Err(Rejected::SignerNotLive { card });
-            }
-            let member = self.members.get(&state.card.member).filter(|_| state.vouched);
-            let roles = member.map(|m| m.roles.clone()).unwrap_or_default();
-            people.entry(state.card.member).or_insert_with(BTreeSet::new).extend(roles);
+            people.add(self, card, at)?;
         }
-        Ok(Signers(people))
+        Ok(people)
     }
 
     /// Whether card and member may act at `at`.

@@ -44,6 +44,61 @@ fn signed_without_the_role() {
     town.done([end_contract("acme")], &["hanako"]);
 }
 
+/// What the fold would say if these cards signed, asked without their signatures and with them.
+fn asked_before(town: &mut Town, acts: &[Act], cards: &[&str]) -> Result<(), Rejected> {
+    let order = town.draft(acts.to_vec());
+    let before =
+        town.state.check_unsigned(&order, &cards.iter().map(|card| card_id(card)).collect(), town.at);
+    let after = town.state.check_order(&envelope_by_cards(&order, cards), town.at).map(drop);
+    assert_eq!(before, after);
+    before
+}
+
+#[test]
+fn what_will_be_said_is_known_before_anybody_signs() {
+    let mut town = Town::working();
+    let two = Err(Rejected::TwoPeopleNeeded { needed: &[Role::Officer] });
+    assert_eq!(asked_before(&mut town, &[unit("welfare")], &["sakura"]), Ok(()));
+    assert_eq!(asked_before(&mut town, &[contract("beta", ACME_ENDS)], &["sakura"]), two);
+    assert_eq!(asked_before(&mut town, &[contract("beta", ACME_ENDS)], TWO), Ok(()));
+    let wrong = Err(Rejected::WrongRole { needed: &[Role::Officer] });
+    assert_eq!(asked_before(&mut town, &[unit("welfare")], &["hanako"]), wrong);
+    town.done([suspend("kenji")], ONE);
+    let card = card_id("kenji");
+    assert_eq!(
+        asked_before(&mut town, &[unit("welfare")], &["kenji"]),
+        Err(Rejected::SignerNotLive { card })
+    );
+}
+
+/// What may wait for a second person is what one more signature would make good, and nothing else.
+#[test]
+fn an_order_awaits_a_second_person_only_if_one_can_make_it_good() {
+    let mut town = Town::working();
+    let awaits = |town: &mut Town, acts: &[Act], cards: &[&str]| {
+        let envelope = town.order(acts.to_vec(), cards);
+        town.state.check_awaiting(&envelope, town.at).map(drop)
+    };
+    let beta = contract("beta", ACME_ENDS);
+    assert_eq!(awaits(&mut town, std::slice::from_ref(&beta), ONE), Ok(()));
+    // Not what is wrong whoever signs: in another act, or behind the one that needs two.
+    let exists = Rejected::Exists { kind: warifu_ledger::state::Kind::Unit, id: id("tax") };
+    assert_eq!(awaits(&mut town, &[beta.clone(), unit("tax")], ONE), Err(exists.clone()));
+    assert_eq!(awaits(&mut town, &[unit("tax"), beta.clone()], ONE), Err(exists));
+    // Not what its first signer may not do, or what does not bear his signature.
+    let wrong = Rejected::WrongRole { needed: &[Role::Officer] };
+    assert_eq!(awaits(&mut town, std::slice::from_ref(&beta), &["hanako"]), Err(wrong));
+    let mut forged = town.order([beta.clone()], ONE);
+    forged.signatures[0].sig = Base64([1; 64]);
+    let bad = Rejected::BadSignature { card: card_id("sakura") };
+    assert_eq!(town.state.check_awaiting(&forged, town.at).map(drop), Err(bad));
+    // For the third officer the two others can sign; for the second one, only the third.
+    assert_eq!(awaits(&mut town, &[roles("kenji", &[Role::Officer])], ONE), Ok(()));
+    town.done([suspend("midori")], ONE);
+    let two = Rejected::TwoPeopleNeeded { needed: &[Role::Officer] };
+    assert_eq!(awaits(&mut town, &[roles("kenji", &[Role::Officer])], ONE), Err(two));
+}
+
 #[test]
 fn one_signature_where_two_are_needed() {
     let mut town = Town::working();
