@@ -368,7 +368,7 @@ impl Book {
     }
 
     pub(crate) fn member(&self, label: &str) -> Result<Id, Fault> {
-        self.find(label, self.state.members().map(|(id, m)| (id, m.name)), "member")
+        self.find(label, self.state.members().map(|(id, m)| (id, m.name.record)), "member")
     }
 
     pub(crate) fn site(&self, label: &str) -> Result<Id, Fault> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, Attestation, Card, Order, Right, UnitKind};
+use warifu_ledger::statement::{Act, Attestation, Card, Custody, Millis, Order, Right, Role, UnitKind};
 
 use crate::command::kind_key;
 use crate::desk::Book;
@@ -48,15 +48,25 @@ impl<'a> Preview<'a> {
             Act::ContractEnded { contract, .. } => {
                 say("act-contract-ended", &[("name", self.contract(contract))])
             }
-            Act::UnitOrdered { name, kind, contract, sites, routes_to, two_people, .. } => say(
-                "act-unit-ordered",
+            Act::UnitOrdered { .. }
+            | Act::UnitChanged { .. }
+            | Act::UnitClosed { .. }
+            | Act::UnitMerged { .. }
+            | Act::UnitRekeyed { .. } => self.unit_line(act),
+            Act::MemberEnrolled { name, contract, units, .. } => say(
+                "act-member-enrolled",
                 &[
                     ("name", self.name(&name.record)),
-                    ("kind", self.kind(*kind)),
                     ("contract", self.optional(contract.as_ref().map(|id| self.contract(id)))),
-                    ("sites", self.all(sites, |id| self.site(id))),
-                    ("routes", self.all(routes_to, |id| self.unit(id))),
-                    ("people", if *two_people { "2" } else { "1" }.to_owned()),
+                    ("units", self.all(units, |id| self.unit(id))),
+                ],
+            ),
+            Act::MemberPlaced { member, units, effective_at } => say(
+                "act-member-placed",
+                &[
+                    ("name", self.member(member)),
+                    ("units", self.all(units, |id| self.unit(id))),
+                    ("from", self.from(*effective_at)),
                 ],
             ),
             Act::CardEnrolled(card) => say(
@@ -67,23 +77,119 @@ impl<'a> Preview<'a> {
                     ("contract", self.optional(card.contract.as_ref().map(|id| self.contract(id)))),
                 ],
             ),
-            Act::GrantOrdered { card, unit, right, .. } => say(
+            Act::GrantOrdered { card, unit, right, custody, starts_at, expires_at, .. } => say(
                 match right {
                     Right::Open => "act-grant-open",
                     Right::Route => "act-grant-route",
                 },
-                &[("name", self.holder(card)), ("unit", self.unit(unit))],
+                &[
+                    ("name", self.holder(card)),
+                    ("unit", self.unit(unit)),
+                    ("from", self.from(*starts_at)),
+                    ("until", self.optional(expires_at.map(|end| self.book.zone().last_day_before(end)))),
+                    ("custody", self.screen.text(custody_key(*custody), &[])),
+                ],
             ),
+            Act::GrantRevoked { grant, effective_at, .. } => {
+                let found = self.book.state.grant(grant);
+                say(
+                    "act-grant-revoked",
+                    &[
+                        ("name", found.map_or_else(|| grant.to_string(), |found| self.holder(&found.card))),
+                        ("unit", found.map_or_else(|| grant.to_string(), |found| self.unit(&found.unit))),
+                        ("from", self.from(*effective_at)),
+                    ],
+                )
+            }
             Act::CardSuspended { card } => say("act-card-suspended", &[("name", self.holder(card))]),
             Act::CardResumed { card } => say("act-card-resumed", &[("name", self.holder(card))]),
             Act::CardRevoked { card, .. } => say("act-card-revoked", &[("name", self.holder(card))]),
-            Act::MemberRevoked { member, .. } => {
-                let name = self.book.state.member(member).map(|m| self.name(&m.name));
-                say("act-member-revoked", &[("name", name.unwrap_or_else(|| member.to_string()))])
+            Act::MemberRevoked { member, effective_at, .. } => say(
+                "act-member-revoked",
+                &[("name", self.member(member)), ("from", self.from(*effective_at))],
+            ),
+            Act::RoleChanged { member, roles } => {
+                let roles: Vec<String> =
+                    roles.iter().map(|role| self.screen.text(role_key(*role), &[])).collect();
+                let roles = self.optional((!roles.is_empty()).then(|| roles.join(self.screen.separator())));
+                say("act-role-changed", &[("name", self.member(member)), ("roles", roles)])
             }
-            // Not made by this program so far; nothing is signed unseen all the same.
+            Act::PolicyChanged { policy } => say(
+                "act-policy-changed",
+                &[
+                    ("lease", (policy.lease_ms / 1000).to_string()),
+                    ("pin", (policy.pin_ceiling_ms / 60_000).to_string()),
+                    ("unattested", self.yes_or_no(policy.unattested_cards)),
+                ],
+            ),
+            Act::SiteRemoved { site } => say("act-site-removed", &[("name", self.site(site))]),
+            Act::FileShredded { file } => say("act-file-shredded", &[("file", file.to_string())]),
+            // Of a later version of this program; nothing is signed unseen all the same.
             other => format!("- {}", serde_json::to_string(other).unwrap_or_default()),
         }
+    }
+
+    fn unit_line(&self, act: &Act) -> String {
+        let say = |key: &str, args: &[(&str, String)]| self.screen.text(key, args);
+        match act {
+            Act::UnitOrdered { name, kind, contract, sites, routes_to, two_people, own_pcs, .. } => say(
+                "act-unit-ordered",
+                &[
+                    ("name", self.name(&name.record)),
+                    ("kind", self.kind(*kind)),
+                    ("contract", self.optional(contract.as_ref().map(|id| self.contract(id)))),
+                    ("sites", self.all(sites, |id| self.site(id))),
+                    ("routes", self.all(routes_to, |id| self.unit(id))),
+                    ("people", people(*two_people)),
+                    ("own", self.yes_or_no(*own_pcs)),
+                ],
+            ),
+            Act::UnitChanged { unit, name, sites, routes_to, two_people, own_pcs } => {
+                let own_pcs = own_pcs.map(|allowed| self.yes_or_no(allowed));
+                let changes = [
+                    ("change-name", name.map(|name| self.name(&name.record))),
+                    ("change-sites", sites.as_ref().map(|sites| self.all(sites, |id| self.site(id)))),
+                    ("change-routes", routes_to.as_ref().map(|units| self.all(units, |id| self.unit(id)))),
+                    ("change-people", two_people.map(people)),
+                    ("change-own-pcs", own_pcs),
+                ];
+                let changes: Vec<String> = changes
+                    .into_iter()
+                    .filter_map(|(key, value)| Some(say(key, &[("value", value?)])))
+                    .collect();
+                let changes = changes.join(self.screen.separator());
+                say("act-unit-changed", &[("name", self.unit(unit)), ("changes", changes)])
+            }
+            Act::UnitClosed { unit, effective_at } => {
+                say("act-unit-closed", &[("name", self.unit(unit)), ("from", self.from(*effective_at))])
+            }
+            Act::UnitMerged { unit, into, effective_at } => say(
+                "act-unit-merged",
+                &[("name", self.unit(unit)), ("into", self.unit(into)), ("from", self.from(*effective_at))],
+            ),
+            Act::UnitRekeyed { unit, .. } => say("act-unit-rekeyed", &[("name", self.unit(unit))]),
+            _ => String::new(),
+        }
+    }
+
+    /// From when something is so, in the organization's zone.
+    fn from(&self, at: Option<Millis>) -> String {
+        at.map_or_else(|| self.screen.text("at-once", &[]), |at| self.book.zone().instant(at))
+    }
+
+    fn yes_or_no(&self, yes: bool) -> String {
+        self.screen.text(if yes { "yes" } else { "no" }, &[])
+    }
+
+    /// Whoever it is: one who is there, or whom this order enrols.
+    fn member(&self, id: &Id) -> String {
+        let enrolled = self.order.acts.iter().find_map(|act| match act {
+            Act::MemberEnrolled { member, name, .. } if member == id => Some(self.name(&name.record)),
+            Act::CardEnrolled(card) if card.member == *id => Some(self.name(&card.name.record)),
+            _ => None,
+        });
+        let known = || Some(self.name(&self.book.state.member(id)?.name.record));
+        enrolled.or_else(known).unwrap_or_else(|| id.to_string())
     }
 
     fn name(&self, record: &Id) -> String {
@@ -104,7 +210,19 @@ impl<'a> Preview<'a> {
     }
 
     fn unit(&self, id: &Id) -> String {
-        self.book.state.unit(id).map_or_else(|| id.to_string(), |unit| self.name(&unit.name))
+        self.book.state.unit(id).map_or_else(|| self.new_unit(id), |unit| self.name(&unit.name))
+    }
+
+    /// A unit that this order makes.
+    fn new_unit(&self, id: &Id) -> String {
+        let ordered = self.order.acts.iter().find_map(|act| match act {
+            Act::UnitOrdered { unit, name, .. } if unit == id => Some(self.name(&name.record)),
+            Act::UnitRekeyed { unit, successor } if successor == id => {
+                Some(self.name(&self.book.state.unit(unit)?.name))
+            }
+            _ => None,
+        });
+        ordered.unwrap_or_else(|| id.to_string())
     }
 
     fn site(&self, id: &Id) -> String {
@@ -119,7 +237,7 @@ impl<'a> Preview<'a> {
         });
         let known = || {
             let found = self.book.state.card(card)?;
-            Some(self.name(&self.book.state.member(&found.card.member)?.name))
+            Some(self.name(&self.book.state.member(&found.card.member)?.name.record))
         };
         enrolled.or_else(known).unwrap_or_else(|| card.to_string())
     }
@@ -133,5 +251,28 @@ impl<'a> Preview<'a> {
             Attestation::Generated { serial, .. } => serial.to_string(),
             Attestation::None => self.screen.text("not-attested", &[]),
         }
+    }
+}
+
+/// How many people a unit's grants take.
+fn people(two_people: bool) -> String {
+    if two_people { "2" } else { "1" }.to_owned()
+}
+
+fn role_key(role: Role) -> &'static str {
+    match role {
+        Role::Officer => "role-officer",
+        Role::Administrator => "role-administrator",
+        Role::Auditor => "role-auditor",
+        Role::Dispatcher => "role-dispatcher",
+    }
+}
+
+fn custody_key(custody: Custody) -> &'static str {
+    match custody {
+        Custody::TokenUnwrap => "custody-token-unwrap",
+        Custody::Scp11b => "custody-scp11b",
+        Custody::HostMemory => "custody-host-memory",
+        Custody::OwnPc => "custody-own-pc",
     }
 }

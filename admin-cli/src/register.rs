@@ -69,6 +69,7 @@ mod tests {
             sites: [].into(),
             routes_to: [].into(),
             two_people: false,
+            own_pcs: false,
         }
     }
 

@@ -35,6 +35,10 @@ pub enum ErrorCode {
     GrantNotLive,
     /// The grant has expired.
     GrantExpired,
+    /// The grant has not begun.
+    GrantNotStarted,
+    /// The unit is closed.
+    UnitClosed,
     /// The site holds no share for this grant.
     NotServedHere,
     /// The file was shredded.

@@ -27,6 +27,8 @@ impl ErrorCode {
             | Self::ContractOver
             | Self::GrantNotLive
             | Self::GrantExpired
+            | Self::GrantNotStarted
+            | Self::UnitClosed
             | Self::NotServedHere
             | Self::Shredded => StatusCode::FORBIDDEN,
         }

@@ -314,7 +314,9 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
         .acts
         .iter()
         .flat_map(|act| match act {
-            Act::UnitOrdered { unit, .. } => vec![Job::Unit(*unit)],
+            Act::UnitOrdered { unit, .. } | Act::UnitRekeyed { successor: unit, .. } => {
+                vec![Job::Unit(*unit)]
+            }
             Act::GrantOrdered { grant, .. } => vec![Job::Grant(*grant)],
             Act::CardEnrolled(card) => jobs_of_card(card.card).to_vec(),
             Act::SiteJoined { site, .. } => vec![Job::Certificate(CertificateKind::Service, *site)],

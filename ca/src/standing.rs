@@ -34,7 +34,7 @@ impl OrderedUnit {
         let Some(unit) = fresh.state.unit(&id) else { return Standing::NotOrdered };
         let contract_over =
             unit.contract.is_some_and(|contract| fresh.state.contract_is_over(&contract, fresh.time));
-        if unit.key.is_some() || contract_over {
+        if unit.key.is_some() || contract_over || fresh.state.unit_is_closed(&id, fresh.time) {
             return Standing::Over;
         }
         Standing::Open(Self { organization: fresh.state.organization(), unit: id, order: unit.order })
@@ -74,15 +74,12 @@ impl OrderedGrant {
     pub fn in_fold(fresh: &Fresh, id: Id) -> Standing<Self> {
         let (state, time) = (&fresh.state, fresh.time);
         let Some(grant) = state.grant(&id) else { return Standing::NotOrdered };
-        if grant.issued.is_some() || grant.revoked {
+        // A grant that has not begun gets its shares all the same: they are on the card when it does.
+        if grant.issued.is_some() || state.live_grant(&id, time).is_err() {
             return Standing::Over;
         }
-        let site = Id([0; 16]);
-        match state.may_answer(&site, &grant.card, &id, grant.right, time) {
-            // All that can be in its way but its shares.
-            Err(NotAnswered::NotIssued) => {}
-            Err(NotAnswered::CardSuspended) => return Standing::Later,
-            _ => return Standing::Over,
+        if state.may_connect(&grant.card, time) == Err(NotAnswered::CardSuspended) {
+            return Standing::Later;
         }
         let (Some(unit), Some(card)) = (state.unit(&grant.unit), state.card(&grant.card)) else {
             return Standing::NotOrdered;

@@ -3,11 +3,13 @@
 //! [`State::found`] reads entry 0, [`State::apply`] every later one; both are pure, and used unchanged by the ca, the kms,
 //! the sites and whoever audits them. A state is a value: cloning is cheap, and a rejected leaf leaves nothing behind.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use warifu_split_key::point::Point;
 
+use crate::register::Commitment;
 use crate::statement::{Card, Custody, Founding, Millis, Policy, Right, Role, ServiceKeys, UnitKind};
 use crate::tree::Tree;
 use crate::{Digest, Id};
@@ -16,8 +18,12 @@ mod act;
 mod answer;
 pub mod fact;
 mod fold;
+mod grant;
+mod member;
 mod order;
 mod rejected;
+mod standing;
+mod unit;
 
 pub use answer::NotAnswered;
 pub use order::Signers;
@@ -33,13 +39,17 @@ pub const LONGEST_EXPIRY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// A member: a person.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// The name, in the register.
-    pub name: Id,
+    /// The name, in the register. Every card of the member carries the same.
+    pub name: Commitment,
     /// The contract under which the member works.
     pub contract: Option<Id>,
     /// What orders the member may sign.
-    pub roles: std::collections::BTreeSet<Role>,
-    /// Whether the member has left.
+    pub roles: BTreeSet<Role>,
+    /// Where the member works, from which instant on: the first, as enrolled, from the beginning of time.
+    pub placements: BTreeMap<Millis, BTreeSet<Id>>,
+    /// The first instant at which the member has left, if that was ordered ahead.
+    pub ends_at: Option<Millis>,
+    /// Whether the member left by an order that took effect at once.
     pub revoked: bool,
 }
 
@@ -87,15 +97,25 @@ pub struct Unit {
     /// The contract it belongs to.
     pub contract: Option<Id>,
     /// The sites that serve it.
-    pub sites: std::collections::BTreeSet<Id>,
+    pub sites: BTreeSet<Id>,
     /// Where a front desk may route to.
-    pub routes_to: std::collections::BTreeSet<Id>,
+    pub routes_to: BTreeSet<Id>,
     /// Whether its grants need two people.
     pub two_people: bool,
+    /// Whether members' own PCs may import its shares.
+    pub own_pcs: bool,
     /// The order that asked for it.
     pub order: Digest,
     /// `P`, once ca and kms have made it, and the leaf (index) that says so.
     pub key: Option<(Point, u64)>,
+    /// The first instant at which it is closed, if that was ordered ahead.
+    pub closes_at: Option<Millis>,
+    /// Whether it was closed by an order that took effect at once.
+    pub closed: bool,
+    /// The department that it becomes part of, and the first instant at which it is so.
+    pub merged: Option<(Id, Millis)>,
+    /// The unit that takes its place with another key.
+    pub successor: Option<Id>,
 }
 
 /// A grant.
@@ -109,13 +129,16 @@ pub struct Grant {
     pub right: Right,
     /// How the share reaches the card.
     pub custody: Custody,
-    /// The first instant at which it is over by itself.
+    /// The first instant at which a site answers for it, if not at once.
+    pub starts_at: Option<Millis>,
+    /// The first instant at which it is over with no further message: by itself, or because that was ordered ahead.
     pub expires_at: Option<Millis>,
     /// The order that asked for it.
     pub order: Digest,
-    /// Its two public shares and the sites that hold `b`, once ca and kms have made them.
+    /// Its two public shares, once ca and kms have made them.
     pub issued: Option<Issued>,
-    /// Whether it is over for ever, by itself or with its card, member or contract.
+    /// Whether an order that took effect at once ended it, by itself or with its card, member, contract or unit.
+    /// [`State::live_grant`] says whether it is over.
     pub revoked: bool,
 }
 
@@ -126,8 +149,9 @@ pub struct Issued {
     pub card_point: Point,
     /// `B = bG`.
     pub site_point: Point,
-    /// The sites that hold `b`.
-    pub sites: std::collections::BTreeSet<Id>,
+    /// The sites to whose keys `b` was wrapped at first. Which sites serve a grant is its unit's to say
+    /// ([`State::serves`]).
+    pub sites: BTreeSet<Id>,
 }
 
 /// A site.
@@ -303,11 +327,5 @@ impl State {
     #[must_use]
     pub fn is_shredded(&self, file: &Digest) -> bool {
         self.shredded.contains(file)
-    }
-
-    /// Whether the contract is over at `at`. An unknown contract is over.
-    #[must_use]
-    pub fn contract_is_over(&self, contract: &Id, at: Millis) -> bool {
-        self.contracts.get(contract).is_none_or(|c| c.ended || c.ends_at <= at)
     }
 }

@@ -32,6 +32,14 @@ impl Spoken for Rejected {
             Self::MemberMismatch { .. } => said("rejected-member-mismatch"),
             Self::NotAttested => said("rejected-not-attested"),
             Self::EndsInPast { .. } => said("rejected-ends-in-past"),
+            Self::EndsEarlier { kind, .. } => {
+                said("rejected-ends-earlier").with_message("kind", kind_of(kind))
+            }
+            Self::StartsAfterEnd { .. } => said("rejected-starts-after-end"),
+            Self::DatedEndOfRole { .. } => said("rejected-dated-end-of-role"),
+            Self::OwnPcNotAllowed { .. } => said("rejected-own-pc-not-allowed"),
+            Self::UnitReplaced { .. } => said("rejected-unit-replaced"),
+            Self::NotMergeable { .. } => said("rejected-not-mergeable"),
             Self::UnitMalformed { .. } => said("rejected-unit-malformed"),
             Self::WrongRight { .. } => said("rejected-wrong-right"),
             Self::GrantExists { .. } => said("rejected-grant-exists"),

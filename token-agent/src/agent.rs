@@ -480,7 +480,10 @@ impl Agent {
             ErrorCode::CardNotLive | ErrorCode::CardSuspended => {
                 self.heard(session, &AgentFault::SiteRefused { code });
             }
-            ErrorCode::GrantNotLive | ErrorCode::GrantExpired | ErrorCode::ContractOver => {
+            ErrorCode::GrantNotLive
+            | ErrorCode::GrantExpired
+            | ErrorCode::ContractOver
+            | ErrorCode::UnitClosed => {
                 let session = session.clone();
                 tokio::spawn(async move { follow::ask_again(&session).await });
             }

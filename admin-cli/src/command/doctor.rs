@@ -239,7 +239,7 @@ fn roles(findings: &mut Findings, book: &Book, cards: &[CardInReader]) {
             findings.add(Level::Warning, "card", "card-foreign", &[serial]);
             continue;
         };
-        let values = [serial, ("name", book.name(&member.name).into())];
+        let values = [serial, ("name", book.name(&member.name.record).into())];
         let may_order = member.roles.iter().any(|role| matches!(role, Role::Officer | Role::Administrator));
         findings.ok("card", if may_order { "card-officer" } else { "card-member" }, &values);
     }
@@ -275,7 +275,7 @@ fn waiting(findings: &mut Findings, book: &Book, lags: &BTreeMap<Id, String>, sc
         let who = if late.is_empty() { ca() } else { late.join(screen.separator()) };
         let values = [
             ("unit", book.name(&unit.name).into()),
-            ("member", member.map(|member| book.name(&member.name)).unwrap_or_default().into()),
+            ("member", member.map(|member| book.name(&member.name.record)).unwrap_or_default().into()),
             ("who", who.into()),
         ];
         findings.add(Level::Warning, "grant", "grant-waits", &values);

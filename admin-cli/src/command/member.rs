@@ -37,9 +37,13 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
                 return already(desk, "member-revoked-already", label);
             }
             let record = reason(why.reason);
-            let act = Act::MemberRevoked { member, reason: record.as_ref().map(Record::commitment) };
+            let act = Act::MemberRevoked {
+                member,
+                effective_at: None,
+                reason: record.as_ref().map(Record::commitment),
+            };
             let grants = book.state.ended_by(&act).len();
-            let name = book.state.member(&member).map(|m| book.name(&m.name)).unwrap_or(label);
+            let name = book.state.member(&member).map(|m| book.name(&m.name.record)).unwrap_or(label);
             desk.screen.say_with("member-revoke-preview", &[("name", name), ("grants", grants.to_string())]);
             end_access(desk, &book, vec![act], record.into_iter().collect(), why.watch).await
         }
@@ -93,7 +97,7 @@ fn row(book: &Book, id: Id, member: &state::Member) -> MemberRow {
     let cards = book.state.cards().filter(|(_, card)| card.card.member == id);
     let grants = cards.flat_map(|(card, _)| book.state.grants_of_card(*card));
     let units = grants
-        .filter(|(_, grant)| !grant.revoked)
+        .filter(|(id, _)| book.state.live_grant(id, book.at).is_ok())
         .filter_map(|(_, grant)| Some((grant.unit, book.state.unit(&grant.unit)?)))
         .map(|(unit, found)| UnitOfMember {
             unit,
@@ -102,11 +106,11 @@ fn row(book: &Book, id: Id, member: &state::Member) -> MemberRow {
         });
     MemberRow {
         member: id,
-        label: book.label(&member.name),
-        name: book.name(&member.name),
+        label: book.label(&member.name.record),
+        name: book.name(&member.name.record),
         contract: member.contract,
         contract_over: member.contract.is_some_and(|c| book.state.contract_is_over(&c, book.at)),
-        revoked: member.revoked,
+        revoked: book.state.member_is_over(&id, book.at),
         units: units.collect(),
     }
 }
@@ -115,7 +119,7 @@ fn row(book: &Book, id: Id, member: &state::Member) -> MemberRow {
 async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
     let book = desk.book().await?;
     let Enrolment { name, units, contract, new_card } = enrolment;
-    let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name)), "member")?;
+    let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name.record)), "member")?;
     // Everything that can be wrong with the words is found before a key is made.
     let contract = contract.map(|label| book.contract(&label)).transpose()?;
     let granted = units.iter().map(|label| book.unit(label)).collect::<Result<BTreeSet<_>, _>>()?;
@@ -164,6 +168,7 @@ async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> 
             unit,
             right: if front_desk { Right::Route } else { Right::Open },
             custody: Custody::HostMemory,
+            starts_at: None,
             expires_at: None,
         });
     }
@@ -179,7 +184,10 @@ fn ordered_already(
     contract: Option<Id>,
     units: &BTreeSet<Id>,
 ) -> Option<(Id, Vec<Id>)> {
-    let found = book.state.member(member).filter(|found| !found.revoked && found.contract == contract)?;
+    let found = book.state.member(member).filter(|found| found.contract == contract)?;
+    if book.state.member_is_over(member, book.state.last_at()) {
+        return None;
+    }
     if found.contract.is_some_and(|contract| book.state.contract_is_over(&contract, book.state.last_at())) {
         return None;
     }
@@ -188,7 +196,7 @@ fn ordered_already(
     if of_card.status != CardStatus::Live {
         return None;
     }
-    let live = book.state.grants_of_card(card).filter(|(_, grant)| !grant.revoked);
+    let live = book.state.grants_of_card(card).filter(|(id, _)| book.state.live_grant(id, book.at).is_ok());
     let (grants, granted): (Vec<Id>, BTreeSet<Id>) = live.map(|(id, grant)| (id, grant.unit)).unzip();
     (granted == *units).then_some((card, grants))
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
                         sites,
                         routes_to,
                         two_people,
+                        own_pcs: false,
                     };
                     desk.screen.say_with("unit-preview", &[("name", name.name.clone())]);
                     desk.screen.agree()?;

@@ -118,12 +118,11 @@ impl Authority {
     pub(crate) async fn register_served(&self, site: Id) -> Result<Register> {
         let state = self.state()?;
         let mut wanted: BTreeSet<Id> = state.site(&site).map(|site| site.name).into_iter().collect();
-        let serves = |unit: &Id| state.unit(unit).is_some_and(|unit| unit.sites.contains(&site));
-        wanted
-            .extend(state.units().filter(|(_, unit)| unit.sites.contains(&site)).map(|(_, unit)| unit.name));
+        let serves = |unit: &Id| state.serves(&site, unit);
+        wanted.extend(state.units().filter(|(id, _)| serves(id)).map(|(_, unit)| unit.name));
         for (_, grant) in state.grants().filter(|(_, grant)| !grant.revoked && serves(&grant.unit)) {
             let member = state.card(&grant.card).and_then(|card| state.member(&card.card.member));
-            wanted.extend(member.map(|member| member.name));
+            wanted.extend(member.map(|member| member.name.record));
         }
         let mut records = self.store.texts().await?;
         records.retain(|record, _| wanted.contains(record));

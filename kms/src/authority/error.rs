@@ -182,6 +182,8 @@ impl AuthorityError {
                 NotAnswered::ContractOver => ErrorCode::ContractOver,
                 NotAnswered::GrantNotLive | NotAnswered::WrongRight => ErrorCode::GrantNotLive,
                 NotAnswered::GrantExpired => ErrorCode::GrantExpired,
+                NotAnswered::GrantNotStarted { .. } => ErrorCode::GrantNotStarted,
+                NotAnswered::UnitClosed => ErrorCode::UnitClosed,
                 NotAnswered::NotServedHere => ErrorCode::NotServedHere,
                 NotAnswered::NotIssued => ErrorCode::NotReady,
                 _ => ErrorCode::CardNotLive,

@@ -1,43 +1,21 @@
 //! A grant on its way: the sites' keys, their wraps, and the card's package.
 
-use std::collections::BTreeSet;
-
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{CertificateKind, Package, PackagedShare, Readiness, Wrap};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
-use warifu_ledger::state::{Grant, Issued, NotAnswered, State, Unit};
+use warifu_ledger::state::{Grant, Issued, NotAnswered, State};
 use warifu_ledger::statement::{GrantKey, Millis};
 
 use super::error::AuthorityError;
 use super::{Authority, LONG_POLL, Result};
 
-/// A grant that is not over, by itself or with a contract. A suspended card's grant is one: suspension destroys nothing.
+/// A grant that is not over. One that has not begun is not: its shares are handed out ahead.
 pub(crate) fn live_grant<'s>(state: &'s State, grant: &Id, now: Millis) -> Result<&'s Grant> {
-    let found = state.grant(grant).ok_or(AuthorityError::NotFound { what: "grant" })?;
-    if found.revoked {
-        return Err(NotAnswered::GrantNotLive.into());
-    }
-    if found.expires_at.is_some_and(|end| end <= now) {
-        return Err(NotAnswered::GrantExpired.into());
-    }
-    let unit = state.unit(&found.unit).and_then(|unit| unit.contract);
-    let member = state.card(&found.card).and_then(|card| state.member(&card.card.member)?.contract);
-    if [unit, member].iter().flatten().any(|contract| state.contract_is_over(contract, now)) {
-        return Err(NotAnswered::ContractOver.into());
-    }
-    Ok(found)
-}
-
-fn serves(state: &State, site: &Id) -> bool {
-    state.site(site).is_some_and(|s| !s.removed)
-}
-
-/// The unit's sites that have not left.
-pub(crate) fn serving_sites(state: &State, unit: &Unit) -> BTreeSet<Id> {
-    unit.sites.iter().copied().filter(|site| serves(state, site)).collect()
+    state.grant(grant).ok_or(AuthorityError::NotFound { what: "grant" })?;
+    Ok(state.live_grant(grant, now)?)
 }
 
 impl Authority {
@@ -50,7 +28,7 @@ impl Authority {
             return Err(AuthorityError::NotOneself);
         }
         let grant = live_grant(&state, &statement.grant, self.now(&state))?;
-        if !state.unit(&grant.unit).is_some_and(|unit| unit.sites.contains(&site)) {
+        if !state.serves(&site, &grant.unit) {
             return Err(NotAnswered::NotServedHere.into());
         }
         let key = statement.key.0;
@@ -70,9 +48,8 @@ impl Authority {
             progress.mark_unchanged();
             let state = self.state()?;
             let found = live_grant(&state, &grant, self.now(&state))?;
-            let unit = state.unit(&found.unit).ok_or(AuthorityError::NotFound { what: "unit" })?;
             let keys = self.store.grant_keys(&grant).await?;
-            let sites = serving_sites(&state, unit);
+            let sites = state.serving_sites(&found.unit);
             let waiting_for: Vec<Id> = sites.into_iter().filter(|site| !keys.contains_key(site)).collect();
             let over = waiting_for.is_empty() || timeout_at(deadline, progress.changed()).await.is_err();
             if over {
@@ -127,7 +104,7 @@ impl Authority {
             let chain = self.store.certificate(CertificateKind::CardShare, &grant).await?;
             let certificate = chain.and_then(|chain| chain.into_iter().next());
             match certificate {
-                Some(certificate) if self.is_everywhere(&state, &grant, issued).await? => {
+                Some(certificate) if self.is_everywhere(&state, &grant, found, issued).await? => {
                     shares.push(PackagedShare {
                         grant,
                         unit: found.unit,
@@ -144,9 +121,10 @@ impl Authority {
         Ok(Package { authentication, signature, shares, pending })
     }
 
-    async fn is_everywhere(&self, state: &State, grant: &Id, issued: &Issued) -> Result<bool> {
-        let acknowledged = self.store.acknowledged(grant).await?;
-        Ok(issued.sites.iter().all(|site| acknowledged.contains(site) || !serves(state, site)))
+    async fn is_everywhere(&self, state: &State, id: &Id, grant: &Grant, issued: &Issued) -> Result<bool> {
+        let acknowledged = self.store.acknowledged(id).await?;
+        let serves = |site: &Id| state.serves(site, &grant.unit);
+        Ok(issued.sites.iter().all(|site| acknowledged.contains(site) || !serves(site)))
     }
 
     /// The card has its share.

@@ -19,7 +19,7 @@ use warifu_split_key::keeper::KeeperHalf;
 use warifu_split_key::point::Point;
 
 use super::error::AuthorityError;
-use super::grants::{live_grant, serving_sites};
+use super::grants::live_grant;
 use super::store::CardShareRow;
 use super::units::open_half;
 use super::{Authority, Keys, Result, blocking, whole};
@@ -56,7 +56,7 @@ impl Authority {
                 // The wraps are made and perhaps fetched; there is nothing to wrap again.
                 Some(issued) => (issued.sites.clone(), BTreeMap::new()),
                 None => {
-                    let sites = serving_sites(&state, unit);
+                    let sites = state.serving_sites(&found.unit);
                     let mut keys = this.store.grant_keys(&grant).await?;
                     keys.retain(|site, _| sites.contains(site));
                     if sites.is_empty() || keys.len() < sites.len() {

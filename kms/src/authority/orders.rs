@@ -150,7 +150,8 @@ impl Authority {
     pub(crate) async fn forget_ended_grants(&self) -> Result<()> {
         let Some(state) = self.replica.state() else { return Ok(()) };
         let mut ended = self.store.grants_under_way().await?;
-        ended.retain(|grant| state.grant(grant).is_none_or(|g| g.revoked));
+        let now = self.now(&state);
+        ended.retain(|grant| state.live_grant(grant, now).is_err());
         if ended.is_empty() { Ok(()) } else { self.store.forget_grants(&ended).await }
     }
 }

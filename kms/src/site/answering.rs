@@ -160,7 +160,7 @@ impl Core {
             .collect();
         let member = now.state.card(&card).map(|found| found.card.member);
         let member = member.ok_or_else(|| not_now(ErrorCode::CardNotLive))?;
-        let member_name = now.state.member(&member).and_then(|found| name(&found.name));
+        let member_name = now.state.member(&member).and_then(|found| name(&found.name.record));
         Ok(Me { site, card, member, member_name, grants, time, lease_left_ms: now.left_ms })
     }
 

@@ -6,15 +6,17 @@ use warifu_ledger::state::State;
 use warifu_ledger::statement::Act;
 use warifu_ledger::{Digest, Id};
 
-/// Whether a site answers an order that holds this act with a receipt, even if it had nothing to destroy.
+/// Whether a site answers an order that holds this act with a receipt, even if it had nothing to destroy. What ends at a
+/// later instant is answered by nothing: there is no key pair to destroy yet, and no message then.
 pub(super) fn calls_for_receipt(act: &Act) -> bool {
     matches!(
         act,
-        Act::GrantRevoked { .. }
+        Act::GrantRevoked { effective_at: None, .. }
             | Act::CardRevoked { .. }
             | Act::CardSuspended { .. }
             | Act::CardResumed { .. }
-            | Act::MemberRevoked { .. }
+            | Act::MemberRevoked { effective_at: None, .. }
+            | Act::UnitClosed { effective_at: None, .. }
             | Act::ContractEnded { .. }
             | Act::FileShredded { .. }
             | Act::SiteRemoved { .. }
@@ -49,7 +51,7 @@ impl Ending {
                     ending.cards.insert(*card);
                     ending.touched.insert(*card);
                 }
-                Act::MemberRevoked { member, .. } => {
+                Act::MemberRevoked { member, effective_at: None, .. } => {
                     ending.members.insert(*member);
                     ending.touched.extend(state.cards_of_member(*member).map(|(card, _)| card));
                 }

@@ -36,18 +36,12 @@ enum Wanted {
 /// What this grant wants at `at`, as far as the ledger and what is dead here say.
 fn wanted(state: &State, dead: &Dead, site: &Id, id: &Id, at: Millis) -> Wanted {
     let Some(grant) = state.grant(id) else { return Wanted::Nothing };
-    let Some(unit) = state.unit(&grant.unit) else { return Wanted::Nothing };
-    let member = state.card(&grant.card).and_then(|card| state.member(&card.card.member));
-    let contracts = [unit.contract, member.and_then(|member| member.contract)];
-    let over = dead.is_over(state, id)
-        || grant.expires_at.is_some_and(|end| end <= at)
-        || contracts.iter().flatten().any(|contract| state.contract_is_over(contract, at))
-        || state.site(site).is_none_or(|site| site.removed);
+    let over = dead.is_over(state, id) || state.live_grant(id, at).is_err();
     match &grant.issued {
-        _ if over => Wanted::Nothing,
+        _ if over || !state.serves(site, &grant.unit) => Wanted::Nothing,
         Some(issued) if issued.sites.contains(site) => Wanted::Share(issued.site_point),
-        None if unit.sites.contains(site) => Wanted::KeyPair,
-        _ => Wanted::Nothing,
+        Some(_) => Wanted::Nothing,
+        None => Wanted::KeyPair,
     }
 }
 

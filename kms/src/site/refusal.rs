@@ -15,6 +15,8 @@ pub(super) fn of_not_answered(why: NotAnswered) -> ErrorCode {
         NotAnswered::ContractOver => ErrorCode::ContractOver,
         NotAnswered::GrantNotLive => ErrorCode::GrantNotLive,
         NotAnswered::GrantExpired => ErrorCode::GrantExpired,
+        NotAnswered::GrantNotStarted { .. } => ErrorCode::GrantNotStarted,
+        NotAnswered::UnitClosed => ErrorCode::UnitClosed,
         NotAnswered::NotIssued => ErrorCode::NotReady,
         NotAnswered::WrongRight => ErrorCode::Forbidden,
         NotAnswered::NotServedHere => ErrorCode::NotServedHere,

@@ -89,9 +89,9 @@ staged! {
 
         let named = Record { text: Name::new("tax", "税務課").unwrap().to_text(), ..record("tax unit") };
         let act = match unit("tax") {
-            Act::UnitOrdered { unit, kind, contract, sites, routes_to, two_people, .. } => {
+            Act::UnitOrdered { unit, kind, contract, sites, routes_to, two_people, own_pcs, .. } => {
                 let name = named.commitment();
-                Act::UnitOrdered { unit, name, kind, contract, sites, routes_to, two_people }
+                Act::UnitOrdered { unit, name, kind, contract, sites, routes_to, two_people, own_pcs }
             }
             other => other,
         };

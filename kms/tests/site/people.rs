@@ -160,6 +160,7 @@ pub(crate) fn unit(label: &str, contract: Option<&str>, sites: &[&str]) -> Act {
         sites: sites.iter().map(|site| id(site)).collect(),
         routes_to: BTreeSet::new(),
         two_people: false,
+        own_pcs: false,
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn grant_until(card: &str, unit: &str, expires_at: Option<Millis>) ->
         unit: id(unit),
         right: Right::Open,
         custody: Custody::HostMemory,
+        starts_at: None,
         expires_at,
     }
 }
@@ -183,7 +185,7 @@ pub(crate) fn grant(card: &str, unit: &str) -> Act {
 }
 
 pub(crate) fn revoke_grant(card: &str, unit: &str) -> Act {
-    Act::GrantRevoked { grant: grant_id(card, unit), reason: None }
+    Act::GrantRevoked { grant: grant_id(card, unit), effective_at: None, reason: None }
 }
 
 pub(crate) fn revoke_card(card: &str) -> Act {
@@ -191,7 +193,7 @@ pub(crate) fn revoke_card(card: &str) -> Act {
 }
 
 pub(crate) fn revoke_member(member: &str) -> Act {
-    Act::MemberRevoked { member: id(member), reason: None }
+    Act::MemberRevoked { member: id(member), effective_at: None, reason: None }
 }
 
 pub(crate) fn suspend(card: &str) -> Act {

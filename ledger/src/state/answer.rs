@@ -26,6 +26,15 @@ pub enum NotAnswered {
     /// The grant has expired.
     #[error("the grant has expired")]
     GrantExpired,
+    /// The grant has not begun.
+    #[error("the grant begins at {starts_at}")]
+    GrantNotStarted {
+        /// The first instant at which it is answered for.
+        starts_at: Millis,
+    },
+    /// The unit is closed.
+    #[error("the unit is closed")]
+    UnitClosed,
     /// Its shares are not there yet.
     #[error("the grant is not issued yet")]
     NotIssued,
@@ -50,7 +59,7 @@ impl State {
             CardStatus::Revoked => return Err(NotAnswered::CardNotLive),
         }
         let member = self.members.get(&found.card.member).ok_or(NotAnswered::CardNotLive)?;
-        if member.revoked {
+        if self.member_is_over(&found.card.member, at) {
             return Err(NotAnswered::MemberGone);
         }
         if member.contract.is_some_and(|contract| self.contract_is_over(&contract, at)) {
@@ -72,24 +81,18 @@ impl State {
         at: Millis,
     ) -> Result<&Grant, NotAnswered> {
         self.may_connect(card, at)?;
-        let found = self
-            .grants
-            .get(grant)
-            .filter(|g| g.card == *card && !g.revoked)
-            .ok_or(NotAnswered::GrantNotLive)?;
-        if found.expires_at.is_some_and(|end| end <= at) {
-            return Err(NotAnswered::GrantExpired);
-        }
-        let unit = self.units.get(&found.unit).ok_or(NotAnswered::GrantNotLive)?;
-        if unit.contract.is_some_and(|contract| self.contract_is_over(&contract, at)) {
-            return Err(NotAnswered::ContractOver);
+        self.grants.get(grant).filter(|g| g.card == *card).ok_or(NotAnswered::GrantNotLive)?;
+        let found = self.live_grant(grant, at)?;
+        if let Some(starts_at) = found.starts_at.filter(|start| *start > at) {
+            return Err(NotAnswered::GrantNotStarted { starts_at });
         }
         if found.right != right {
             return Err(NotAnswered::WrongRight);
         }
-        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
-        let serves = self.sites.get(site).is_some_and(|s| !s.removed);
-        if !serves || !issued.sites.contains(site) {
+        if found.issued.is_none() {
+            return Err(NotAnswered::NotIssued);
+        }
+        if !self.serves(site, &found.unit) {
             return Err(NotAnswered::NotServedHere);
         }
         Ok(found)

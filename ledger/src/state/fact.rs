@@ -63,6 +63,9 @@ impl State {
         if unit.order != order {
             return Err(Rejected::OtherOrder { kind: Kind::Unit, id });
         }
+        if unit.closed {
+            return Err(Rejected::Over { kind: Kind::Unit, id });
+        }
         if unit.key.is_some() {
             return Err(Rejected::Exists { kind: Kind::Unit, id });
         }
@@ -89,11 +92,7 @@ impl State {
         let unit =
             self.units.get(&grant.unit).ok_or(Rejected::Unknown { kind: Kind::Unit, id: grant.unit })?;
         let (key, _) = unit.key.ok_or(Rejected::UnitWithoutKey { unit: grant.unit })?;
-        let serving = |site: &Id| self.sites.get(site).is_some_and(|s| !s.removed);
-        if issued.sites.is_empty()
-            || !issued.sites.is_subset(&unit.sites)
-            || !issued.sites.iter().all(serving)
-        {
+        if issued.sites.is_empty() || !issued.sites.iter().all(|site| self.serves(site, &grant.unit)) {
             return Err(Rejected::OtherSites { grant: id });
         }
         check_grant(&key, &issued.card_point, &issued.site_point).map_err(|error| match error {

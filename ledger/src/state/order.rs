@@ -184,9 +184,11 @@ impl State {
     pub(super) fn card_is_live(&self, card: &Id, at: Millis) -> bool {
         self.cards.get(card).is_some_and(|c| {
             c.status == CardStatus::Live
-                && self.members.get(&c.card.member).is_some_and(|m| {
-                    !m.revoked && m.contract.is_none_or(|contract| !self.contract_is_over(&contract, at))
-                })
+                && !self.member_is_over(&c.card.member, at)
+                && self
+                    .members
+                    .get(&c.card.member)
+                    .is_some_and(|m| m.contract.is_none_or(|contract| !self.contract_is_over(&contract, at)))
         })
     }
 

@@ -172,13 +172,55 @@ pub enum Rejected {
     /// Cards without attestation are not allowed.
     #[error("the card's keys are not attested, and the policy demands it")]
     NotAttested,
-    /// A contract has to end in the future.
-    #[error("a contract cannot end at {ends_at}: it is {at}")]
+    /// What is ordered ahead has to lie in the future.
+    #[error("nothing can be ordered for {ends_at}: it is {at}")]
     EndsInPast {
-        /// The end asked for.
+        /// The instant asked for.
         ends_at: Millis,
         /// The leaf's instant.
         at: Millis,
+    },
+    /// It ends earlier already, and an end comes nearer only.
+    #[error("{kind} {id} ends at {ends_at} already")]
+    EndsEarlier {
+        /// What ends.
+        kind: Kind,
+        /// Its id.
+        id: Id,
+        /// When.
+        ends_at: Millis,
+    },
+    /// A grant would be over before it begins.
+    #[error("a grant that ends at {ends_at} cannot begin at {starts_at}")]
+    StartsAfterEnd {
+        /// The beginning asked for.
+        starts_at: Millis,
+        /// The end asked for.
+        ends_at: Millis,
+    },
+    /// A member with a role would leave at an instant that was ordered ahead.
+    #[error("member {member} has a role, which cannot end by a date")]
+    DatedEndOfRole {
+        /// The member.
+        member: Id,
+    },
+    /// The unit does not let members' own PCs import its shares.
+    #[error("unit {unit} does not allow import by a member's own PC")]
+    OwnPcNotAllowed {
+        /// The unit.
+        unit: Id,
+    },
+    /// The unit has been merged or re-keyed, or is to be.
+    #[error("another unit takes the place of unit {unit} already")]
+    UnitReplaced {
+        /// The unit.
+        unit: Id,
+    },
+    /// Only two different departments become one.
+    #[error("unit {unit} cannot be merged: only two different departments can")]
+    NotMergeable {
+        /// The unit that is none, or both.
+        unit: Id,
     },
     /// A unit of this kind cannot be so.
     #[error("unit {unit} is not well formed: {why}")]

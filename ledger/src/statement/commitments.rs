@@ -10,7 +10,9 @@ impl Act {
         match self {
             Self::SiteJoined { name, .. }
             | Self::ContractOpened { name, .. }
-            | Self::UnitOrdered { name, .. } => Some(*name),
+            | Self::UnitOrdered { name, .. }
+            | Self::MemberEnrolled { name, .. } => Some(*name),
+            Self::UnitChanged { name, .. } => *name,
             Self::CardEnrolled(card) => Some(card.name),
             _ => None,
         }

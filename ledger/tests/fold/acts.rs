@@ -74,6 +74,7 @@ fn what_the_ledger_does_not_know() {
         sites: ids(&["main", "nowhere"]),
         routes_to: ids(&[]),
         two_people: false,
+        own_pcs: false,
     };
     for (act, expected) in [
         (grant("nobody", "tax"), nobodys_card.clone()),
@@ -110,6 +111,7 @@ fn what_exists_already() {
         unit: id("tax"),
         right: Right::Open,
         custody: warifu_ledger::statement::Custody::Scp11b,
+        starts_at: None,
         expires_at: None,
     };
     for (act, expected) in [
@@ -224,6 +226,7 @@ fn one_card_one_live_grant_to_a_unit() {
         unit: id("tax"),
         right: Right::Open,
         custody: warifu_ledger::statement::Custody::HostMemory,
+        starts_at: None,
         expires_at: None,
     };
     assert_eq!(
@@ -241,6 +244,7 @@ fn one_card_one_live_grant_to_a_unit() {
         unit: id("tax"),
         right: Right::Open,
         custody: warifu_ledger::statement::Custody::HostMemory,
+        starts_at: None,
         expires_at: None,
     };
     assert_eq!(
@@ -346,6 +350,7 @@ fn a_unit_that_is_not_well_formed() {
         sites: ids(&[]),
         routes_to: ids(&[]),
         two_people: false,
+        own_pcs: false,
     };
     for (act, why) in [
         (nowhere, "no site serves it"),

@@ -357,9 +357,11 @@ fn wrapped_to_other_sites() {
     town.done([Act::SiteRemoved { site: id("branch") }], TWO);
     let body = to(&town, &["main", "branch"]);
     assert_eq!(town.fact_refused(body), other_sites, "a site that has left");
-    // Fewer than the unit's sites is right: one may be offline. Only those that have the share answer.
+    // Fewer than the unit's sites is right: one may be offline. Which of them answer is the unit's to say from then on.
+    town.done([serve_at("tax", &["main", "dmz"])], TWO);
     let body = to(&town, &["main"]);
     town.append(town.fact(body, &["ca", "kms"])).unwrap();
     assert_eq!(town.answers("main", "jiro", "tax"), Ok(()));
+    assert_eq!(town.answers("dmz", "jiro", "tax"), Ok(()), "it gets the share from main");
     assert_eq!(town.answers("branch", "jiro", "tax"), Err(NotAnswered::NotServedHere));
 }

@@ -192,6 +192,7 @@ pub(crate) fn unit_of(label: &str, kind: UnitKind, contract: Option<&str>, route
         sites: ids(&["main", "branch"]),
         routes_to: ids(routes_to),
         two_people: false,
+        own_pcs: false,
     }
 }
 
@@ -235,6 +236,7 @@ pub(crate) fn grant_with(card: &str, unit: &str, right: Right, expires_at: Optio
         unit: id(unit),
         right,
         custody: Custody::HostMemory,
+        starts_at: None,
         expires_at,
     }
 }
@@ -244,7 +246,111 @@ pub(crate) fn grant(card: &str, unit: &str) -> Act {
 }
 
 pub(crate) fn revoke_grant(card: &str, unit: &str) -> Act {
-    Act::GrantRevoked { grant: grant_id(card, unit), reason: None }
+    Act::GrantRevoked { grant: grant_id(card, unit), effective_at: None, reason: None }
+}
+
+/// A grant to be answered for from `starts_at` on, whose id is that of `label`.
+pub(crate) fn grant_between(
+    label: &str,
+    card: &str,
+    unit: &str,
+    starts_at: Option<Millis>,
+    expires_at: Option<Millis>,
+) -> Act {
+    Act::GrantOrdered {
+        grant: id(label),
+        card: card_id(card),
+        unit: id(unit),
+        right: Right::Open,
+        custody: Custody::HostMemory,
+        starts_at,
+        expires_at,
+    }
+}
+
+pub(crate) fn revoke_grant_at(card: &str, unit: &str, at: Millis) -> Act {
+    Act::GrantRevoked { grant: grant_id(card, unit), effective_at: Some(at), reason: None }
+}
+
+pub(crate) fn revoke_member_at(member: &str, at: Millis) -> Act {
+    Act::MemberRevoked { member: id(member), effective_at: Some(at), reason: None }
+}
+
+pub(crate) fn enrol_member(label: &str, contract: Option<&str>, units: &[&str]) -> Act {
+    Act::MemberEnrolled {
+        member: id(label),
+        name: name(label),
+        contract: contract.map(id),
+        units: ids(units),
+    }
+}
+
+pub(crate) fn place(member: &str, units: &[&str], effective_at: Option<Millis>) -> Act {
+    Act::MemberPlaced { member: id(member), units: ids(units), effective_at }
+}
+
+/// A change of a unit that changes nothing yet.
+pub(crate) fn no_change(unit: &str) -> Act {
+    Act::UnitChanged {
+        unit: id(unit),
+        name: None,
+        sites: None,
+        routes_to: None,
+        two_people: None,
+        own_pcs: None,
+    }
+}
+
+pub(crate) fn rename(unit: &str, to: &str) -> Act {
+    let mut act = no_change(unit);
+    if let Act::UnitChanged { name: new, .. } = &mut act {
+        *new = Some(name(to));
+    }
+    act
+}
+
+pub(crate) fn serve_at(unit: &str, labels: &[&str]) -> Act {
+    let mut act = no_change(unit);
+    if let Act::UnitChanged { sites, .. } = &mut act {
+        *sites = Some(ids(labels));
+    }
+    act
+}
+
+pub(crate) fn route_to(desk: &str, units: &[&str]) -> Act {
+    let mut act = no_change(desk);
+    if let Act::UnitChanged { routes_to, .. } = &mut act {
+        *routes_to = Some(ids(units));
+    }
+    act
+}
+
+pub(crate) fn allow_own_pcs(unit: &str, allowed: bool) -> Act {
+    let mut act = no_change(unit);
+    if let Act::UnitChanged { own_pcs, .. } = &mut act {
+        *own_pcs = Some(allowed);
+    }
+    act
+}
+
+pub(crate) fn demand_two_people(unit: &str, demanded: bool) -> Act {
+    let mut act = no_change(unit);
+    if let Act::UnitChanged { two_people, .. } = &mut act {
+        *two_people = Some(demanded);
+    }
+    act
+}
+
+pub(crate) fn close(unit: &str, effective_at: Option<Millis>) -> Act {
+    Act::UnitClosed { unit: id(unit), effective_at }
+}
+
+pub(crate) fn merge(unit: &str, into: &str, effective_at: Option<Millis>) -> Act {
+    Act::UnitMerged { unit: id(unit), into: id(into), effective_at }
+}
+
+pub(crate) fn rekey(unit: &str, successor: &str) -> Act {
+    Act::UnitRekeyed { unit: id(unit), successor: id(successor) }
 }
 
 pub(crate) fn revoke_card(card: &str) -> Act {
@@ -252,7 +358,7 @@ pub(crate) fn revoke_card(card: &str) -> Act {
 }
 
 pub(crate) fn revoke_member(member: &str) -> Act {
-    Act::MemberRevoked { member: id(member), reason: Some(name("契約終了")) }
+    Act::MemberRevoked { member: id(member), effective_at: None, reason: Some(name("契約終了")) }
 }
 
 pub(crate) fn suspend(card: &str) -> Act {

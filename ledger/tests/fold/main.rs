@@ -7,15 +7,18 @@
 )]
 
 mod acts;
+mod dates;
 mod facts;
 mod fixture;
 mod founding;
 mod limits;
 mod log;
+mod members;
 mod mutation;
 mod revocation;
 mod road;
 mod roles;
 mod signing;
+mod units;
 mod vectors;
 mod wire;

@@ -101,6 +101,32 @@ fn order_vector() {
 }
 
 #[test]
+fn order_of_units_and_dates_vector() {
+    let mut town = Town::working();
+    town.done([unit("welfare"), unit("library")], ONE);
+    town.create("welfare");
+    town.create("library");
+    let april = T0 + 20 * DAY;
+    let acts = [
+        enrol_member("saburo", None, &["tax"]),
+        place("hanako", &["welfare"], Some(april)),
+        rename("welfare", "福祉・子育て課"),
+        serve_at("welfare", &["main"]),
+        revoke_grant_at("hanako", "tax", april),
+        grant_between("hanako opens welfare", "hanako", "welfare", Some(april), Some(april + 365 * DAY)),
+        revoke_member_at("jiro", april),
+        merge("library", "welfare", Some(april)),
+        rekey("tax", "tax 2"),
+        close("team", Some(april)),
+    ];
+    let envelope = town.order(acts.clone(), TWO);
+    let comment = "An order of every act that concerns members without cards, units that change, and what is ordered ahead.";
+    check("order-units-and-dates", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
+    assert_eq!(verified::<Order>("order-units-and-dates").acts, acts);
+    town.append(envelope).unwrap();
+}
+
+#[test]
 fn fact_vectors() {
     let town = Town::working();
     let labels = ["ca signing", "kms signing"];

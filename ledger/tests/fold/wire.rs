@@ -53,6 +53,12 @@ fn unknown_fields_of_each_act() {
         Act::SiteRemoved { site: id("s") },
         Act::ContractExtended { contract: id("c"), ends_at: 1 },
         Act::FileShredded { file: Digest::of(b"f") },
+        enrol_member("e", None, &["u"]),
+        place("e", &[], Some(1)),
+        rename("u", "v"),
+        close("u", Some(1)),
+        merge("u", "v", Some(1)),
+        rekey("u", "v"),
     ] {
         let mut json = serde_json::to_value(&act).unwrap();
         assert_eq!(serde_json::from_value::<Act>(json.clone()).unwrap(), act);

@@ -3,22 +3,25 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::state::{CardStatus, State};
+use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Act, Attestation, Card, FactBody, Millis, Order, Policy, Right, Role, UnitKind,
+    Act, Attestation, Card, Custody, FactBody, Millis, Order, Policy, Right, Role, UnitKind,
 };
-use warifu_ledger::{Digest, Id};
-use warifu_split_key::point::Point;
 
 use crate::cursor::Cursor;
 use crate::fixture::*;
 
+mod judge;
+
+use judge::{no_key_twice, nothing_came_back, officers, rightly_signed, sound};
+
 const CARDS: [&str; 10] =
     ["sakura", "kenji", "midori", "hanako", "taro", "jiro", "sakura:2", "kenji:2", "hanako:2", "saburo"];
-const UNITS: [&str; 5] = ["tax", "team", "front", "welfare", "desk"];
+const UNITS: [&str; 6] = ["tax", "team", "front", "welfare", "desk", "tax 2"];
 const SITES: [&str; 3] = ["main", "branch", "east"];
 const CONTRACTS: [&str; 2] = ["acme", "beta"];
 const STEPS: usize = 10;
@@ -40,6 +43,9 @@ impl Stage {
                 // Two more shapes for orders to meet: a front desk, and a unit that demands two people.
                 town.done([front_desk("front", &["tax"])], TWO);
                 town.create("front");
+                // And another department, for the two to become one.
+                town.done([unit("welfare")], ONE);
+                town.create("welfare");
                 let begin = (town.state.clone(), town.at);
                 Stage { town, begin }
             });
@@ -64,7 +70,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 19] = [
+    let acts: [Act; 30] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -72,7 +78,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         contract("beta", ACME_ENDS),
         Act::ContractExtended { contract: id("acme"), ends_at: ACME_ENDS + DAY },
         end_contract("acme"),
-        unit("welfare"),
+        unit("library"),
         front_desk("desk", &["tax", "team"]),
         enrol("saburo"),
         enrol_under("jiro:2", "acme"),
@@ -84,6 +90,17 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         resume("hanako"),
         revoke_member("hanako"),
         Act::FileShredded { file: Digest::of(b"file") },
+        enrol_member("saburo", None, &["tax"]),
+        place("hanako", &["tax"], Some(T0 + 40 * DAY)),
+        grant_between("later", "jiro", "tax", Some(T0 + 20 * DAY), Some(T0 + 40 * DAY)),
+        revoke_grant_at("hanako", "tax", T0 + 40 * DAY),
+        revoke_member_at("hanako", T0 + 40 * DAY),
+        rename("tax", "revenue"),
+        serve_at("tax", &["main"]),
+        allow_own_pcs("tax", true),
+        close("tax", Some(T0 + 40 * DAY)),
+        merge("tax", "welfare", None),
+        rekey("tax", "tax 2"),
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();
@@ -141,7 +158,7 @@ pub(crate) fn orders_seeds() -> Vec<Vec<u8>> {
             seeds.push(vec![0, 0, 0, act, label, label, 0, 0, 0, 0, 0, 0, 1, 0]);
         }
     }
-    for unit in 0..5 {
+    for unit in 0..6 {
         seeds.push(vec![0, 0, 0, 7, unit, 0, 0, 0, 0, 6, 0, unit, 0]);
         seeds.push(vec![0, 0, 0, 11, 9, unit, 0, 0, 7, 0, 9, unit, 0]);
     }
@@ -282,7 +299,7 @@ fn twisted_grant(town: &Town, card: &str, unit: &str, twist: usize) -> FactBody 
 }
 
 /// How many kinds of act there are below.
-const ACTS: u8 = 18;
+const ACTS: u8 = 26;
 
 fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
     let kind = script.below(usize::from(ACTS));
@@ -317,7 +334,7 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
         8 => front_desk(unit_label, [&["tax"][..], &["team"], &[], &["nowhere"]][option % 4]),
         9 => Act::CardEnrolled(card_with(card_label, option)),
         10 => resume(card_label),
-        11 => grant_with(
+        11 => grant_from(
             card_label,
             unit_label,
             if option == 1 { Right::Route } else { Right::Open },
@@ -325,13 +342,40 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
                 0 | 1 => None,
                 _ => Some(ends_at),
             },
+            (option == 5).then_some(at + DAY),
         ),
         12 => revoke_grant(card_label, unit_label),
         13 => revoke_card(card_label),
         14 => suspend(card_label),
         15 => revoke_member(member_of(card_label)),
         16 => Act::FileShredded { file: Digest::of(unit_label.as_bytes()) },
+        17 => enrol_member(member_of(card_label), (option == 1).then_some("acme"), &[unit_label]),
+        18 => place(member_of(card_label), &[unit_label], dated(option, ends_at)),
+        19 => revoke_grant_at(card_label, unit_label, ends_at),
+        20 => revoke_member_at(member_of(card_label), ends_at),
+        21 => unit_change(unit_label, option),
+        22 => close(unit_label, dated(option, ends_at)),
+        23 => merge(unit_label, UNITS[option % 6], dated(option, ends_at)),
+        24 => rekey(unit_label, UNITS[5 - option % 2]),
         _ => team(unit_label, CONTRACTS[option % 2]),
+    }
+}
+
+/// At once, or at an instant.
+fn dated(option: usize, at: Millis) -> Option<Millis> {
+    (option < 5).then_some(at)
+}
+
+fn unit_change(label: &str, option: usize) -> Act {
+    match option {
+        0 => rename(label, "another name"),
+        1 => serve_at(label, &["main"]),
+        2 => serve_at(label, &["main", "branch", "east"]),
+        3 => serve_at(label, &[]),
+        4 => route_to(label, &["welfare"]),
+        5 => demand_two_people(label, true),
+        6 => allow_own_pcs(label, true),
+        _ => no_change(label),
     }
 }
 
@@ -345,6 +389,24 @@ fn unit_order(label: &str, option: usize) -> Act {
             4 => *kind = UnitKind::Person,
             5 => *kind = UnitKind::Contractor,
             _ => {}
+        }
+    }
+    ordered
+}
+
+/// As [`grant_with`], from an instant on.
+fn grant_from(
+    card: &str,
+    unit: &str,
+    allows: Right,
+    expires_at: Option<Millis>,
+    begins: Option<Millis>,
+) -> Act {
+    let mut ordered = grant_with(card, unit, allows, expires_at);
+    if let Act::GrantOrdered { starts_at, custody, .. } = &mut ordered {
+        *starts_at = begins;
+        if begins.is_some() {
+            *custody = Custody::OwnPc;
         }
     }
     ordered
@@ -391,164 +453,4 @@ fn apply(town: &mut Town, envelope: Envelope, signers: &[&str], order: Option<&O
     town.at = leaf.at();
     town.leaves.push(leaf);
     true
-}
-
-fn officers(state: &State, at: Millis) -> usize {
-    let able = state
-        .cards()
-        .filter(|(id, card)| card.vouched && state.may_connect(id, at).is_ok())
-        .map(|(_, card)| card.card.member)
-        .filter(|member| state.member(member).is_some_and(|member| member.roles.contains(&Role::Officer)));
-    able.collect::<BTreeSet<_>>().len()
-}
-
-/// Who signed could (P-4.5, P-4.6, P-4.7), by what was so before.
-fn rightly_signed(before: &State, order: &Order, signers: &[&str], at: Millis) {
-    let people: BTreeSet<Id> = signers.iter().map(|card| id(member_of(card))).collect();
-    let with = |wanted: &[Role]| {
-        let able = signers.iter().filter(|card| before.card(&card_id(card)).is_some_and(|card| card.vouched));
-        let people: BTreeSet<&str> = able.map(|card| member_of(card)).collect();
-        let holds = |member: &&&str| {
-            before
-                .member(&id(member))
-                .is_some_and(|member| wanted.iter().any(|role| member.roles.contains(role)))
-        };
-        people.iter().filter(holds).count()
-    };
-    for card in signers {
-        assert!(before.may_connect(&card_id(card), at).is_ok(), "{card} signed, and could not");
-    }
-    let (officer, ender) = (with(&[Role::Officer]), with(&[Role::Officer, Role::Administrator]));
-    let has_role = |member: &Id| before.member(member).is_some_and(|member| !member.roles.is_empty());
-    let member_of_card = |card: &Id| before.card(card).map(|card| card.card.member);
-    let for_himself = |member: &Id| assert!(!people.contains(member), "somebody signed for himself");
-    for act in &order.acts {
-        let (signed, needed) = match act {
-            Act::RoleChanged { member, .. } => {
-                for_himself(member);
-                (officer, 2)
-            }
-            Act::PolicyChanged { .. }
-            | Act::SiteJoined { .. }
-            | Act::SiteRemoved { .. }
-            | Act::ContractOpened { .. }
-            | Act::ContractExtended { .. }
-            | Act::FileShredded { .. } => (officer, 2),
-            Act::UnitOrdered { kind: UnitKind::FrontDesk | UnitKind::Contractor, .. } => (officer, 2),
-            Act::UnitOrdered { .. } => (officer, 1),
-            Act::CardEnrolled(card) => {
-                for_himself(&card.member);
-                (officer, if has_role(&card.member) { 2 } else { 1 })
-            }
-            Act::GrantOrdered { card, unit, .. } => {
-                if let Some(member) = member_of_card(card) {
-                    for_himself(&member);
-                }
-                let two =
-                    before.unit(unit).is_some_and(|unit| unit.two_people || unit.kind == UnitKind::FrontDesk);
-                (officer, if two { 2 } else { 1 })
-            }
-            Act::CardRevoked { card, .. } | Act::CardResumed { card } => {
-                let member = member_of_card(card);
-                if let (Act::CardResumed { .. }, Some(member)) = (act, &member) {
-                    for_himself(member);
-                }
-                (ender, if member.is_some_and(|member| has_role(&member)) { 2 } else { 1 })
-            }
-            Act::MemberRevoked { member, .. } => (ender, if has_role(member) { 2 } else { 1 }),
-            _ => (ender, 1),
-        };
-        assert!(signed >= needed, "{act:?} needs {needed}, and {signed} signed");
-    }
-}
-
-/// What is over stays over (P-4.8), and what was made stays as it was made.
-fn nothing_came_back(before: &State, after: &State) {
-    for (card, was) in before.cards() {
-        let is = after.card(card).expect("a card is never forgotten");
-        assert_eq!((&is.card, is.vouched), (&was.card, was.vouched));
-        assert!(was.status != CardStatus::Revoked || is.status == CardStatus::Revoked, "a card came back");
-    }
-    for (member, was) in before.members() {
-        assert!(!was.revoked || after.member(member).unwrap().revoked, "a member came back");
-    }
-    for (contract, was) in before.contracts() {
-        let is = after.contract(contract).unwrap();
-        let over = was.ended || was.ends_at <= before.last_at();
-        assert!(!over || (is.ended || is.ends_at <= before.last_at()), "a contract came back");
-    }
-    for (site, was) in before.sites() {
-        assert!(!was.removed || after.site(site).unwrap().removed, "a site came back");
-    }
-    for (unit, was) in before.units() {
-        let is = after.unit(unit).unwrap();
-        assert!(was.key.is_none() || was.key == is.key, "a unit has another key");
-        assert_eq!(
-            (is.kind, is.contract, is.two_people, &is.sites),
-            (was.kind, was.contract, was.two_people, &was.sites)
-        );
-    }
-    for (grant, was) in before.grants() {
-        let is = after.grant(grant).unwrap();
-        assert!(!was.revoked || is.revoked, "a grant came back");
-        assert_eq!(
-            (is.card, is.unit, is.right, is.expires_at),
-            (was.card, was.unit, was.right, was.expires_at)
-        );
-        if let Some(issued) = &was.issued {
-            let now = is.issued.as_ref().unwrap();
-            assert_eq!((now.card_point, now.site_point), (issued.card_point, issued.site_point));
-        }
-    }
-}
-
-/// What a state may say, and what sites answer by it.
-fn sound(state: &State, at: Millis) {
-    for (_, unit) in state.units() {
-        assert_eq!(unit.kind == UnitKind::FrontDesk, !unit.routes_to.is_empty());
-        assert_eq!(unit.kind == UnitKind::Contractor, unit.contract.is_some());
-    }
-    for (grant_id, grant) in state.grants() {
-        let unit = state.unit(&grant.unit).unwrap();
-        assert_eq!(unit.kind == UnitKind::FrontDesk, grant.right == Right::Route, "a dispatcher could read");
-        if let Some(issued) = &grant.issued {
-            let (key, _) = unit.key.unwrap();
-            assert_eq!(Point::checked_add(&issued.card_point, &issued.site_point).unwrap(), key);
-            assert!(!issued.card_point.is_plus_or_minus(&key) && !issued.site_point.is_plus_or_minus(&key));
-        }
-        let card = state.card(&grant.card).unwrap();
-        let member = state.member(&card.card.member).unwrap();
-        let dead = grant.revoked
-            || card.status != CardStatus::Live
-            || member.revoked
-            || grant.expires_at.is_some_and(|end| end <= at)
-            || [member.contract, unit.contract]
-                .into_iter()
-                .flatten()
-                .any(|contract| state.contract_is_over(&contract, at));
-        for site in SITES {
-            let answer = state.may_answer(&id(site), &grant.card, grant_id, grant.right, at);
-            assert!(!(dead && answer.is_ok()), "a site answers for what is over");
-            let gone = state.site(&id(site)).is_none_or(|site| site.removed);
-            assert!(!(gone && answer.is_ok()), "a site that has left answers");
-            let other = if grant.right == Right::Open { Right::Route } else { Right::Open };
-            assert!(state.may_answer(&id(site), &grant.card, grant_id, other, at).is_err());
-        }
-    }
-}
-
-/// No public key, nor its negative, comes twice (P-4.9).
-fn no_key_twice(state: &State) {
-    let founding = state.founding();
-    let services = [&founding.ca, &founding.kms].into_iter().chain(state.sites().map(|(_, site)| &site.keys));
-    let mut points: Vec<Point> = services.flat_map(|keys| [keys.signing.0, keys.tls.0]).collect();
-    for (_, card) in state.cards() {
-        points.extend([card.card.authentication.0, card.card.signature.0, card.card.transport.0]);
-    }
-    points.extend(state.units().filter_map(|(_, unit)| Some(unit.key?.0)));
-    for (_, grant) in state.grants() {
-        points.extend(grant.issued.iter().flat_map(|issued| [issued.card_point, issued.site_point]));
-    }
-    let different: BTreeSet<[u8; 32]> = points.iter().map(Point::x).collect();
-    assert_eq!(different.len(), points.len(), "a key comes twice");
 }

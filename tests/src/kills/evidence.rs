@@ -180,7 +180,7 @@ impl Evidence {
 
     /// The one member with this label.
     pub(super) fn member(&self, label: &str) -> Result<Id> {
-        let found = self.labelled(label, self.state.members().map(|(id, member)| (id, member.name)));
+        let found = self.labelled(label, self.state.members().map(|(id, member)| (id, member.name.record)));
         let [one] = found.as_slice() else { anyhow::bail!("{} members are called {label}", found.len()) };
         Ok(*one)
     }

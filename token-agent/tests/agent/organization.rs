@@ -121,6 +121,7 @@ impl Unit {
             sites: [].into(),
             routes_to: [].into(),
             two_people: false,
+            own_pcs: false,
         };
         let order = Order { organization, id: self.id, expires_at: 1, seen: String::new(), acts: vec![act] };
         Envelope::unsigned(&order).unwrap()
