@@ -115,6 +115,8 @@ points! {
     SiteReceiptStored Site "site.receipt.stored" "The receipt is durable; nobody has it."
     SiteReceiptDelivered Site "site.receipt.delivered" "The kms has the receipt; that it has is not durable here."
     SiteReceiptSettled Site "site.receipt.settled" "The receipt and its delivery are durable."
+    SiteOrderCouriered Site "site.order.couriered" "The kms has answered to an order that was brought by hand; that it has is not durable here."
+    SiteOrderSettled Site "site.order.settled" "The kms's answer to an order that was brought by hand is durable."
     SiteJournalRecorded Site "site.journal.recorded" "The audit record is durable; the HSM has computed nothing."
     SitePartialComputed Site "site.partial.computed" "The HSM has computed a partial; it has not left."
 

@@ -265,6 +265,13 @@ impl Agent {
     /// Why no file can be opened now.
     pub(crate) async fn why_not_open(&self) -> AgentFault {
         match self.status().await.state {
+            // The card may be resumed by now. To ask a site again takes its key, and that the PIN, which is wiped.
+            AgentState::Refused { code: Some(ErrorCode::CardSuspended), serial, .. } => {
+                match self.session(serial) {
+                    Ok(session) => session.pin_needed().await,
+                    Err(fault) => fault,
+                }
+            }
             AgentState::ForeignCard { .. } | AgentState::Refused { code: None, .. }
                 if self.profile().is_none() =>
             {

@@ -69,7 +69,8 @@ pub struct CheckpointAnswer {
 pub struct OrderRequest {
     /// The signed order.
     pub envelope: Envelope,
-    /// The records of its commitments; all of them.
+    /// The records of its commitments: all of them, but that a site, which has none, may leave out reasons (P-8.4).
+    /// Brought again with the order before it expires, they are added.
     pub records: Vec<Record>,
 }
 

@@ -23,6 +23,12 @@ CREATE TABLE site_revocation (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX site_revocation_open ON site_revocation (by_order) WHERE accepted = 0;
 
+-- Orders that were brought by hand, as JSON envelopes, until the ledger has them or the kms has refused them for good.
+CREATE TABLE site_courier (
+    by_order BLOB NOT NULL PRIMARY KEY CHECK (length(by_order) = 32),
+    envelope TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Grants whose public key the kms has accepted.
 CREATE TABLE site_announced (
     grant_id BLOB NOT NULL PRIMARY KEY CHECK (length(grant_id) = 16)

@@ -58,7 +58,7 @@ pub async fn found(
         return Err(AuthorityError::OtherKeys);
     }
     envelope.verify(&founding.ca.signing)?;
-    let records = records::check(&authority.store, &founding.commitments(), records).await?;
+    let records = records::check(&authority.store, &founding.commitments(), &[], records).await?;
 
     let keys = authority.keys.clone();
     let envelope = blocking(move || {

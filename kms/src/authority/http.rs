@@ -186,10 +186,13 @@ async fn order(
         true => None,
         false => Some(authority.bringing.take(&peer).ok_or_else(|| AuthorityError::Busy.into_body())?),
     };
-    // Anybody may bring an order; a large one only with a card, or strangers could fill the memory.
-    let limit = if matches!(caller, Caller::Card(_)) { LARGE_BODY_LIMIT } else { STRANGERS_ORDER_LIMIT };
+    // Anybody may bring an order; a large one only with a card, or as a site, or strangers could fill the memory.
+    let limit = match caller {
+        Caller::Card(_) | Caller::Site(_) => LARGE_BODY_LIMIT,
+        _ => STRANGERS_ORDER_LIMIT,
+    };
     let request: OrderRequest = parse(request, limit).await?;
-    answer(authority.order(request).await)
+    answer(authority.order(request, caller).await)
 }
 
 async fn receipts(

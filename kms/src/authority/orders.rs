@@ -10,18 +10,21 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Record;
 use warifu_ledger::state::Rejected;
-use warifu_ledger::statement::{Fact, FactBody, Order};
+use warifu_ledger::statement::{Act, Fact, FactBody, Order};
 
 use super::error::AuthorityError;
+use super::role::Caller;
 use super::store::Entry;
 use super::{Authority, Result, blocking, records, whole};
 
 impl Authority {
-    /// Appends an order, after the fold and the register agree to it. The same order again gets the same answer.
-    pub(crate) async fn order(self: &Arc<Self>, request: OrderRequest) -> Result<Appended> {
+    /// Appends an order, after the fold and the register agree to it. The same order again gets the same answer, and may
+    /// bring the records that were missing when a site brought it (P-8.4).
+    pub(crate) async fn order(self: &Arc<Self>, request: OrderRequest, caller: Caller) -> Result<Appended> {
         let state = self.state()?;
         let OrderRequest { envelope, records } = request;
         if let Some(done) = self.appended(&envelope.digest()).await? {
+            self.add_records(&envelope, records).await?;
             return Ok(done);
         }
         // Whoever is not allowed to order anything is turned away before he holds up others.
@@ -36,14 +39,37 @@ impl Authority {
             // The same order may have come twice at once.
             Err(Rejected::Replayed { id }) => {
                 let done = self.appended(&envelope.digest()).await?;
-                return done.ok_or(AuthorityError::Rejected(Rejected::Replayed { id }));
+                let done = done.ok_or(AuthorityError::Rejected(Rejected::Replayed { id }))?;
+                self.add_records(&envelope, records).await?;
+                return Ok(done);
             }
             Err(rejected) => return Err(rejected.into()),
         };
-        let records = records::check(&self.store, &order.commitments(), records).await?;
+        let names: Vec<_> = order.acts.iter().filter_map(Act::name).collect();
+        let reasons: Vec<_> = order.acts.iter().filter_map(Act::reason).collect();
+        // Sites have no records. A right ends with its reason or without; somebody new needs a name.
+        let (required, optional) = match caller {
+            Caller::Site(_) => (names, reasons),
+            _ => (order.commitments(), Vec::new()),
+        };
+        let records = records::check(&self.store, &required, &optional, records).await?;
         let appended = self.append(envelope, records, true).await?;
         tracing::info!(order = %appended.digest, index = appended.index, acts = order.acts.len(), "order appended");
         Ok(appended)
+    }
+
+    /// Adds what the register lacks of an order in the ledger. Not once the order has expired: what is missing then was
+    /// erased, or never came.
+    async fn add_records(&self, envelope: &Envelope, records: Vec<Record>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let order: Order = envelope.statement()?;
+        let records = records::check(&self.store, &[], &order.commitments(), records).await?;
+        if order.expires_at < self.now(&self.state()?) {
+            return Ok(());
+        }
+        self.store.add_records(&records).await
     }
 
     /// Appends a fact that ca and kms have signed. The same fact again gets the same answer.
@@ -99,6 +125,8 @@ impl Authority {
             this.settle().await?;
             let digest = envelope.digest();
             if let Some(done) = this.appended(&digest).await? {
+                // A site may have brought it just before, without them.
+                this.store.add_records(&records).await?;
                 return Ok(done);
             }
             if !is_order {

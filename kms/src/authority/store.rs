@@ -112,14 +112,7 @@ impl Store {
     /// Makes durable what an entry points to, before its leaf is.
     pub(crate) async fn prepare_entry(&self, entry: &Entry, records: &[Record]) -> Result<()> {
         let mut transaction = self.write().await?;
-        for record in records {
-            sqlx::query("INSERT INTO record (id, key, text) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
-                .bind(bytes(&record.id))
-                .bind(record.key.0.as_slice())
-                .bind(&record.text)
-                .execute(&mut *transaction)
-                .await?;
-        }
+        insert_records(&mut transaction, records).await?;
         // A row that stands at this position already belongs to an append that did not happen.
         sqlx::query(
             "INSERT OR REPLACE INTO entry (digest, position, at, is_order, lease_ms) VALUES (?, ?, ?, ?, ?)",
@@ -131,6 +124,16 @@ impl Store {
         .bind(to_sql(entry.lease_ms))
         .execute(&mut *transaction)
         .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Adds records that are not there yet.
+    pub(crate) async fn add_records(&self, records: &[Record]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.write().await?;
+        insert_records(&mut transaction, records).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -452,4 +455,16 @@ impl Store {
         let row = sqlx::query("SELECT size, note FROM cosignature").fetch_optional(&self.0).await?;
         row.map(|row| Ok((unsigned(&row, "size")?, row.try_get("note")?))).transpose()
     }
+}
+
+async fn insert_records(transaction: &mut Transaction<'static, Sqlite>, records: &[Record]) -> Result<()> {
+    for record in records {
+        sqlx::query("INSERT INTO record (id, key, text) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+            .bind(bytes(&record.id))
+            .bind(record.key.0.as_slice())
+            .bind(&record.text)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(())
 }

@@ -1,11 +1,13 @@
-//! What goes to the kms and comes from it beside the ledger: receipts, the names of what is served here, the certificate.
+//! What goes to the kms and comes from it beside the ledger: receipts, orders that were brought here by hand, the names of
+//! what is served here, the certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use warifu_api::wire::Done;
-use warifu_api::wire::authority::{Certificate, Register};
+use warifu_api::wire::authority::{Appended, Certificate, OrderRequest, Register};
+use warifu_api::{ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
 
 use super::error::SiteError;
@@ -13,6 +15,8 @@ use super::service::Core;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long whoever brought an order here has to bring it to the kms as well, with its records: only then does every site.
+const COURTESY: Duration = Duration::from_secs(1);
 /// How often names and certificate are asked for without a reason.
 const ERRANDS: Duration = Duration::from_secs(600);
 
@@ -50,6 +54,54 @@ impl Core {
                 // Of an order that the kms does not have yet, perhaps: the others may go all the same.
                 Err(error) => result = Err(error.into()),
             }
+        }
+        result
+    }
+
+    /// Sends orders that were brought by hand to the kms, until the ledger has them or the kms refuses them for good (P-8.4).
+    pub(super) async fn courier_orders(self: Arc<Self>) {
+        let mut size = self.replica.subscribe();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            size.mark_unchanged();
+            match self.courier_once().await {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    self.courier.notified().await;
+                    tokio::time::sleep(COURTESY).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "an order that was brought by hand waits");
+                    tokio::select! {
+                        // The kms is there again: what people ordered first is to be there before what they order next.
+                        _ = size.changed() => {}
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One try for each; the last failure, if there was one.
+    async fn courier_once(&self) -> Result<(), SiteError> {
+        let mut result = Ok(());
+        for (order, envelope) in self.store.to_courier().await? {
+            let request = OrderRequest { envelope, records: Vec::new() };
+            match self.kms.post::<Appended>("/v1/orders", &request).await {
+                Ok(Appended { index, .. }) => {
+                    tracing::info!(%order, index, "an order that was brought here is in the ledger");
+                }
+                Err(error) if is_last_word(&error) => {
+                    tracing::warn!(%order, %error, "the kms refuses an order that was brought here");
+                }
+                Err(error) => {
+                    result = Err(error.into());
+                    continue;
+                }
+            }
+            reached(CrashPoint::SiteOrderCouriered).await;
+            self.store.couriered(&order).await?;
+            reached(CrashPoint::SiteOrderSettled).await;
         }
         result
     }
@@ -107,4 +159,12 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether asking again cannot change the kms's answer to an order: expired, executed, against what the ledger says.
+fn is_last_word(error: &ClientError) -> bool {
+    matches!(
+        error.code(),
+        Some(ErrorCode::Rejected | ErrorCode::Fork | ErrorCode::Malformed | ErrorCode::TooLarge)
+    )
 }

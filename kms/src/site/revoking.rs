@@ -11,13 +11,14 @@ use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Rejected, State};
-use warifu_ledger::statement::{Act, Millis, Order, Receipt};
+use warifu_ledger::statement::{Act, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 use warifu_replica::ReplicaError;
 
 use super::ending::{Ending, calls_for_receipt};
 use super::error::SiteError;
 use super::service::Core;
+use super::store::ByHand;
 
 /// How long an answer that was checked before a shredding may take to be handed to its connection; then the connection ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,15 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ACTING: Duration = Duration::from_secs(10);
 
 impl Core {
-    /// Acts on an order, whoever brought it, and gives the receipt. `by_hand` is its expiry where the ledger does not have
-    /// it yet. Idempotent: a repetition gives the same receipt.
+    /// Acts on an order, whoever brought it, and gives the receipt. `by_hand` is the order itself where the ledger does not
+    /// have it yet: the kms is to have it, too (P-8.4). Idempotent: a repetition gives the same receipt.
     ///
     /// The caller sees to it that this is not dropped half-way; if it is, it is finished at the next start.
     pub(super) async fn act_on(
         &self,
         order: Digest,
         acts: &[Act],
-        by_hand: Option<Millis>,
+        by_hand: Option<&ByHand>,
     ) -> Result<Envelope, SiteError> {
         let _one_after_the_other = self.revoking.lock().await;
         let receipt = self.store.receipt(&order).await?;
@@ -47,7 +48,7 @@ impl Core {
         let mut ending = Ending::of(&state, &site, acts);
 
         // From here on no check passes and no key pair is made for any of it.
-        self.dead_mut().add(order, &ending, by_hand);
+        self.dead_mut().add(order, &ending, by_hand.map(|brought| brought.until));
         let mut keys = self.vault.keys().await;
         let here: BTreeSet<Id> = if ending.leaves {
             keys.held().iter().copied().collect()
@@ -56,6 +57,9 @@ impl Core {
         };
         let destroyed = self.store.mark(order, site, &ending, by_hand, &here).await?;
         reached(CrashPoint::SiteOrderMarked).await;
+        if by_hand.is_some() {
+            self.courier.notify_one();
+        }
         for grant in &here {
             keys = keys.destroy(*grant).await?;
             reached(CrashPoint::SiteKeyPairDestroyed).await;
@@ -197,7 +201,8 @@ impl Core {
             let why = "the order ends nothing at this site before the ledger has it";
             return Err(SiteError::Refused(ErrorBody::new(ErrorCode::NotReady, why)));
         }
-        self.act_on(digest, &order.acts, Some(order.expires_at)).await
+        let by_hand = ByHand { envelope: request.order, until: order.expires_at };
+        self.act_on(digest, &order.acts, Some(&by_hand)).await
     }
 
     /// Appends leaves that somebody brought, if the kms signed a checkpoint over them: the one that came with them, or the

@@ -85,7 +85,10 @@ pub(super) struct Core {
     /// Grants that may want a key pair or a share.
     pub(super) wanting: Mutex<BTreeSet<Id>>,
     pub(super) provision: Notify,
+    /// A receipt waits for the kms.
     pub(super) post: Notify,
+    /// An order waits for the kms.
+    pub(super) courier: Notify,
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
     pub(super) bringing: Seats,
@@ -154,6 +157,7 @@ impl Site {
             wanting: Mutex::default(),
             provision: Notify::new(),
             post: Notify::new(),
+            courier: Notify::new(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
         });
         core.finish_what_was_begun().await?;
@@ -162,6 +166,7 @@ impl Site {
         tasks.spawn(core.clone().act_on_leaves());
         tasks.spawn(core.clone().provision());
         tasks.spawn(core.clone().deliver_receipts());
+        tasks.spawn(core.clone().courier_orders());
         tasks.spawn(core.clone().run_errands());
         Ok(Self { core, tasks })
     }

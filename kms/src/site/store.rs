@@ -43,6 +43,13 @@ pub(super) struct Begun {
     pub(super) destroys: BTreeSet<Id>,
 }
 
+/// An order that somebody brought before the ledger had it.
+pub(super) struct ByHand {
+    pub(super) envelope: Envelope,
+    /// When it expires.
+    pub(super) until: Millis,
+}
+
 /// The tables.
 #[derive(Clone)]
 pub(super) struct Store {
@@ -79,14 +86,14 @@ impl Store {
         Ok(dead)
     }
 
-    /// Marks as dead what an order ends, and which key pairs go with it. `until` as for [`Dead::add`]. Returns all grants
-    /// that the order was ever found to destroy here.
+    /// Marks as dead what an order ends, and which key pairs go with it. An order that was brought by hand is kept for the
+    /// kms; once the ledger has it, it needs no courier. Returns all grants that the order was ever found to destroy here.
     pub(super) async fn mark(
         &self,
         order: Digest,
         site: Id,
         ending: &Ending,
-        until: Option<Millis>,
+        by_hand: Option<&ByHand>,
         destroys: &BTreeSet<Id>,
     ) -> Result<BTreeSet<Id>, SiteError> {
         let order = order.as_bytes().as_slice();
@@ -109,8 +116,17 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
-        match until {
-            Some(until) => {
+        match by_hand {
+            Some(ByHand { envelope, until }) => {
+                let text =
+                    serde_json::to_string(envelope).map_err(|_| SiteError::Damaged { what: "order" })?;
+                sqlx::query(
+                    "INSERT INTO site_courier (by_order, envelope) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                )
+                .bind(order)
+                .bind(text)
+                .execute(&mut *transaction)
+                .await?;
                 for card in &ending.suspended {
                     sqlx::query(
                         "INSERT INTO site_suspended (card, by_order, until_ms) VALUES (?, ?, ?) \
@@ -118,16 +134,18 @@ impl Store {
                     )
                     .bind(card.as_bytes().as_slice())
                     .bind(order)
-                    .bind(signed(until))
+                    .bind(signed(*until))
                     .execute(&mut *transaction)
                     .await?;
                 }
             }
             None => {
-                sqlx::query("DELETE FROM site_suspended WHERE by_order = ?")
-                    .bind(order)
-                    .execute(&mut *transaction)
-                    .await?;
+                for sql in [
+                    "DELETE FROM site_suspended WHERE by_order = ?",
+                    "DELETE FROM site_courier WHERE by_order = ?",
+                ] {
+                    sqlx::query(sql).bind(order).execute(&mut *transaction).await?;
+                }
             }
         }
         let before: Option<Vec<u8>> =
@@ -197,6 +215,28 @@ impl Store {
 
     pub(super) async fn accepted(&self, order: &Digest) -> Result<(), SiteError> {
         sqlx::query("UPDATE site_revocation SET accepted = 1 WHERE by_order = ?")
+            .bind(order.as_bytes().as_slice())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The orders that were brought by hand and that the kms has not answered yet.
+    pub(super) async fn to_courier(&self) -> Result<Vec<(Digest, Envelope)>, SiteError> {
+        let rows =
+            sqlx::query("SELECT by_order, envelope FROM site_courier LIMIT 64").fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|row| {
+                let envelope = serde_json::from_str(row.try_get("envelope")?)
+                    .map_err(|_| SiteError::Damaged { what: "order" })?;
+                Ok((digest_of(row.try_get("by_order")?)?, envelope))
+            })
+            .collect()
+    }
+
+    /// The kms has given its last word on an order.
+    pub(super) async fn couriered(&self, order: &Digest) -> Result<(), SiteError> {
+        sqlx::query("DELETE FROM site_courier WHERE by_order = ?")
             .bind(order.as_bytes().as_slice())
             .execute(&self.pool)
             .await?;

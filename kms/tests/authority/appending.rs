@@ -92,6 +92,75 @@ staged! {
         let _: Appended = town.stranger().post("/v1/orders", &request).await.unwrap();
     }
 
+    async fn a_site_may_bring_what_ends_without_its_reason(stage) {
+        let town = Town::working(&stage).await;
+        let site = town.site("main");
+        let register = async || town.card("sakura").get::<Records>("/v1/register").await.unwrap().records;
+        let bare = |request: &OrderRequest| OrderRequest { envelope: request.envelope.clone(), records: vec![] };
+
+        // Somebody new needs a name, and nobody but a site may leave out anything.
+        let enrolment = town.request([enrol("goro")], ONE).await;
+        assert_eq!(code(site.post::<Appended>("/v1/orders", &bare(&enrolment)).await), ErrorCode::Rejected);
+        let ends = town.request([revoke_member("jiro")], ONE).await;
+        assert!(ends.records.contains(&record("契約終了")));
+        for client in [town.stranger(), town.card("sakura"), town.ca()] {
+            assert_eq!(code(client.post::<Appended>("/v1/orders", &bare(&ends)).await), ErrorCode::Rejected);
+        }
+        let first: Appended = site.post("/v1/orders", &bare(&ends)).await.unwrap();
+        assert!(!register().await.contains(&record("契約終了")));
+
+        // Whoever has the record brings it with the same order: that one, and no other.
+        let other = Record { text: "別".to_owned(), ..record("契約終了") };
+        for records in [vec![other], vec![record("契約終了"), record("goro")]] {
+            let request = OrderRequest { envelope: ends.envelope.clone(), records };
+            assert_eq!(code(town.stranger().post::<Appended>("/v1/orders", &request).await), ErrorCode::Rejected);
+        }
+        let again: Appended = town.stranger().post("/v1/orders", &ends).await.unwrap();
+        assert_eq!((again.index, again.at), (first.index, first.at));
+        assert!(register().await.contains(&record("契約終了")));
+    }
+
+    async fn a_reason_does_not_come_back_once_its_order_has_expired(stage) {
+        let town = Town::working(&stage).await;
+        let ends = town.request([revoke_member("jiro")], ONE).await;
+        let bare = OrderRequest { envelope: ends.envelope.clone(), records: vec![] };
+        let first: Appended = town.site("main").post("/v1/orders", &bare).await.unwrap();
+        stage.clock.advance_ms(2 * DAY);
+        let again: Appended = town.stranger().post("/v1/orders", &ends).await.unwrap();
+        assert_eq!(again.index, first.index);
+        let register: Records = town.card("sakura").get("/v1/register").await.unwrap();
+        assert!(!register.records.contains(&record("契約終了")));
+    }
+
+    async fn a_site_that_was_removed_brings_what_anybody_may(stage) {
+        let town = Town::working(&stage).await;
+        town.done([warifu_ledger::statement::Act::SiteRemoved { site: id("branch") }], TWO).await;
+        let ends = town.request([revoke_member("jiro")], ONE).await;
+        let bare = OrderRequest { envelope: ends.envelope.clone(), records: vec![] };
+        assert_eq!(code(town.site("branch").post::<Appended>("/v1/orders", &bare).await), ErrorCode::Rejected);
+        let _: Appended = town.site("branch").post("/v1/orders", &ends).await.unwrap();
+    }
+
+    async fn a_site_and_the_desk_bring_the_same_order_at_once(stage) {
+        let town = Town::working(&stage).await;
+        let ends = town.request([revoke_member("jiro")], ONE).await;
+        let sending: Vec<_> = (0..8)
+            .map(|number| {
+                let client = if number % 2 == 0 { town.site("main") } else { town.stranger() };
+                let records = if number % 2 == 0 { vec![] } else { ends.records.clone() };
+                let request = OrderRequest { envelope: ends.envelope.clone(), records };
+                tokio::spawn(async move { client.post::<Appended>("/v1/orders", &request).await.unwrap().index })
+            })
+            .collect();
+        let mut places = std::collections::BTreeSet::new();
+        for sent in sending {
+            places.insert(sent.await.unwrap());
+        }
+        assert_eq!(places.len(), 1);
+        let register: Records = town.card("sakura").get("/v1/register").await.unwrap();
+        assert!(register.records.contains(&record("契約終了")), "whoever came first");
+    }
+
     async fn people_sign_orders(stage) {
         let town = Town::founded(&stage).await;
         assert_eq!(code(town.order([site("main")], &[]).await), ErrorCode::Rejected);

@@ -14,7 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::{Connections, Limits, Peer, serve};
-use warifu_api::wire::authority::{Certificate, CertificateKind, Register, StampRequest, Wrap};
+use warifu_api::wire::authority::{
+    Appended, Certificate, CertificateKind, OrderRequest, Register, StampRequest, Wrap,
+};
 use warifu_api::wire::{Done, LeafEvent, Leaves};
 use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
@@ -52,6 +54,10 @@ pub(crate) struct Data {
     /// No stamps are given.
     pub(crate) no_stamps: bool,
     pub(crate) refuse_receipts: bool,
+    /// What becomes of orders that sites bring; if none, they are appended.
+    pub(crate) refuse_orders: Option<ErrorCode>,
+    /// How often sites have brought each order.
+    pub(crate) brought: BTreeMap<Digest, usize>,
     pub(crate) grant_keys: BTreeMap<Id, Point>,
     pub(crate) grant_key_posts: usize,
     pub(crate) wraps: BTreeMap<Id, Vec<u8>>,
@@ -75,7 +81,8 @@ impl Kms {
     pub(crate) async fn founded(clock: Arc<ManualClock>) -> Self {
         let kms = Self(Arc::new(Inner {
             clock,
-            data: Mutex::default(),
+            // People who bring an order to a site alone want to see what the site does by itself.
+            data: Mutex::new(Data { refuse_orders: Some(ErrorCode::Internal), ..Data::default() }),
             changed: watch::Sender::new(0),
             address: Mutex::default(),
         }));
@@ -258,6 +265,7 @@ impl Kms {
             .route("/v1/grant-keys", post(grant_key))
             .route("/v1/wraps/{grant}", get(wrap).delete(acknowledge))
             .route("/v1/receipts", post(receipt))
+            .route("/v1/orders", post(order))
             .route("/v1/register/served", get(names))
             .route("/v1/certificates/service/{site}", get(certificate))
             .fallback(|| async { ErrorBody::new(ErrorCode::NotFound, "no such path") })
@@ -399,6 +407,23 @@ async fn receipt(
     let receipt: Receipt = envelope.verified(&signer).unwrap();
     kms.set(|data| data.receipts.entry(receipt.order).or_default().push(receipt));
     Ok(Json(Done {}))
+}
+
+async fn order(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<OrderRequest>,
+) -> Answer<Appended> {
+    kms.site(peer)?;
+    assert!(request.records.is_empty(), "a site has no records");
+    let digest = request.envelope.digest();
+    kms.set(|data| *data.brought.entry(digest).or_default() += 1);
+    if let Some(code) = kms.data().refuse_orders {
+        return Err(ErrorBody::new(code, "no orders"));
+    }
+    kms.append(request.envelope);
+    let (index, at) = (kms.size() - 1, kms.data().at);
+    Ok(Json(Appended { index, digest, at }))
 }
 
 async fn names(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<Register> {

@@ -9,6 +9,7 @@
     reason = "helpers of tests, which clippy does not know as such"
 )]
 
+mod courier;
 mod faults;
 mod hostile;
 mod kms;

@@ -167,6 +167,10 @@ impl People {
                 self.order(order).await?;
                 self.bring(order, Who::Branch, member, effect).await?;
             }
+            Delivery::Site(site) => {
+                self.bring(order, site, member, effect).await?;
+                self.couriered(order).await?;
+            }
         }
         let digest = self.orders.get(order).context("no order")?.request.envelope.digest();
         let path = format!("/v1/orders/{digest}/receipts");
@@ -187,6 +191,16 @@ impl People {
                 Some(_) => sleep(AGAIN).await,
             }
         }
+    }
+
+    /// Waits until the ledger has an order that people brought to a site alone. They ask the kms for its receipts: to
+    /// bring it there would be no test of the courier.
+    async fn couriered(&mut self, number: usize) -> Result<()> {
+        let digest = self.orders.get(number).context("no order")?.request.envelope.digest();
+        let path = format!("/v1/orders/{digest}/receipts");
+        let _: Receipts = insist("an order that a site brings", async || self.kms.get(&path).await).await?;
+        // Now with the reason, which the site does not have.
+        self.order(number).await.map(|_| ())
     }
 
     /// Brings an order to a site by hand.

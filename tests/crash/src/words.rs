@@ -40,6 +40,8 @@ pub(crate) enum Delivery {
     HandFirst,
     /// By hand as well, at the same time.
     Together,
+    /// By hand to one site alone, which brings it to the kms.
+    Site(Who),
 }
 
 /// Where somebody ends.
@@ -184,6 +186,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
                     (P::SiteReceiptSettled, times),
                 ],
             );
+            add(sites, &[(P::SiteOrderCouriered, 1), (P::SiteOrderSettled, 1)]);
             if operation != O::Suspend {
                 add(sites, &[(P::SiteKeyPairDestroyed, 1)]);
             }
@@ -239,9 +242,15 @@ impl Words {
             let (who, point, _) = others.get(draw.below(others.len())).copied().unwrap_or((who, point, 1));
             Strike { who, point, nth: 1, everybody: draw.below(6) == 0 }
         });
-        let delivery =
-            [Delivery::Ledger, Delivery::HandFirst, Delivery::Together].get(draw.below(3)).copied();
-        let delivery = delivery.unwrap_or(Delivery::Ledger);
+        let delivery = match point {
+            P::SiteOrderCouriered | P::SiteOrderSettled => Delivery::Site(who),
+            _ => match draw.below(4) {
+                0 => Delivery::HandFirst,
+                1 => Delivery::Together,
+                2 => Delivery::Site(if draw.below(2) == 0 { Who::Main } else { Who::Branch }),
+                _ => Delivery::Ledger,
+            },
+        };
         Self { seed, operation, delivery, first, second, turn: draw.below(Who::ALL.len()) }
     }
 

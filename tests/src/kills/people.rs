@@ -235,7 +235,8 @@ impl Kills<'_> {
             |all, succeeded, _| if succeeded { all.refuses("office", &person.unit) } else { Ok(()) },
             |all| {
                 let card = card_of(&all.evidence()?, label)?;
-                let evidence = all.once(|act| matches!(act, Act::CardSuspended { card: c } if *c == card))?;
+                let evidence =
+                    all.ordered(|act| matches!(act, Act::CardSuspended { card: c } if *c == card))?;
                 let status = evidence.state.card(&card).map(|card| card.status);
                 ensure!(status == Some(CardStatus::Suspended), "{label}'s card is {status:?}");
                 all.refuses("office", &person.unit)
@@ -249,8 +250,7 @@ impl Kills<'_> {
             |all| {
                 let card = card_of(&all.evidence()?, label)?;
                 all.once(|act| matches!(act, Act::CardResumed { card: c } if *c == card))?;
-                // A PC asks no site about a card that was refused until it is put in again.
-                all.at_the_pc(person, "office")?;
+                // At the PC where it was refused, and still is in.
                 all.opens("office", &person.unit)
             },
         )
@@ -287,13 +287,14 @@ impl Kills<'_> {
                 if receipted { all.refuses("office", &person.unit) } else { Ok(()) }
             },
             |all| {
-                let evidence = all.once(is_it)?;
-                let order = evidence.orders_with(is_it).into_iter().next().context("the order")?;
-                until("every site has signed its receipt, and the kms has it", SETTLES, || {
-                    let evidence = all.evidence()?;
-                    let receipts = (evidence.receipted(&order), evidence.delivered(&order));
-                    Ok(receipts == (SITES.len(), SITES.len()))
-                })?;
+                let evidence = all.ordered(is_it)?;
+                for order in evidence.orders_with(is_it) {
+                    until("every site has signed its receipt, and the kms has it", SETTLES, || {
+                        let evidence = all.evidence()?;
+                        let receipts = (evidence.receipted(&order), evidence.delivered(&order));
+                        Ok(receipts == (SITES.len(), SITES.len()))
+                    })?;
+                }
                 for pc in ["office", "branch"] {
                     all.at_the_pc(person, pc)?;
                     all.refuses(pc, &person.unit)?;
@@ -308,6 +309,14 @@ impl Kills<'_> {
         let evidence = self.evidence()?;
         let orders = evidence.orders_with(like).len();
         ensure!(orders == 1, "{orders} orders for it are in the ledger");
+        Ok(evidence)
+    }
+
+    /// An order of this kind is in the ledger. Where the kms fell and the command was given again, the first may be there
+    /// as well, because a site has brought it (P-8.4).
+    fn ordered(&self, like: impl Fn(&Act) -> bool) -> Result<Evidence> {
+        let evidence = self.evidence()?;
+        ensure!(!evidence.orders_with(like).is_empty(), "no order for it is in the ledger");
         Ok(evidence)
     }
 

@@ -68,6 +68,34 @@ fn a_site_that_refuses_the_card_locks_and_wipes() {
 }
 
 #[test]
+fn a_card_that_is_resumed_opens_without_being_put_in_again() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        desk.start_agent();
+        desk.insert_and_unlock(member.index);
+        let file = desk.sealed("a.age", &unit.key, b"x");
+        let suspended = AgentFault::SiteRefused { code: ErrorCode::CardSuspended };
+        desk.sites[0].state().refuse = Some(ErrorCode::CardSuspended);
+        assert_eq!(desk.view(&file), Err(suspended.clone()));
+        desk.until_state("refused", |state| {
+            matches!(state, AgentState::Refused { code: Some(ErrorCode::CardSuspended), .. })
+        });
+
+        // To ask the site again takes the PIN; while the card is suspended, the site says so again.
+        assert_eq!(desk.view(&file), Err(AgentFault::PinNeeded { tries_left: 3 }));
+        let status = desk.unlock(None, PIN).unwrap();
+        assert_eq!(status.state.fault(), Some(suspended));
+        assert_eq!(desk.view(&file), Err(AgentFault::PinNeeded { tries_left: 3 }));
+
+        desk.sites[0].state().refuse = None;
+        desk.unlock(None, PIN).unwrap();
+        desk.view(&file).unwrap();
+    });
+}
+
+#[test]
 fn a_revocation_that_a_site_tells_of_wipes_at_once() {
     readers::private(1, |readers| {
         let mut desk = Desk::new(readers);

@@ -74,7 +74,11 @@ impl Opening<'_> {
         let request = self.request()?;
         let mut answer = match with_progress(screen, agent, &request).await {
             Err(Fault::Agent(AgentError::Fault(AgentFault::PinNeeded { .. }))) => {
-                unlock(screen, agent, self.pin, None).await?;
+                let status = unlock(screen, agent, self.pin, None).await?;
+                // What a site has just said needs not be asked once more.
+                if let Some(refused @ AgentFault::SiteRefused { .. }) = status.state.fault() {
+                    return Err(refused.into());
+                }
                 with_progress(screen, agent, &request).await?
             }
             done => done?,
