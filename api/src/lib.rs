@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod client;
+pub mod crl;
 pub mod error;
 pub mod events;
 pub mod http;

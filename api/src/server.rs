@@ -1,7 +1,7 @@
 //! Listeners for an `axum` router: limits on time and number, and connections that can be ended by their peer's key.
 //!
 //! What a stranger can take is bounded, and apart from what those have who are known: by the key that a connection has
-//! proved to hold ([`serve`]), or by the token that a request has shown ([`serve_local`]).
+//! proved to hold ([`serve`]), or by the token that a request has shown ([`serve_plain`]).
 
 mod patient;
 mod room;
@@ -352,7 +352,7 @@ async fn answer<E: Clone + Send + Sync + 'static>(
     }
 }
 
-/// Who is at the other end of a connection of [`serve_local`]: a stranger until a request has shown what proves otherwise. An
+/// Who is at the other end of a connection of [`serve_plain`]: a stranger until a request has shown what proves otherwise. An
 /// `axum` extension of every request.
 #[derive(Clone)]
 pub struct Guest(Arc<Visit>);
@@ -378,8 +378,9 @@ impl Guest {
     }
 }
 
-/// Serves `router` without TLS on a `listener` that only programs of this machine reach, until `shutdown` resolves.
-pub async fn serve_local(
+/// Serves `router` without TLS until `shutdown` resolves: on a `listener` that only programs of this machine reach, or for
+/// what is public and signed by itself.
+pub async fn serve_plain(
     listener: TcpListener,
     router: Router,
     limits: Limits,

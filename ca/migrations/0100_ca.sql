@@ -25,11 +25,30 @@ CREATE TABLE cosigned (
     root BLOB    NOT NULL CHECK (length(root) = 32)
 ) STRICT;
 
--- Every certificate issued: its chain as JSON, and whether the kms has it.
+-- Every certificate issued: its chain as JSON, whether the kms has it, and what CRLs say of it. Never deleted.
 CREATE TABLE certificate (
-    kind  TEXT    NOT NULL,
-    id    BLOB    NOT NULL CHECK (length(id) = 16),
-    chain TEXT    NOT NULL,
-    sent  INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (kind, id)
+    kind       TEXT    NOT NULL,
+    id         BLOB    NOT NULL CHECK (length(id) = 16),
+    -- How many there were before it for the same.
+    generation INTEGER NOT NULL,
+    serial     BLOB    NOT NULL UNIQUE CHECK (length(serial) = 16),
+    -- Milliseconds since the Unix epoch, as all instants.
+    not_after  INTEGER NOT NULL,
+    chain      TEXT    NOT NULL,
+    sent       INTEGER NOT NULL DEFAULT 0,
+    cause      TEXT,
+    revoked_at INTEGER,
+    PRIMARY KEY (kind, id, generation),
+    CHECK ((cause IS NULL) = (revoked_at IS NULL))
+) STRICT;
+
+-- The newest CRL of each issuer. It is here before it leaves; its number only grows.
+CREATE TABLE crl (
+    issuer      TEXT    NOT NULL PRIMARY KEY,
+    number      INTEGER NOT NULL,
+    this_update INTEGER NOT NULL,
+    next_update INTEGER NOT NULL,
+    -- The digest of its entries.
+    covers      BLOB    NOT NULL CHECK (length(covers) = 32),
+    der         BLOB    NOT NULL
 ) STRICT;

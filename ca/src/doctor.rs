@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use sqlx::SqliteConnection;
 use warifu_console::{Settings as _, doctor};
+use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_texts::findings::{Findings, Level};
 
+use crate::certificates::RENEWED_BEFORE_MS;
 use crate::config::Config;
 use crate::keys::{SIGNING, TLS};
 use crate::vault;
@@ -24,6 +27,11 @@ pub async fn look(path: &Path) -> Findings {
                 kms_key = Some(pin.kms_tls);
                 found.ok("founded", "founded", &[("organization", pin.organization.to_string().into())]);
                 doctor::stamp(found, &mut database).await;
+                doctor::crls(found, &mut database).await;
+                certificates(found, &mut database).await;
+                if let Some(root) = vault::root_fingerprint(&mut database).await.ok().flatten() {
+                    found.ok("root", "root", &[("fingerprint", root.to_string().into())]);
+                }
             }
             None => {
                 found.add(Level::Fault, "founded", "not-founded", &[]);
@@ -32,4 +40,20 @@ pub async fn look(path: &Path) -> Findings {
     }
     doctor::kms(found, &config.kms.address, kms_key).await;
     findings
+}
+
+/// Those that should have been renewed, and of which nothing else is said. Only a ca that does not run comes here.
+async fn certificates(found: &mut Findings, database: &mut SqliteConnection) {
+    let soon = SystemClock.wall_ms().saturating_add(RENEWED_BEFORE_MS);
+    let late = sqlx::query_scalar::<_, i64>(
+        "SELECT count(*) FROM (SELECT max(not_after) AS ends, max(cause IS NOT NULL) AS over
+         FROM certificate GROUP BY kind, id) WHERE ends < ? AND over = 0",
+    )
+    .bind(i64::try_from(soon).unwrap_or(i64::MAX))
+    .fetch_one(database)
+    .await
+    .unwrap_or_default();
+    let (level, id) =
+        if late > 0 { (Level::Warning, "certificates-end-soon") } else { (Level::Ok, "certificates") };
+    found.add(level, "certificates", id, &[("count", late.into())]);
 }

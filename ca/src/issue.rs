@@ -85,8 +85,20 @@ impl Issuing {
         Self { follower, keys, vault, certifier }
     }
 
-    fn fresh(&self) -> Result<Fresh, IssueError> {
+    pub(crate) fn fresh(&self) -> Result<Fresh, IssueError> {
         self.follower.fresh().ok_or(IssueError::NoLease)
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    pub(crate) fn certifier(&self) -> &Certifier {
+        &self.certifier
     }
 
     /// Makes the ca's half of a unit and signs the fact, if the unit was ordered (protocol section 6).

@@ -7,10 +7,13 @@
 pub mod certificates;
 pub mod config;
 pub mod cosign;
+pub mod crl;
 pub mod doctor;
 pub mod founding;
 pub mod issue;
 pub mod keys;
+pub mod profiles;
+pub mod revocation;
 pub mod service;
 pub mod standing;
 pub mod vault;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use warifu_api::wire::authority::CertificateKind;
+use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_ledger::Id;
 
 /// The first pause after a failure; it doubles with each.
@@ -17,6 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 pub(crate) enum Job {
     Unit(Id),
     Grant(Id),
+    Crl(CrlIssuer),
     Certificate(CertificateKind, Id),
 }
 
@@ -25,6 +26,8 @@ enum Place {
     Ready,
     Waiting(Instant),
     Running,
+    /// It runs, and what it is about has changed since.
+    Outrun,
 }
 
 /// Jobs, each at most once. Those that were tried less often come first, so that one site that is off keeps nobody else
@@ -37,10 +40,24 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Adds a job, unless it is there.
+    /// Adds a job, unless it is there; one that runs is done again then.
     pub(crate) fn add(&mut self, job: Job) {
-        if !self.jobs.contains_key(&job) {
-            self.put(job, 0, Place::Ready);
+        match self.jobs.get(&job) {
+            None => self.put(job, 0, Place::Ready),
+            Some(&(tries, Place::Running)) => self.put(job, tries, Place::Outrun),
+            Some(_) => {}
+        }
+    }
+
+    /// A job came back, and is done: unless it was added once more meanwhile.
+    pub(crate) fn done(&mut self, job: Job) {
+        match self.jobs.get(&job) {
+            Some((_, Place::Outrun)) => self.put(job, 0, Place::Ready),
+            Some((_, Place::Running)) => {
+                self.jobs.remove(&job);
+            }
+            // It was dropped, and added as another one.
+            _ => {}
         }
     }
 
@@ -65,7 +82,7 @@ impl Queue {
 
     /// A job came back and is to be tried again.
     pub(crate) fn again(&mut self, job: Job, now: Instant) {
-        if let Some(&(tries, Place::Running)) = self.jobs.get(&job) {
+        if let Some(&(tries, Place::Running | Place::Outrun)) = self.jobs.get(&job) {
             let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(8)).min(LONGEST_PAUSE);
             self.put(job, tries.saturating_add(1), Place::Waiting(now + pause));
         }
@@ -91,7 +108,7 @@ impl Queue {
             Place::Waiting(due) => {
                 self.waiting.insert((due, job));
             }
-            Place::Running => {}
+            Place::Running | Place::Outrun => {}
         }
         self.jobs.insert(job, (tries, place));
     }
@@ -104,7 +121,7 @@ impl Queue {
             Place::Waiting(due) => {
                 self.waiting.remove(&(due, job));
             }
-            Place::Running => {}
+            Place::Running | Place::Outrun => {}
         }
     }
 }
@@ -128,6 +145,19 @@ mod tests {
         queue.remove(grant(1));
         queue.again(grant(1), now);
         assert_eq!(queue.next(now + LONGEST_PAUSE), None, "a job that is done came back");
+    }
+
+    #[test]
+    fn what_changes_while_a_job_runs_is_not_lost() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(grant(1));
+        assert_eq!(queue.next(now), Some(grant(1)));
+        queue.add(grant(1));
+        assert_eq!(queue.next(now), None, "twice at a time");
+        queue.done(grant(1));
+        assert_eq!(queue.next(now), Some(grant(1)));
+        queue.done(grant(1));
+        assert_eq!(queue.next(now), None);
     }
 
     #[test]

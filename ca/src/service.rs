@@ -10,22 +10,23 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::tls::{Identity, TlsError};
-use warifu_api::wire::authority::CertificateKind;
+use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Act, Fact, FactBody, Order, Statement as _};
+use warifu_ledger::statement::{Act, Fact, FactBody, Millis, Order, Statement as _};
 use warifu_replica::clock::{Clock, SystemClock};
-use warifu_replica::follow::{FollowError, Follower, Following};
+use warifu_replica::follow::{FollowError, Follower, Following, Fresh};
 use warifu_replica::{Appended, Replica, ReplicaError};
 use warifu_split_key::point::Point;
 
-use crate::certificates::{Certifier, NONE};
-use crate::config::Config;
+use crate::certificates::{Certifier, NONE, RENEWED_BEFORE_MS};
+use crate::config::{Config, Publishing};
 use crate::cosign::{CosignError, Cosigned, Cosigner};
 use crate::issue::{IssueError, Issuing, Progress};
 use crate::keys::Keys;
 use crate::queue::{Job, Queue};
+use crate::revocation;
 use crate::vault::{self, Vault, VaultError};
 
 /// The ca follows under this id: it is no site.
@@ -91,7 +92,8 @@ impl Service {
         keys: Keys,
         pool: SqlitePool,
     ) -> Result<Self, ServiceError> {
-        Self::start_with(&config.kms.address, configured_kms, keys, pool, Arc::new(SystemClock)).await
+        let (address, clock) = (&config.kms.address, Arc::new(SystemClock));
+        Self::start_with(address, config.crl.publishing(address), configured_kms, keys, pool, clock).await
     }
 
     /// As [`Service::start`], on any clock.
@@ -100,6 +102,7 @@ impl Service {
     /// [`ServiceError`].
     pub async fn start_with(
         kms_address: &str,
+        publishing: Publishing,
         configured_kms: Option<Point>,
         keys: Keys,
         pool: SqlitePool,
@@ -119,7 +122,7 @@ impl Service {
         let (sender, appended) = mpsc::channel(BACKLOG);
         let keys = Arc::new(keys);
         let vault = Vault::new(pool, keys.kek.clone());
-        let certifier = Certifier::new(keys.clone(), vault.clone(), kms_address);
+        let certifier = Certifier::new(keys.clone(), vault.clone(), kms_address, publishing);
         let follower = Arc::new(Follower::start(following, replica.clone(), sender)?);
         tracing::info!(organization = %pin.organization, leaves = replica.size(), "following the kms");
         Ok(Self {
@@ -145,6 +148,8 @@ impl Service {
     /// [`ServiceError::Vault`] if the backlog cannot be read.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServiceError> {
         let mut queue = self.backlog().await?;
+        // Site time at which CRLs and certificates are looked at again: at once.
+        let mut round: Millis = 0;
         let mut status = self.follower.status();
         let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
         let cosigning = tokio::spawn(keep_cosigning(self.cosigner.clone(), self.replica.subscribe()));
@@ -152,7 +157,10 @@ impl Service {
         loop {
             let mut due = Instant::now() + LEASE_LOOK;
             // Nothing is begun without a lease: it could not be finished.
-            if self.follower.fresh().is_some() {
+            if let Some(fresh) = self.follower.fresh() {
+                if fresh.time >= round {
+                    round = self.look_round(&mut queue, &fresh).await;
+                }
                 while let Some(client) = self.clients.pop() {
                     let Some(job) = queue.next(Instant::now()) else {
                         self.clients.push(client);
@@ -172,10 +180,17 @@ impl Service {
                     Ok((client, job, outcome)) => {
                         self.clients.push(client);
                         settle(&mut queue, job, outcome);
+                        self.look_behind(&mut queue, job);
                     }
                     Err(error) => tracing::error!(%error, "a worker ended early"),
                 },
-                Some(appended) = self.appended.recv() => self.look_at(&mut queue, &appended).await,
+                Some(appended) = self.appended.recv() => {
+                    let state = &appended.after;
+                    if let Some(end) = revocation::next_end(state, state.last_at()) {
+                        round = round.min(end);
+                    }
+                    self.look_at(&mut queue, &appended).await;
+                }
                 Ok(()) = status.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
@@ -203,6 +218,31 @@ impl Service {
         Ok(queue)
     }
 
+    /// What is due by the time alone: CRLs that run out, certificates that end soon, and whatever ended by its date. Answers
+    /// when to look again.
+    async fn look_round(&self, queue: &mut Queue, fresh: &Fresh) -> Millis {
+        crls().for_each(|job| queue.add(job));
+        match self.vault.certificates_ending(fresh.time.saturating_add(RENEWED_BEFORE_MS)).await {
+            Ok(ending) => ending.into_iter().for_each(|(kind, id)| {
+                let ended = revocation::cause(&fresh.state, fresh.time, kind, &id);
+                if kind != CertificateKind::Authority && ended.is_none() {
+                    queue.add(Job::Certificate(kind, id));
+                }
+            }),
+            Err(error) => tracing::error!(%error, "the certificates could not be looked through"),
+        }
+        let next = fresh.time.saturating_add(ROUND_MS);
+        revocation::next_end(&fresh.state, fresh.time).map_or(next, |end| end.min(next))
+    }
+
+    /// A certificate may have been made for something that ended meanwhile, after the CRL that should name it.
+    fn look_behind(&self, queue: &mut Queue, job: Job) {
+        let (Job::Certificate(kind, id), Some(fresh)) = (job, self.follower.fresh()) else { return };
+        if revocation::cause(&fresh.state, fresh.time, kind, &id).is_some() {
+            queue.add(Job::Crl(CrlIssuer::Issuing));
+        }
+    }
+
     /// What a leaf asks for.
     async fn look_at(&self, queue: &mut Queue, appended: &Appended) {
         let envelope = appended.leaf.envelope();
@@ -211,6 +251,9 @@ impl Service {
         } else if envelope.payload_type == Order::PAYLOAD_TYPE {
             for job in jobs_of_order(envelope) {
                 queue.add(job);
+            }
+            if ends_something(envelope) {
+                queue.add(Job::Crl(CrlIssuer::Issuing));
             }
             // An order may have ended grants that were on their way.
             match self.vault.shares().await {
@@ -222,6 +265,8 @@ impl Service {
                 FactBody::UnitCreated { unit, .. } => {
                     queue.remove(Job::Unit(unit));
                     queue.add(Job::Certificate(CertificateKind::Unit, unit));
+                    // It may take the place of another one.
+                    queue.add(Job::Crl(CrlIssuer::Issuing));
                     // Grants may have been ordered before their unit had a key.
                     queue.wake();
                 }
@@ -252,6 +297,8 @@ impl Service {
     }
 }
 
+/// How often CRLs are given to the kms anew, and looked at for their age: it may have lost what it had.
+const ROUND_MS: Millis = 30 * 60 * 1000;
 /// A lease begins and ends without an event: how often to look at the latest.
 const LEASE_LOOK: Duration = Duration::from_millis(500);
 
@@ -260,12 +307,13 @@ async fn work(issuing: &Issuing, client: &Client, job: Job) -> Result<Progress, 
         Job::Unit(unit) => issuing.create_unit(client, unit).await,
         Job::Grant(grant) => issuing.issue_grant(client, grant).await,
         Job::Certificate(kind, id) => issuing.certify(client, kind, id).await,
+        Job::Crl(issuer) => issuing.publish_crl(client, issuer).await,
     }
 }
 
 fn settle(queue: &mut Queue, job: Job, outcome: Result<Progress, IssueError>) {
     match outcome {
-        Ok(Progress::Done) => queue.remove(job),
+        Ok(Progress::Done) => queue.done(job),
         Ok(Progress::Waiting) => queue.again(job, Instant::now()),
         Err(error) => {
             use IssueError as E;
@@ -305,6 +353,33 @@ fn jobs_of(state: &State) -> impl Iterator<Item = Job> + '_ {
 fn jobs_of_card(card: Id) -> [Job; 2] {
     [CertificateKind::CardAuthentication, CertificateKind::CardSignature]
         .map(|kind| Job::Certificate(kind, card))
+}
+
+fn crls() -> impl Iterator<Item = Job> {
+    [CrlIssuer::Issuing, CrlIssuer::Root].into_iter().map(Job::Crl)
+}
+
+/// Whether an order ends anything that a certificate speaks of, or lets it live again. A contract's new end counts, too: it may
+/// be an earlier one.
+fn ends_something(envelope: &Envelope) -> bool {
+    let Ok(order) = envelope.statement::<Order>() else { return false };
+    order.acts.iter().any(|act| {
+        !matches!(
+            act,
+            Act::RoleChanged { .. }
+                | Act::PolicyChanged { .. }
+                | Act::SiteJoined { .. }
+                | Act::ContractOpened { .. }
+                | Act::UnitOrdered { .. }
+                | Act::UnitChanged { .. }
+                | Act::UnitMerged { .. }
+                | Act::MemberEnrolled { .. }
+                | Act::MemberPlaced { .. }
+                | Act::CardEnrolled(_)
+                | Act::GrantOrdered { .. }
+                | Act::FileShredded { .. }
+        )
+    })
 }
 
 fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {

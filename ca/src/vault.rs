@@ -1,4 +1,4 @@
-//! What the ca keeps: issuer halves and card shares, sealed by its HSM before they are written, and its certificates.
+//! What the ca keeps: issuer halves and card shares, sealed by its HSM before they are written, and its certificates and CRLs.
 //!
 //! A secret is drawn, sealed and made durable before anything made from it leaves, and a repetition gives the same one
 //! (protocol P-6.1). In the clear it exists inside one blocking call of this module alone; what comes out is public, or on
@@ -8,7 +8,7 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use sqlx::{Row as _, SqliteExecutor, SqlitePool};
 use warifu_api::wire::SecretBytes;
-use warifu_api::wire::authority::{CertificateKind, ShareRequest};
+use warifu_api::wire::authority::ShareRequest;
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::{HsmError, Kek};
 use warifu_ledger::checkpoint::Checkpoint;
@@ -23,6 +23,10 @@ use warifu_split_key::point::{Point, PointError};
 use zeroize::Zeroizing;
 
 use crate::standing::{OrderedGrant, OrderedUnit};
+
+mod certificates;
+
+pub use certificates::{Issued, Published, Revoked, Standing, root_fingerprint};
 
 const ISSUER_HALF: &[u8] = b"issuer";
 const CARD_SHARE: &[u8] = b"share";
@@ -287,82 +291,6 @@ impl Vault {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    /// A certificate's chain, if it was issued.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub async fn certificate(&self, kind: CertificateKind, id: Id) -> Result<Option<Vec<Bytes>>, VaultError> {
-        let chain: Option<String> =
-            sqlx::query_scalar("SELECT chain FROM certificate WHERE kind = ? AND id = ?")
-                .bind(kind_text(kind)?)
-                .bind(&id.0[..])
-                .fetch_optional(&self.pool)
-                .await?;
-        chain.map(|chain| serde_json::from_str(&chain).map_err(|_| malformed_certificate())).transpose()
-    }
-
-    /// Keeps a certificate's chain, unless there is one; the one that is kept then.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub async fn keep_certificate(
-        &self,
-        kind: CertificateKind,
-        id: Id,
-        chain: &[Bytes],
-    ) -> Result<Vec<Bytes>, VaultError> {
-        let chain = serde_json::to_string(chain).map_err(|_| malformed_certificate())?;
-        sqlx::query("INSERT INTO certificate (kind, id, chain) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(kind_text(kind)?)
-            .bind(&id.0[..])
-            .bind(chain)
-            .execute(&self.pool)
-            .await?;
-        reached(CrashPoint::CaCertificateKept).await;
-        self.certificate(kind, id).await?.ok_or_else(malformed_certificate)
-    }
-
-    /// The kms has this certificate.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub async fn certificate_sent(&self, kind: CertificateKind, id: Id) -> Result<(), VaultError> {
-        sqlx::query("UPDATE certificate SET sent = 1 WHERE kind = ? AND id = ?")
-            .bind(kind_text(kind)?)
-            .bind(&id.0[..])
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// The certificates that the kms has.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub async fn certificates_sent(&self) -> Result<Vec<(CertificateKind, Id)>, VaultError> {
-        let rows =
-            sqlx::query("SELECT kind, id FROM certificate WHERE sent = 1").fetch_all(&self.pool).await?;
-        rows.into_iter()
-            .map(|row| {
-                let kind = serde_json::from_value(row.try_get::<String, _>("kind")?.into())
-                    .map_err(|_| malformed_certificate())?;
-                Ok((kind, Id(array(row.try_get("id")?, "certificate")?)))
-            })
-            .collect()
-    }
-}
-
-fn malformed_certificate() -> VaultError {
-    VaultError::Malformed { table: "certificate" }
-}
-
-/// The kind as it is written on the wire.
-fn kind_text(kind: CertificateKind) -> Result<String, VaultError> {
-    match serde_json::to_value(kind) {
-        Ok(serde_json::Value::String(text)) => Ok(text),
-        _ => Err(malformed_certificate()),
     }
 }
 

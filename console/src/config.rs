@@ -84,6 +84,19 @@ impl Kms {
     }
 }
 
+/// Where the kms serves what is public over plain HTTP unless it is said: the host of `host:port`, and the port after that.
+/// Port 0 stays: any will do.
+#[must_use]
+pub fn plain_address(address: &str) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let port = match port.parse::<u16>() {
+        Ok(0) => 0,
+        Ok(port) => port.checked_add(1).unwrap_or(80),
+        Err(_) => 80,
+    };
+    format!("{host}:{port}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +193,16 @@ mod tests {
         assert!(matches!(twice, Err(ConsoleError::KmsTwice)));
         assert_eq!(kms(None, Some(keys.tls)).key().unwrap(), Some(keys.tls.0));
         assert_eq!(kms(None, None).key().unwrap(), None);
+    }
+
+    #[test]
+    fn the_plain_port_comes_after_the_other() {
+        for (address, plain) in [
+            ("kms.example:7443", "kms.example:7444"),
+            ("[::1]:0", "[::1]:0"),
+            ("0.0.0.0:65535", "0.0.0.0:80"),
+        ] {
+            assert_eq!(plain_address(address), plain);
+        }
     }
 }

@@ -341,6 +341,31 @@ pub async fn stamp(findings: &mut Findings, connection: &mut SqliteConnection) {
     }
 }
 
+/// How long the newest CRL of each issuer is good for, by this machine's clock.
+/// A service makes, or gets, another one when half of its time is over.
+pub async fn crls(findings: &mut Findings, connection: &mut SqliteConnection) {
+    let rows = sqlx::query_as::<_, (String, i64, i64)>("SELECT issuer, this_update, next_update FROM crl");
+    // A database that does not have the table yet has no CRLs.
+    let rows = rows.fetch_all(connection).await.unwrap_or_default();
+    let now = SystemClock.wall_ms();
+    for issuer in ["issuing", "root"] {
+        let found = rows.iter().find(|(of, ..)| of == issuer);
+        let Some((_, this_update, next_update)) = found else {
+            findings.add(Level::Warning, "crl", "crl-none", &[("issuer", issuer.into())]);
+            continue;
+        };
+        let (this_update, next_update) = (this_update.unsigned_abs(), next_update.unsigned_abs());
+        let left = next_update.saturating_sub(now);
+        let values = [("issuer", issuer.into()), ("hours", (left / 3_600_000).into())];
+        let (level, id) = match left {
+            0 => (Level::Fault, "crl-over"),
+            left if left < next_update.saturating_sub(this_update) / 4 => (Level::Warning, "crl-ends-soon"),
+            _ => (Level::Ok, "crl"),
+        };
+        findings.add(level, "crl", id, &values);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

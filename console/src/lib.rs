@@ -9,7 +9,7 @@ pub mod process;
 pub mod token;
 pub mod words;
 
-pub use config::{Kms, Settings};
+pub use config::{Kms, Settings, plain_address};
 pub use token::Token;
 
 use std::io;

@@ -117,11 +117,22 @@ fn open_as_many_files_as_allowed() {
 /// # Errors
 /// [`ConsoleError::Listen`], [`ConsoleError::System`].
 pub async fn listen(address: &str) -> Result<TcpListener, ConsoleError> {
+    let listener = bind(address).await?;
+    let own = listener
+        .local_addr()
+        .map_err(|source| ConsoleError::Listen { address: address.to_owned(), source })?;
+    say(&format!("ready {own}"))?;
+    Ok(listener)
+}
+
+/// As [`listen`], and says nothing yet.
+///
+/// # Errors
+/// [`ConsoleError::Listen`].
+pub async fn bind(address: &str) -> Result<TcpListener, ConsoleError> {
     open_as_many_files_as_allowed();
     let fault = |source| ConsoleError::Listen { address: address.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(fault)?;
-    say(&format!("ready {}", listener.local_addr().map_err(fault)?))?;
-    Ok(listener)
+    TcpListener::bind(address).await.map_err(fault)
 }
 
 /// SIGTERM and SIGINT, from now on.

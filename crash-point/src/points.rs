@@ -78,6 +78,7 @@ points! {
     KmsReceiptKept Kms "kms.receipt.kept" "A site's receipt is durable; the answer has not left."
     KmsCosignatureKept Kms "kms.cosignature.kept" "The ca's cosignature is durable; the answer has not left."
     KmsCertificateKept Kms "kms.certificate.kept" "A certificate is durable; the answer has not left."
+    KmsCrlKept Kms "kms.crl.kept" "A CRL is durable; it is not served yet."
 
     CaFoundingPinned Ca "ca.founding.pinned" "The organization is pinned; the signed founding is not written."
     CaFoundingWritten Ca "ca.founding.written" "The signed founding is written; the command has not ended."
@@ -94,6 +95,9 @@ points! {
     CaCertificateKept Ca "ca.certificate.kept" "A certificate is durable; it has not left."
     CaCertificatePosted Ca "ca.certificate.posted" "The kms has a certificate; that it has is not durable here."
     CaCertificateSent Ca "ca.certificate.sent" "That the kms has a certificate is durable."
+    CaRevocationKept Ca "ca.revocation.kept" "That certificates count no more is durable; no CRL says so."
+    CaCrlKept Ca "ca.crl.kept" "A CRL is durable; it has not left."
+    CaCrlPosted Ca "ca.crl.posted" "The kms has a CRL; the ca has not heard so perhaps."
     CaCosignedRemembered Ca "ca.cosigned.remembered" "A checkpoint is remembered as cosigned; the cosignature is not made."
     CaCosignedPosted Ca "ca.cosigned.posted" "The kms has the cosignature."
 

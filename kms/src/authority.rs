@@ -34,6 +34,7 @@ mod grants;
 mod http;
 mod issuing;
 mod orders;
+mod publication;
 mod receipts;
 mod records;
 mod role;
@@ -45,6 +46,7 @@ mod units;
 pub use config::Config;
 pub use error::AuthorityError;
 
+use publication::Publication;
 use role::{Caller, caller};
 use store::Store;
 
@@ -124,6 +126,7 @@ pub struct Authority {
     checkpoint: Cached<String>,
     directory: Cached<axum::body::Bytes>,
     profile: Cached<axum::body::Bytes>,
+    publication: Publication,
     /// Those who bring orders that are not small.
     bringing: Seats,
     /// One process for one data folder; released with the file.
@@ -166,10 +169,12 @@ impl Authority {
             checkpoint: Cached::default(),
             directory: Cached::default(),
             profile: Cached::default(),
+            publication: Publication::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             _lock: lock,
         });
         authority.show_issued_certificate().await?;
+        authority.publish_kept().await?;
         authority.forget_ended_grants().await?;
         Ok(authority)
     }

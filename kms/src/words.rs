@@ -48,6 +48,8 @@ impl Spoken for AuthorityError {
             | Self::OtherShares
             | Self::KeyTaken
             | Self::CertificateMismatch
+            | Self::Crl(_)
+            | Self::CrlOlder { .. }
             | Self::Checkpoint(_)
             | Self::Wrap(_)
             | Self::Leaf(_)

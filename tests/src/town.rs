@@ -332,10 +332,12 @@ impl Town {
     /// The ca and the kms authority make their keys.
     pub fn equip_authorities(&mut self) -> Result<()> {
         let kms = self.address("kms")?;
-        let settings =
-            format!("listen = \"{kms}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n");
+        let crls = self.address("crls")?;
+        let settings = format!(
+            "listen = \"{kms}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n"
+        );
         self.equip("kms", KMS, &settings)?;
-        let settings = self.kms_section()?;
+        let settings = format!("{}\n[crl]\nurl = \"http://{crls}\"\n", self.kms_section()?);
         self.equip("ca", CA, &settings)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
-use warifu_api::server::{Limits, serve_local};
+use warifu_api::server::{Limits, serve_plain};
 use warifu_api::wire::agent::Bootstrap;
 use warifu_hardware::card::readers::Watcher;
 use zeroize::Zeroizing;
@@ -79,7 +79,7 @@ pub async fn run(
     let app = router(agent.clone(), door);
     tracing::info!(%address, "the agent runs");
     tokio::pin!(shutdown);
-    let serve = serve_local(listener, app, Limits { strangers: STRANGERS, ..Limits::default() }, pending());
+    let serve = serve_plain(listener, app, Limits { strangers: STRANGERS, ..Limits::default() }, pending());
     tokio::pin!(serve);
     loop {
         tokio::select! {

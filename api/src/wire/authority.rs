@@ -16,6 +16,7 @@
 //! | `GET /v1/grants/{grant}/readiness` | ca | → [`Readiness`]; waits up to 5 s for the sites' keys |
 //! | `POST /v1/grants/{grant}/share` | ca | [`ShareRequest`] → `Envelope` of a `Fact`, signed by the kms |
 //! | `PUT /v1/certificates` | ca | [`Certificate`] → [`Done`](super::Done) |
+//! | `PUT /v1/crls` | ca | [`Crl`] → [`Done`](super::Done); refused if its number is lower than the last one's |
 //! | `POST /v1/cosignatures` | ca | [`Cosignature`] → [`Done`](super::Done) |
 //! | `POST /v1/grant-keys` | site | `Envelope` of a `GrantKey` → [`Done`](super::Done) |
 //! | `GET /v1/wraps/{grant}` | site | → [`Wrap`] for that site |
@@ -26,6 +27,15 @@
 //! | `DELETE /v1/cards/{card}/package/{grant}` | that card, an officer's card | → [`Done`](super::Done): the share is on the card |
 //! | `GET /v1/register` | an officer's or administrator's card | → [`Records`], to be checked against the ledger |
 //! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
+//!
+//! On a listener of its own, over plain HTTP and for anybody, `GET` and `HEAD` alone, from memory:
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/ca.crl`, `/root.crl` | `application/pkix-crl`: the newest CRL of the issuing CA, of the root, DER |
+//! | `/ca.cer`, `/root.cer` | `application/pkix-cert`: the certificate of the issuing CA, of the root, DER |
+//!
+//! with `ETag`, `Last-Modified`, `Cache-Control`; 304 where the asker has it already, 404 before the ca has posted it.
 
 use super::*;
 
@@ -181,6 +191,55 @@ pub struct Certificate {
     pub id: Id,
     /// DER: the certificate, then those above it up to and including the root.
     pub chain: Vec<Bytes>,
+}
+
+/// Who signs a CRL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrlIssuer {
+    /// The issuing CA, for everything below it.
+    Issuing,
+    /// The root, for the issuing CA.
+    Root,
+}
+
+impl CrlIssuer {
+    /// As it is written on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issuing => "issuing",
+            Self::Root => "root",
+        }
+    }
+
+    /// The path under which its CRL is published.
+    #[must_use]
+    pub fn crl_path(self) -> &'static str {
+        match self {
+            Self::Issuing => "/ca.crl",
+            Self::Root => "/root.crl",
+        }
+    }
+
+    /// The path under which its own certificate is published.
+    #[must_use]
+    pub fn certificate_path(self) -> &'static str {
+        match self {
+            Self::Issuing => "/ca.cer",
+            Self::Root => "/root.cer",
+        }
+    }
+}
+
+/// A certificate revocation list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crl {
+    /// Whose it is.
+    pub issuer: CrlIssuer,
+    /// DER (RFC 5280, section 5): whole, with a number that only grows, signed with ECDSA and SHA-256.
+    pub der: Bytes,
 }
 
 /// The ca's cosignature.

@@ -1,7 +1,6 @@
 //! The chain as other software sees it: `openssl verify`, and the extensions.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use warifu_api::wire::authority::{Certificate, CertificateKind};
 use warifu_ca::certificates::NONE;
@@ -10,24 +9,11 @@ use warifu_split_key::point::Point;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::fixture::{card_id, enrol, grant, grant_id, id, public_of, site, unit};
+use crate::foreign::{openssl, pem};
 use crate::kms::Kms;
 use crate::stage::{Ca, in_a_process, keys};
 
 in_a_process!(openssl_verifies_every_kind, the_same_subject_gets_the_same_certificate);
-
-/// Runs a tool of `openssl` on certificates in files.
-fn openssl(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "openssl {arguments:?}: {text}");
-    text
-}
-
-fn pem(folder: &Path, name: &str, der: &[u8]) {
-    std::fs::write(folder.join("der"), der).unwrap();
-    openssl(folder, &["x509", "-inform", "der", "-in", "der", "-out", name]);
-}
 
 async fn town(folder: &Path) -> (Kms, Ca) {
     let kms = Kms::founded(&keys(folder)).await;

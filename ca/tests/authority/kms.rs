@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::{Connections, Limits, serve};
 use warifu_api::wire::authority::{
-    Appended, Certificate, CertificateKind, CheckpointAnswer, Cosignature, HalfRequest, Readiness,
-    ShareRequest, StampRequest,
+    Appended, Certificate, CertificateKind, CheckpointAnswer, Cosignature, Crl, CrlIssuer, HalfRequest,
+    Readiness, ShareRequest, StampRequest,
 };
 use warifu_api::wire::{Done, LeafEvent};
 use warifu_ca::keys::Keys;
@@ -135,6 +135,8 @@ struct Inner {
     facts: Vec<Envelope>,
     certificates: BTreeMap<(CertificateKind, Id), Certificate>,
     cosignatures: Vec<String>,
+    /// Every CRL that was posted, in that order.
+    crls: Vec<Crl>,
 }
 
 #[derive(Clone)]
@@ -161,6 +163,7 @@ impl Kms {
             facts: Vec::new(),
             certificates: BTreeMap::new(),
             cosignatures: Vec::new(),
+            crls: Vec::new(),
         };
         let kms = Self {
             inner: Arc::new(Mutex::new(inner)),
@@ -179,6 +182,7 @@ impl Kms {
             .route("/v1/grants/{grant}/share", post(share))
             .route("/v1/facts", post(facts))
             .route("/v1/certificates", put(certificates))
+            .route("/v1/crls", put(crls))
             .with_state(kms.clone());
         let identity = soft_identity("kms tls");
         tokio::spawn(async move {
@@ -276,6 +280,20 @@ impl Kms {
 
     pub(crate) fn cosignatures(&self) -> Vec<String> {
         self.inner().cosignatures.clone()
+    }
+
+    /// Every CRL of this issuer that was posted, each once.
+    pub(crate) fn crls(&self, issuer: CrlIssuer) -> Vec<Bytes> {
+        let inner = self.inner();
+        let mut all: Vec<_> =
+            inner.crls.iter().filter(|crl| crl.issuer == issuer).map(|crl| crl.der.clone()).collect();
+        all.dedup();
+        all
+    }
+
+    /// Time passes, and nothing happens.
+    pub(crate) fn waits(&self, ms: Millis) {
+        self.inner().town.at += ms;
     }
 
     /// Waits until the town is as it should be.
@@ -448,6 +466,24 @@ async fn facts(
     drop(inner);
     kms.show();
     Ok(Json(Appended { index: appended?, digest, at }))
+}
+
+async fn crls(Shared(kms): Shared<Kms>, Json(crl): Json<Crl>) -> Result<Json<Done>, ErrorBody> {
+    let authority = kms.certificate(CertificateKind::Authority, Id([0; 16]));
+    let authority = authority.ok_or_else(|| refused(ErrorCode::NotReady, "whose is it?"))?;
+    let issuer = match crl.issuer {
+        CrlIssuer::Issuing => &authority.chain[0],
+        CrlIssuer::Root => &authority.chain[1],
+    };
+    let said =
+        warifu_api::crl::verified(&crl.der.0, &issuer.0).map_err(|why| refused(ErrorCode::Rejected, why))?;
+    for before in kms.crls(crl.issuer) {
+        let before_said = warifu_api::crl::verified(&before.0, &issuer.0).unwrap();
+        assert!(before_said.number < said.number || before == crl.der, "a number came twice, or went back");
+    }
+    kms.inner().crls.push(crl);
+    kms.moved();
+    Ok(Json(Done {}))
 }
 
 async fn certificates(Shared(kms): Shared<Kms>, Json(certificate): Json<Certificate>) -> Json<Done> {

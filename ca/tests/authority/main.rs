@@ -18,6 +18,8 @@ mod fixture;
 mod betrayal;
 mod certificates;
 mod cosigning;
+mod crls;
+mod foreign;
 mod founding;
 mod full_disk;
 mod kms;

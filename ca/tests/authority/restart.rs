@@ -15,7 +15,7 @@ use warifu_split_key::point::Point;
 
 use crate::fixture::{card_id, card_key, enrol, grant, grant_id, id, public_of, site, unit};
 use crate::kms::{Kms, Lie};
-use crate::stage::{database, in_a_process, keys, serve_until};
+use crate::stage::{database, in_a_process, keys, publishing, serve_until};
 
 in_a_process!(
     the_service_does_all_that_is_ordered,
@@ -169,11 +169,12 @@ async fn it_serves_no_kms_but_the_founded_one(folder: PathBuf) {
     let (ca_keys, clock) =
         (keys(&folder), std::sync::Arc::new(warifu_replica::clock::ManualClock::default()));
     let pool = database(&folder).await;
-    let unfounded = Service::start_with("127.0.0.1:1", None, ca_keys.clone(), pool, clock.clone()).await;
+    let unfounded =
+        Service::start_with("127.0.0.1:1", publishing(), None, ca_keys.clone(), pool, clock.clone()).await;
     assert!(matches!(unfounded.err().unwrap(), ServiceError::NotFounded));
     let kms = Kms::founded(&ca_keys).await;
     let pool = crate::stage::founded(&folder, &kms).await;
     let other = Some(public_of("other tls").0);
-    let started = Service::start_with(&kms.address(), other, ca_keys, pool, clock).await;
+    let started = Service::start_with(&kms.address(), publishing(), other, ca_keys, pool, clock).await;
     assert!(matches!(started.err().unwrap(), ServiceError::OtherKms));
 }

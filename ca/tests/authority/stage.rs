@@ -12,6 +12,7 @@ use warifu_api::client::Client;
 use warifu_api::tls::Identity;
 use warifu_broken_parts::Place;
 use warifu_ca::certificates::Certifier;
+use warifu_ca::config::{Crls, Publishing};
 use warifu_ca::cosign::Cosigner;
 use warifu_ca::issue::Issuing;
 use warifu_ca::keys::Keys;
@@ -145,7 +146,7 @@ impl Ca {
         let (sender, appended) = mpsc::channel(1024);
         let follower = Arc::new(Follower::start(following, replica, sender).unwrap());
         let vault = Vault::new(pool, keys.kek.clone());
-        let certifier = Certifier::new(keys.clone(), vault.clone(), &address);
+        let certifier = Certifier::new(keys.clone(), vault.clone(), &address, publishing());
         Self {
             issuing: Issuing::new(follower.clone(), keys.clone(), vault.clone(), certifier),
             cosigner: Cosigner::new(follower.clone(), keys, vault.clone()),
@@ -185,6 +186,11 @@ impl Ca {
     }
 }
 
+/// Where this organization's CRLs are.
+pub(crate) fn publishing() -> Publishing {
+    Crls::default().publishing("kms.example:7443")
+}
+
 /// The database of a ca whose organization is pinned.
 pub(crate) async fn founded(folder: &Path, kms: &Kms) -> SqlitePool {
     let pool = database(folder).await;
@@ -197,7 +203,9 @@ pub(crate) async fn founded(folder: &Path, kms: &Kms) -> SqlitePool {
 pub(crate) async fn serve_until(folder: &Path, kms: &Kms, done: impl Future<Output = ()>) {
     let pool = founded(folder, kms).await;
     let clock = Arc::new(ManualClock::default());
-    let service = Service::start_with(&kms.address(), None, keys(folder), pool.clone(), clock).await.unwrap();
+    let address = kms.address();
+    let service = Service::start_with(&address, publishing(), None, keys(folder), pool.clone(), clock);
+    let service = service.await.unwrap();
     tokio::time::timeout(PATIENCE, service.run(done)).await.expect("it did not come to pass").unwrap();
     pool.close().await;
 }

@@ -92,3 +92,15 @@ doctor-cosigned-behind = The ca has not checked the last { $behind } entries of 
 doctor-ca = The ca is there ({ $seconds } s ago).
 doctor-ca-silent = Nothing has been heard of the ca for { $minutes } minutes.
     .remedy = Run `warifu-ca doctor` on the ca's machine.
+
+doctor-crl = The list of revoked certificates (CRL, { $issuer }) is good for another { $hours } hours.
+doctor-crl-none = There is no list of revoked certificates (CRL, { $issuer }) yet.
+    .remedy = Check that the ca runs and reaches the kms.
+doctor-crl-ends-soon = The list of revoked certificates (CRL, { $issuer }) runs out in { $hours } hours.
+    .remedy = Check that the ca runs and reaches the kms.
+doctor-crl-over = The list of revoked certificates (CRL, { $issuer }) has run out. Other software refuses every certificate.
+    .remedy = Check that the ca runs and reaches the kms.
+doctor-certificates = All certificates are good for another month.
+doctor-certificates-end-soon = { $count } certificates end within 30 days.
+    .remedy = Start the ca, which renews them by itself.
+doctor-root = The SHA-256 fingerprint of the root certificate is { $fingerprint }.

@@ -92,3 +92,15 @@ doctor-cosigned-behind = 発行サーバー（ca）がまだ確かめていな�
 doctor-ca = 発行サーバー（ca）は動いています（{ $seconds } 秒前）。
 doctor-ca-silent = 発行サーバー（ca）から { $minutes } 分のあいだ連絡がありません。
     .remedy = 発行サーバー（ca）のコンピューターで「warifu-ca doctor」を実行してください。
+
+doctor-crl = 失効した証明書の一覧（CRL、{ $issuer }）は、あと { $hours } 時間有効です。
+doctor-crl-none = 失効した証明書の一覧（CRL、{ $issuer }）がまだありません。
+    .remedy = 発行サーバー（ca）が動いていて、鍵管理サーバー（kms）に接続できることを確かめてください。
+doctor-crl-ends-soon = 失効した証明書の一覧（CRL、{ $issuer }）は、あと { $hours } 時間で期限が切れます。
+    .remedy = 発行サーバー（ca）が動いていて、鍵管理サーバー（kms）に接続できることを確かめてください。
+doctor-crl-over = 失効した証明書の一覧（CRL、{ $issuer }）の期限が切れています。ほかのソフトウェアは、どの証明書も受け付けません。
+    .remedy = 発行サーバー（ca）が動いていて、鍵管理サーバー（kms）に接続できることを確かめてください。
+doctor-certificates = どの証明書も、あと 1 か月以上有効です。
+doctor-certificates-end-soon = 30 日以内に期限が切れる証明書が { $count } 枚あります。
+    .remedy = 発行サーバー（ca）を起動してください。証明書は自動で更新されます。
+doctor-root = ルート証明書の SHA-256 指紋は { $fingerprint } です。

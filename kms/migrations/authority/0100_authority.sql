@@ -79,6 +79,15 @@ CREATE TABLE certificate (
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
 
+-- The newest CRL of each issuer.
+CREATE TABLE crl (
+    issuer TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL,
+    this_update INTEGER NOT NULL,
+    next_update INTEGER NOT NULL,
+    der BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Signed receipts, as JSON envelopes.
 CREATE TABLE receipt (
     order_digest BLOB NOT NULL,

@@ -14,7 +14,7 @@ use super::error::AuthorityError;
 use super::{Authority, Result, blocking};
 
 /// The id under which the organization's own certificates and that of the kms are kept.
-const NOBODY: Id = Id([0; 16]);
+pub(super) const NOBODY: Id = Id([0; 16]);
 /// The most certificates in a chain.
 const CHAIN_LIMIT: usize = 8;
 
@@ -39,6 +39,9 @@ impl Authority {
         }
         self.store.keep_certificate(kind, &id, &chain).await?;
         reached(CrashPoint::KmsCertificateKept).await;
+        if kind == CertificateKind::Authority {
+            self.publication.show_authority(&chain);
+        }
         if kind == CertificateKind::Service && id == NOBODY {
             self.show(der).await?;
         }

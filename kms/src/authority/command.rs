@@ -80,8 +80,12 @@ fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Opt
 async fn serve(config: &Config) -> Result<()> {
     let stop = process::Stop::listen()?;
     let authority = Service::open(config, Arc::new(SystemClock)).await?;
+    let crls = process::bind(&config.crl_listen()).await?;
     let listener = process::listen(&config.listen).await?;
-    authority.serve(listener, stop.told()).await?;
+    tokio::select! {
+        served = authority.serve(listener, stop.told()) => served?,
+        () = authority.serve_crls(crls, std::future::pending()) => {}
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use warifu_console::{Settings, Token};
+use warifu_console::{Settings, Token, plain_address};
 
 /// How an authority is set up; TOML. Relative paths are relative to the folder that the file is in.
 #[derive(Debug, Clone, Deserialize)]
@@ -13,6 +13,9 @@ pub struct Config {
     pub data: PathBuf,
     /// `address:port` to listen on.
     pub listen: String,
+    /// `address:port` to serve CRLs on, over plain HTTP. Unless it is said: the address of `listen`, and the port after its own.
+    #[serde(default)]
+    pub crl_listen: Option<String>,
     /// `host:port` under which everybody else reaches it.
     pub address: String,
     /// Whom members call when something does not work, as people say it.
@@ -32,6 +35,12 @@ impl Settings for Config {
 }
 
 impl Config {
+    /// Where CRLs are served.
+    #[must_use]
+    pub fn crl_listen(&self) -> String {
+        self.crl_listen.clone().unwrap_or_else(|| plain_address(&self.listen))
+    }
+
     /// The database file.
     #[must_use]
     pub fn database(&self) -> PathBuf {

@@ -24,6 +24,7 @@ pub(super) async fn look(path: &Path) -> Findings {
             Some(organization) => {
                 found.ok("founded", "founded", &[("organization", organization.to_string().into())]);
                 ledger(found, &mut database).await;
+                doctor::crls(found, &mut database).await;
             }
             None => {
                 found.add(Level::Fault, "founded", "not-founded", &[]);

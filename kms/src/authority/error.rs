@@ -1,5 +1,6 @@
 //! Why the authority refuses, or cannot answer.
 
+use warifu_api::crl::CrlError;
 use warifu_api::tls::TlsError;
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_console::ConsoleError;
@@ -107,6 +108,15 @@ pub enum AuthorityError {
     /// The certificate is over another key than the ledger names.
     #[error("the certificate is over another key than the ledger names")]
     CertificateMismatch,
+    /// It is no CRL of the ca's.
+    #[error("this is no CRL of the organization's: {0}")]
+    Crl(#[from] CrlError),
+    /// The CRL's number is not new.
+    #[error("there is another CRL with the number {number}, or a later one")]
+    CrlOlder {
+        /// Its number.
+        number: u64,
+    },
     /// The checkpoint does not count.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -211,6 +221,8 @@ impl AuthorityError {
             | Self::OtherShares
             | Self::KeyTaken
             | Self::CertificateMismatch
+            | Self::Crl(_)
+            | Self::CrlOlder { .. }
             | Self::Checkpoint(_) => ErrorCode::Rejected,
             Self::TimedOut | Self::Busy => ErrorCode::Busy,
             Self::Hsm(_) => ErrorCode::HsmUnavailable,

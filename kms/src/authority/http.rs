@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use warifu_api::server::Peer;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
-    Certificate, CertificateKind, Cosignature, HalfRequest, OrderRequest, ShareRequest, StampRequest,
+    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, ShareRequest, StampRequest,
 };
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
@@ -29,7 +29,8 @@ use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite}
 
 /// The largest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
-/// The largest body of an order with its records, and of a receipt, which names every key that was destroyed.
+/// The largest body of an order with its records, of a receipt, which names every key that was destroyed, and of a CRL: some
+/// hundred thousand certificates.
 const LARGE_BODY_LIMIT: usize = 8 << 20;
 /// The largest order that is read from whoever shows no card of this organization, in bytes: some hundred acts.
 const STRANGERS_ORDER_LIMIT: usize = 256 << 10;
@@ -73,6 +74,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/grants/{grant}/readiness", get(readiness))
         .route("/v1/grants/{grant}/share", post(share))
         .route("/v1/certificates", put(keep_certificate))
+        .route("/v1/crls", put(keep_crl))
         .route("/v1/cosignatures", post(cosignature))
         .route("/v1/grant-keys", post(grant_key))
         .route("/v1/wraps/{grant}", get(wrap).delete(acknowledge))
@@ -269,6 +271,10 @@ async fn keep_certificate(
     Body(certificate): Body<Certificate>,
 ) -> Answer<Done> {
     done(authority.keep_certificate(certificate).await)
+}
+
+async fn keep_crl(State(authority): Shared, _: OfCa, Body(crl): Body<Crl, LARGE_BODY_LIMIT>) -> Answer<Done> {
+    done(authority.keep_crl(crl).await)
 }
 
 async fn cosignature(

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
-use warifu_api::wire::authority::CertificateKind;
+use warifu_api::crl::CrlSummary;
+use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::register::Record;
@@ -394,6 +395,37 @@ impl Store {
             serde_json::from_str(&chain).map_err(|_| AuthorityError::Damaged { what: "certificate" })
         })
         .transpose()
+    }
+
+    /// Keeps a CRL, unless there is one with its number or a larger one; the one that is kept then.
+    pub(crate) async fn keep_crl(
+        &self,
+        issuer: CrlIssuer,
+        summary: CrlSummary,
+        der: &[u8],
+    ) -> Result<Vec<u8>> {
+        sqlx::query(
+            "INSERT INTO crl (issuer, number, this_update, next_update, der) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (issuer) DO UPDATE SET number = ?2, this_update = ?3, next_update = ?4, der = ?5
+             WHERE number < ?2",
+        )
+        .bind(issuer.name())
+        .bind(to_sql(summary.number))
+        .bind(to_sql(summary.this_update))
+        .bind(to_sql(summary.next_update))
+        .bind(der)
+        .execute(&self.0)
+        .await?;
+        self.crl(issuer).await?.ok_or(AuthorityError::Damaged { what: "CRL" })
+    }
+
+    /// The newest CRL of this issuer, DER.
+    pub(crate) async fn crl(&self, issuer: CrlIssuer) -> Result<Option<Vec<u8>>> {
+        let row = sqlx::query("SELECT der FROM crl WHERE issuer = ?")
+            .bind(issuer.name())
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| Ok(row.try_get("der")?)).transpose()
     }
 
     // Receipts.

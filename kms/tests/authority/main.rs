@@ -9,6 +9,7 @@
 )]
 
 mod appending;
+mod crls;
 mod faults;
 mod following;
 mod founding;

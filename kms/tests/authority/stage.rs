@@ -131,6 +131,7 @@ impl Stage {
         let config = Config {
             data: folder.join("data"),
             listen: "127.0.0.1:0".to_owned(),
+            crl_listen: None,
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
             hsm: Token { module, token_label: "kms".to_owned(), pin_file },
@@ -207,11 +208,15 @@ impl Stage {
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
+            let crls = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let crl_address = crls.local_addr().unwrap().to_string();
+            let plain = authority.clone();
+            tokio::spawn(async move { plain.serve_crls(crls, std::future::pending()).await });
             tokio::spawn(async move { authority.serve(listener, std::future::pending()).await });
-            address
+            (address, crl_address)
         });
-        let address = started.await.unwrap();
-        Kms { runtime: Some(runtime), address, tls: self.keys.tls.0, clock: self.clock.clone() }
+        let (address, crl_address) = started.await.unwrap();
+        Kms { runtime: Some(runtime), address, crl_address, tls: self.keys.tls.0, clock: self.clock.clone() }
     }
 }
 
@@ -219,6 +224,8 @@ impl Stage {
 pub(crate) struct Kms {
     runtime: Option<Runtime>,
     pub(crate) address: String,
+    /// Where it serves CRLs.
+    pub(crate) crl_address: String,
     tls: Point,
     pub(crate) clock: Arc<ManualClock>,
 }

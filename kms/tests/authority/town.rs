@@ -93,7 +93,12 @@ impl Town {
     }
 
     pub(crate) async fn open(stage: &Stage) -> Self {
-        Self { kms: stage.start().await, drawn: AtomicU32::new(0) }
+        Self::again(stage.start().await)
+    }
+
+    /// The town of an authority that was started again.
+    pub(crate) fn again(kms: Kms) -> Self {
+        Self { kms, drawn: AtomicU32::new(0) }
     }
 
     /// Sites `main` and `branch`; the department `tax` and the contract `acme` with its `team`, both with keys; `hanako`,

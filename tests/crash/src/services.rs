@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
+use warifu_ca::config::Crls;
 use warifu_ca::keys::Keys;
 use warifu_ca::service::Service;
 use warifu_console::Token;
@@ -98,6 +99,7 @@ impl Place {
         authority::Config {
             data: self.folder.join(Who::Kms.name()),
             listen: self.address(Who::Kms),
+            crl_listen: None,
             address: self.address(Who::Kms),
             helpdesk: "内線 1234".to_owned(),
             hsm: self.token(Who::Kms),
@@ -123,7 +125,15 @@ impl Place {
                 let keys = blocking(move || Ok(Keys::ensure(&token.open()?)?)).await?;
                 let pool = ca_database(&self.folder).await?;
                 let (kms, clock) = (self.address(Who::Kms), Arc::new(SystemClock));
-                let service = Service::start_with(&kms, Some(self.kms_tls), keys, pool, clock).await?;
+                let service = Service::start_with(
+                    &kms,
+                    Crls::default().publishing(&kms),
+                    Some(self.kms_tls),
+                    keys,
+                    pool,
+                    clock,
+                )
+                .await?;
                 is_ready();
                 service.run(std::future::pending()).await?;
             }

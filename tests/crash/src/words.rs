@@ -173,7 +173,8 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
         O::Open => add(sites, &[(P::SiteJournalRecorded, 1), (P::SitePartialComputed, 1)]),
         O::RevokeGrant | O::RevokeCard | O::RevokeMember | O::EndContract | O::Suspend => {
             let times = if operation == O::Suspend { 2 } else { 1 };
-            add(kms, &[(P::KmsReceiptKept, 2)]);
+            add(kms, &[(P::KmsReceiptKept, 2), (P::KmsCrlKept, times)]);
+            add(ca, &[(P::CaRevocationKept, times), (P::CaCrlKept, times), (P::CaCrlPosted, times)]);
             add(
                 sites,
                 &[

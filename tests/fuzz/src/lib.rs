@@ -15,6 +15,7 @@
 mod card;
 mod certificates;
 mod config;
+mod crl;
 mod cursor;
 mod files;
 mod fold;
@@ -92,6 +93,7 @@ pub const TARGETS: &[Target] = &[
         run: certificates::attestation,
         seeds: certificates::attestation_seeds,
     },
+    Target { name: "crl", longest: 4 * KIB, run: crl::crl, seeds: crl::seeds },
     // what is on the disk
     Target { name: "config", longest: 4 * KIB, run: config::service, seeds: config::service_seeds },
     Target { name: "profile", longest: 8 * KIB, run: config::profile, seeds: config::profile_seeds },

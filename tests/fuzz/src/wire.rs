@@ -7,7 +7,7 @@ use warifu_api::wire::agent::{
     Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::authority::{
-    Appended, Certificate, CheckpointAnswer, Cosignature, Directory, HalfRequest, OrderRequest, Package,
+    Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, OrderRequest, Package,
     Readiness, Receipts, Records, Register, ShareRequest, StampRequest, Wrap,
 };
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
@@ -62,6 +62,7 @@ types! {
     Readiness => [json!({"waiting_for": [id("main"), id("branch")]})];
     ShareRequest => [json!({"card_point": public_of("a"), "delta": Base64([1; 32]), "sealed": bytes(113)})];
     Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];
+    Crl => [json!({"issuer": "issuing", "der": bytes(300)}), json!({"issuer": "root", "der": bytes(1)})];
     Cosignature => [json!({"note": NOTE})];
     Wrap => [json!({"wrapped": bytes(105)})];
     Package => [json!({

@@ -75,9 +75,14 @@ impl Operation {
                 KmsStampKept,
                 KmsCosignatureKept,
             ],
-            Self::Revoke | Self::EndContract => {
-                &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone, KmsReceiptKept, KmsCosignatureKept]
-            }
+            Self::Revoke | Self::EndContract => &[
+                KmsOrderPrepared,
+                KmsOrderAppended,
+                KmsOrderDone,
+                KmsReceiptKept,
+                KmsCrlKept,
+                KmsCosignatureKept,
+            ],
             Self::Suspend | Self::Resume => &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone],
             Self::Export | Self::View => &[],
         };
@@ -98,9 +103,14 @@ impl Operation {
                 ReplicaLeavesStored,
                 ReplicaStampStored,
             ],
-            Self::Revoke | Self::EndContract => {
-                &[CaCosignedRemembered, CaCosignedPosted, ReplicaLeavesStored]
-            }
+            Self::Revoke | Self::EndContract => &[
+                CaRevocationKept,
+                CaCrlKept,
+                CaCrlPosted,
+                CaCosignedRemembered,
+                CaCosignedPosted,
+                ReplicaLeavesStored,
+            ],
             _ => &[],
         };
         let site: &[CrashPoint] = match self {
