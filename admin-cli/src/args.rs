@@ -214,14 +214,33 @@ pub(crate) enum Member {
         #[command(flatten)]
         why: Why,
     },
+    /// Change whose files a member may open, in one order
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["add", "remove"])))]
+    Units {
+        /// The member
+        label: String,
+        /// Units to add: shares come onto the card at the desk
+        #[arg(long, value_delimiter = ',')]
+        add: Vec<String>,
+        /// Units to take away: they end at once
+        #[arg(long, value_delimiter = ',')]
+        remove: Vec<String>,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
+    },
     /// All members
     List,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Card {
-    /// What is in the readers
-    Inspect,
+    /// What is in the readers, whether card and ledger agree, and what is wrong
+    Inspect {
+        /// Look at the cards alone: needs no officer's card and no PIN
+        #[arg(long)]
+        card_alone: bool,
+    },
     /// Stop a card for now; nothing is destroyed
     Suspend {
         /// The member
@@ -230,13 +249,34 @@ pub(crate) enum Card {
         #[arg(long)]
         watch: bool,
     },
-    /// Set a new PIN on a card whose PIN is blocked, with its PUK
+    /// Set a new PIN on a card whose PIN is blocked or forgotten: an officer's card opens the card's PUK
     Unblock {
         /// The card's serial number; may be left out where one card in the readers is blocked
         serial: Option<u32>,
+        /// Ask for the PUK instead: somebody has it on paper
+        #[arg(long)]
+        ask_puk: bool,
         /// Try the PUK even if only one try is left
         #[arg(long)]
         spend_last_try: bool,
+    },
+    /// Give a member a new card, with all that the lost or broken one could do; the old one is over everywhere
+    Replace {
+        /// The member
+        member: String,
+        /// The old card's number, where the member has several
+        #[arg(long, value_name = "CARD")]
+        old_card: Option<String>,
+        /// The new card's serial number [default: the one card in the readers that is nobody's]
+        #[arg(long)]
+        new_card: Option<u32>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Bring onto the cards in the readers what waits for them
+    Bring {
+        /// Only this member's cards
+        member: Option<String>,
     },
     /// Let a suspended card work again
     Resume {

@@ -3,9 +3,13 @@
 mod card;
 mod contract;
 pub(crate) mod doctor;
+mod enroll;
+mod inspect;
 mod member;
+mod replace;
 mod site;
 mod unit;
+mod units;
 
 pub(crate) use unit::kind_key;
 

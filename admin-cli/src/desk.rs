@@ -11,15 +11,16 @@ use warifu_api::wire::agent::{
     AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest, Status,
     Unlock,
 };
-use warifu_api::wire::authority::{Appended, CheckpointAnswer, OrderRequest, Records};
+use warifu_api::wire::authority::{Appended, CheckpointAnswer, OrderRequest, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::PublicKey;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::state::{CardStatus, Rejected, State};
-use warifu_ledger::statement::{Act, Millis, Order};
+use warifu_ledger::state::{CardState, CardStatus, Rejected, State};
+use warifu_ledger::statement::{Act, Millis, Order, Role};
 use warifu_token_agent::client::AgentClient;
 
 use crate::day::Zone;
@@ -59,7 +60,7 @@ pub(crate) struct Book {
     /// The exact leaves, to bring to sites that lack them.
     leaves: Vec<warifu_ledger::key::Bytes>,
     /// The card whose 9A key opens the kms for reading.
-    reader_card: u32,
+    pub(crate) reader_card: u32,
     /// The kms's time when it was read. This PC's clock is not asked: it may be wrong by more than an order lives.
     pub(crate) at: Millis,
 }
@@ -330,6 +331,28 @@ impl Book {
     /// The organization's time zone, which days and times are shown in.
     pub(crate) fn zone(&self) -> Zone {
         Zone::named(&self.state.founding().zone)
+    }
+
+    /// The transport keys (9D) of the officers' cards, to which a card's PUK is sealed; its own cannot help it.
+    pub(crate) fn officers_besides(&self, card: &Id) -> Vec<PublicKey> {
+        let is_officer = |member: &Id| {
+            self.state
+                .member(member)
+                .is_some_and(|found| !found.revoked && found.roles.contains(&Role::Officer))
+        };
+        self.state
+            .cards()
+            .filter(|(id, found)| *id != card && found.vouched && found.status == CardStatus::Live)
+            .filter(|(_, found)| is_officer(&found.card.member))
+            .map(|(_, found)| found.card.transport)
+            .take(PukEscrow::MOST)
+            .collect()
+    }
+
+    /// The card that is in a reader, if the ledger knows it.
+    pub(crate) fn card_in(&self, card: &CardInReader) -> Option<(Id, &CardState)> {
+        let id = self.state.card_of_authentication_key(&card.keys?.authentication.0)?;
+        Some((id, self.state.card(&id)?))
     }
 
     /// The name of a record; its id where the register has it no more.

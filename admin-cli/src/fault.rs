@@ -96,6 +96,39 @@ pub(crate) enum Fault {
         /// The serial number.
         serial: u32,
     },
+    /// A card that was to be somebody's is somebody's already.
+    #[error("card {serial} is enrolled for {name}")]
+    CardOfSomebody {
+        /// The serial number.
+        serial: u32,
+        /// Whose it is.
+        name: String,
+    },
+    /// The member has several cards that live, and which one is meant was not said.
+    #[error("{label} has several cards: {cards}")]
+    SeveralCardsOf {
+        /// The member's label.
+        label: String,
+        /// Their numbers.
+        cards: String,
+    },
+    /// The member has no card of this number that lives.
+    #[error("no card {card} of {label}")]
+    NoSuchCardOf {
+        /// The member's label.
+        label: String,
+        /// What was given.
+        card: String,
+    },
+    /// No card in the readers is one that something could be brought onto.
+    #[error("no enrolled card of {label} in the readers")]
+    CardOfMemberNotHere {
+        /// The member's label.
+        label: String,
+    },
+    /// The officers were given no PUK for this card.
+    #[error("the kms keeps no PUK of this card")]
+    NoPuk,
     /// No card in the readers is blocked.
     #[error("no blocked card")]
     NoneBlocked,
@@ -177,6 +210,8 @@ impl Fault {
             | Self::DayTooFar { .. }
             | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }
+            | Self::SeveralCardsOf { .. }
+            | Self::NoSuchCardOf { .. }
             | Self::NotAName
             | Self::PinLine
             | Self::PinsDiffer
@@ -195,6 +230,9 @@ impl Fault {
             Self::NoOfficerCard
             | Self::NoNewCard
             | Self::CardNotHere { .. }
+            | Self::CardOfSomebody { .. }
+            | Self::CardOfMemberNotHere { .. }
+            | Self::NoPuk
             | Self::NoneBlocked
             | Self::SeveralBlocked
             | Self::PinMissing { .. } => 3,

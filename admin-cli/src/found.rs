@@ -156,9 +156,12 @@ pub(crate) async fn card_with(desk: &Desk<'_>, serial: u32) -> Result<CardInRead
     }
 }
 
-/// Makes the three keys on a new card; a card that has them already from an interrupted attempt keeps them.
+/// Makes the three keys on a new card, which gets its member's PIN before; a card that has them already from an interrupted attempt keeps them.
 pub(crate) async fn prepare(desk: &mut Desk<'_>, serial: u32) -> Result<Prepared, Fault> {
     let card = card_with(desk, serial).await?;
-    let pin = desk.pins.pin(desk.screen, serial, card.tries_left)?;
+    let pin = match card.secrets.factory_pin {
+        true => desk.pins.new_pin(desk.screen, serial)?,
+        false => desk.pins.pin(desk.screen, serial, card.tries_left)?,
+    };
     Ok(desk.agent.post("/v1/cards/prepare", &Prepare { serial, pin }).await?)
 }

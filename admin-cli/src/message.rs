@@ -74,6 +74,17 @@ impl Spoken for Fault {
             Self::NotAnOfficer { text } => said("fault-not-an-officer").with("text", text),
             Self::TooFewOfficers => said("fault-too-few-officers"),
             Self::CardNotHere { serial } => said("fault-card-not-here").with("serial", serial),
+            Self::CardOfSomebody { serial, name } => {
+                said("fault-card-of-somebody").with("serial", serial).with("name", name)
+            }
+            Self::SeveralCardsOf { label, cards } => {
+                said("fault-several-cards-of").with("label", label).with("cards", cards)
+            }
+            Self::NoSuchCardOf { label, card } => {
+                said("fault-no-such-card-of").with("label", label).with("card", card)
+            }
+            Self::CardOfMemberNotHere { label } => said("fault-card-of-member-not-here").with("label", label),
+            Self::NoPuk => said("fault-no-puk"),
             Self::NoneBlocked => said("fault-none-blocked"),
             Self::SeveralBlocked => said("fault-several-blocked"),
             Self::PinsDiffer => said("fault-pins-differ"),

@@ -12,11 +12,13 @@ use crate::screen::Screen;
 /// PINs by card. In a script all come first, on standard input; at a terminal each is asked for when it is needed.
 pub(crate) struct Pins {
     scripted: Option<BTreeMap<u32, Zeroizing<String>>>,
+    /// Those that were chosen a moment ago, for the rest of the command.
+    chosen: BTreeMap<u32, Zeroizing<String>>,
 }
 
 impl Pins {
     pub(crate) fn asked() -> Self {
-        Self { scripted: None }
+        Self { scripted: None, chosen: BTreeMap::new() }
     }
 
     /// Reads `SERIAL PIN` lines up to the end of standard input.
@@ -31,7 +33,7 @@ impl Pins {
             let serial = serial.parse().map_err(|_| Fault::PinLine)?;
             pins.insert(serial, Zeroizing::new(pin.trim().to_owned()));
         }
-        Ok(Self { scripted: Some(pins) })
+        Ok(Self { scripted: Some(pins), chosen: BTreeMap::new() })
     }
 
     pub(crate) fn scripted(&self) -> bool {
@@ -50,15 +52,34 @@ impl Pins {
             let (puk, pin) = line.split_once(' ').ok_or(Fault::PinLine)?;
             return Ok((secret(puk), secret(pin.trim())));
         }
-        let ask = |key: &str| {
-            let prompt = screen.text(key, &[("serial", serial.to_string())]);
-            rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Fault::Terminal)
-        };
-        let (puk, pin, again) = (ask("puk-prompt")?, ask("new-pin-prompt")?, ask("new-pin-again-prompt")?);
-        if pin != again {
-            return Err(Fault::PinsDiffer);
+        let puk = ask(screen, "puk-prompt", serial)?;
+        Ok((PinText(puk), PinText(asked_twice(screen, serial)?)))
+    }
+
+    /// A PIN that the card's member chooses, typed twice. In a script, it stands on the card's line.
+    pub(crate) fn new_pin(&mut self, screen: &Screen, serial: u32) -> Result<PinText, Fault> {
+        if let Some(pin) = self.chosen.get(&serial) {
+            return Ok(PinText(pin.clone()));
         }
-        Ok((PinText(puk), PinText(pin)))
+        if let Some(pins) = &self.scripted {
+            let line = pins.get(&serial).ok_or(Fault::PinMissing { serial })?;
+            // Beside a PUK that is not needed, as the command with one has it.
+            let pin = line.rsplit(' ').next().unwrap_or(line);
+            return Ok(PinText(Zeroizing::new(pin.to_owned())));
+        }
+        let pin = asked_twice(screen, serial)?;
+        self.choose(serial, pin.clone());
+        Ok(PinText(pin))
+    }
+
+    /// From now on this is the PIN of the card.
+    pub(crate) fn choose(&mut self, serial: u32, pin: Zeroizing<String>) {
+        self.chosen.insert(serial, pin);
+    }
+
+    /// Whether a PUK stands on the card's line.
+    pub(crate) fn has_puk(&self, serial: u32) -> bool {
+        self.scripted.as_ref().and_then(|pins| pins.get(&serial)).is_some_and(|line| line.contains(' '))
     }
 
     /// The PIN of a card. The tries left are shown before it is asked for; the last one is never spent here.
@@ -68,6 +89,9 @@ impl Pins {
             1 => return Err(Fault::Agent(AgentFault::LastTry)),
             _ => {}
         }
+        if let Some(pin) = self.chosen.get(&serial) {
+            return Ok(PinText(pin.clone()));
+        }
         if let Some(pins) = &self.scripted {
             return pins.get(&serial).cloned().map(PinText).ok_or(Fault::PinMissing { serial });
         }
@@ -75,4 +99,15 @@ impl Pins {
             screen.text("pin-prompt", &[("serial", serial.to_string()), ("tries", tries_left.to_string())]);
         rpassword::prompt_password(prompt).map(|pin| PinText(Zeroizing::new(pin))).map_err(Fault::Terminal)
     }
+}
+
+fn ask(screen: &Screen, key: &str, serial: u32) -> Result<Zeroizing<String>, Fault> {
+    let prompt = screen.text(key, &[("serial", serial.to_string())]);
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Fault::Terminal)
+}
+
+fn asked_twice(screen: &Screen, serial: u32) -> Result<Zeroizing<String>, Fault> {
+    screen.say_with("new-pin-member", &[("serial", serial.to_string())]);
+    let (pin, again) = (ask(screen, "new-pin-prompt", serial)?, ask(screen, "new-pin-again-prompt", serial)?);
+    if pin == again { Ok(pin) } else { Err(Fault::PinsDiffer) }
 }

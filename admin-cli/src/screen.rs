@@ -31,6 +31,11 @@ impl Screen {
         self.words.get(key, args)
     }
 
+    /// This program's texts.
+    pub(crate) fn texts(&self) -> &warifu_texts::Texts {
+        self.words.admin()
+    }
+
     /// What stands between the items of a list.
     pub(crate) fn separator(&self) -> &'static str {
         self.words.admin().separator()

@@ -51,6 +51,21 @@ pub(crate) async fn end_access(
     request: OrderRequest,
     watch: bool,
 ) -> Result<(), Fault> {
+    let Ended { json, outcome } = carry_out(desk, book, request, watch).await;
+    desk.screen.result(&json, String::new);
+    outcome
+}
+
+/// What became of an order that ends access.
+pub(crate) struct Ended {
+    /// For programs: the order, and which sites have confirmed.
+    pub(crate) json: serde_json::Value,
+    /// As for [`end_access`].
+    pub(crate) outcome: Result<(), Fault>,
+}
+
+/// As [`end_access`], for an order that is not the end of its command.
+pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderRequest, watch: bool) -> Ended {
     let mut state = Watch {
         desk,
         order: request.envelope.digest(),
@@ -91,9 +106,11 @@ pub(crate) async fn end_access(
     }
     let outstanding: Vec<&String> = state.awaited.values().map(|site| &site.name).collect();
     let json = json!({ "order": state.order, "confirmed": state.confirmed, "outstanding": outstanding });
-    desk.screen.result(&json, String::new);
-    appended?;
-    if watch && !state.awaited.is_empty() { Err(Fault::NotConfirmed) } else { Ok(()) }
+    let outcome = match appended {
+        Ok(_) if watch && !state.awaited.is_empty() => Err(Fault::NotConfirmed),
+        appended => appended.map(|_| ()),
+    };
+    Ended { json, outcome }
 }
 
 fn sites(book: &Book) -> BTreeMap<Id, Awaited> {

@@ -124,7 +124,12 @@ points! {
     SiteJournalRecorded Site "site.journal.recorded" "The audit record is durable; the HSM has computed nothing."
     SitePartialComputed Site "site.partial.computed" "The HSM has computed a partial; it has not left."
 
+    AgentPinChanged Agent "agent.pin.changed" "A new card has its member's PIN; its management key is the factory's."
+    AgentManagementKeyKept Agent "agent.management-key.kept" "A new management key lies behind the card's PIN; the factory's still holds."
+    AgentManagementKeySet Agent "agent.management-key.set" "The new management key holds; the card does not say yet where it lies."
     AgentKeysGenerated Agent "agent.keys.generated" "The three keys are on the card; nobody knows their public halves."
+    AgentPukEscrowed Agent "agent.puk.escrowed" "The kms keeps a new PUK, sealed to the officers; the card has the factory's."
+    AgentPukChanged Agent "agent.puk.changed" "The card has its new PUK; it has no certificates."
     AgentCertificatesWritten Agent "agent.certificates.written" "The card has its certificates; shares are not imported."
     AgentShareKeyImported Agent "agent.share.key-imported" "A share is on the card; its certificate is not."
     AgentShareImported Agent "agent.share.imported" "Share and certificate are on the card; the kms does not know."

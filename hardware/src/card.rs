@@ -12,6 +12,7 @@ mod piv;
 pub mod readers;
 mod secret;
 
+use rand_core::CryptoRng;
 use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
@@ -89,6 +90,28 @@ pub struct StoredShare {
     pub certificate: Vec<u8>,
 }
 
+/// Which of a card's own secrets are still those that every card of its kind comes with, as far as the card tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Secrets {
+    /// The PIN is the factory's, and more than one try is left for it.
+    pub factory_pin: bool,
+    /// The PUK is the factory's, and more than one try is left for it.
+    pub factory_puk: bool,
+    /// Who knows the management key.
+    pub management: Management,
+}
+
+/// Who knows a card's management key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Management {
+    /// Everybody: it is the factory's.
+    Factory,
+    /// Whoever has the card and its PIN: it lies on the card, behind the PIN.
+    Protected,
+    /// Whoever has set it.
+    Unknown,
+}
+
 /// One card in one reader, from insertion to removal.
 ///
 /// Once a method has answered [`CardError::Removed`], all do: a card that is inserted again, perhaps another one, is
@@ -124,6 +147,12 @@ pub trait Card: Send {
     /// [`CardError::PukWrong`], [`CardError::PukBlocked`]; [`CardError::LastTry`] without having asked the card where it
     /// tells that one try is left for the PUK and that was not to be spent.
     fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
+
+    /// Replaces the PUK. A wrong old one counts like in [`Card::unblock_pin`], with the same errors.
+    fn change_puk(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
+
+    /// Which secrets are still the factory's. Needs no PIN, and spends no try.
+    fn secrets(&mut self) -> Result<Secrets, CardError>;
 
     /// The public key of a role.
     ///
@@ -169,6 +198,21 @@ pub trait Card: Send {
     /// # Errors
     /// [`CardError::ManagementKeyWrong`].
     fn authenticate_management(&mut self, key: &ManagementKey) -> Result<(), CardError>;
+
+    /// The same with the key that is found: the factory's where the card still has it, else the one that lies behind the PIN,
+    /// which must have been verified.
+    ///
+    /// # Errors
+    /// [`CardError::PinNeeded`], [`CardError::ManagementKeyUnknown`].
+    fn open_management(&mut self) -> Result<(), CardError>;
+
+    /// Gives the card a management key that nobody knows, kept behind its PIN, which must have been verified. The key is
+    /// kept before it holds, so that a card that is pulled in between is not lost: calling again goes on. A card that has
+    /// such a key keeps it.
+    ///
+    /// # Errors
+    /// Those of [`Card::open_management`].
+    fn protect_management(&mut self, rng: &mut dyn CryptoRng) -> Result<(), CardError>;
 
     /// Makes a new key on the card for a role, destroying an earlier one. Needs the management key.
     fn generate(&mut self, role: KeyRole) -> Result<Point, CardError>;

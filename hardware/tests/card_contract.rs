@@ -13,10 +13,11 @@ mod card_contract {
     pub(crate) mod desk;
     pub(crate) mod faults;
     pub(crate) mod keys;
+    pub(crate) mod secrets;
     pub(crate) mod shares;
 }
 
-use card_contract::{access, desk::Desk, faults, keys, shares};
+use card_contract::{access, desk::Desk, faults, keys, secrets, shares};
 use warifu_hardware::card::{Card, CardError, PivCard};
 use warifu_virtual_card::readers;
 
@@ -71,6 +72,14 @@ contract! { piv, open_piv:
         a_certificate_for_another_key_is_refused,
         keys_survive_reinsertion,
         generated_keys_are_attested_and_others_are_not,
+    }
+    secrets::{
+        a_new_card_says_so_and_a_used_one_does_not,
+        the_management_key_lies_behind_the_pin_where_others_look_for_it,
+        every_kind_of_management_key_is_protected,
+        a_management_key_of_somebody_elses_is_left_alone,
+        a_wrong_old_puk_changes_nothing,
+        a_card_that_is_pulled_while_its_secrets_change_goes_on,
     }
     shares::{
         a_share_needs_its_own_certificate_and_a_free_slot,

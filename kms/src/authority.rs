@@ -35,6 +35,7 @@ mod http;
 mod issuing;
 mod orders;
 mod publication;
+mod puks;
 mod receipts;
 mod records;
 mod role;
@@ -176,6 +177,7 @@ impl Authority {
         authority.show_issued_certificate().await?;
         authority.publish_kept().await?;
         authority.forget_ended_grants().await?;
+        authority.forget_ended_puks().await?;
         Ok(authority)
     }
 

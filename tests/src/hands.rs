@@ -30,7 +30,7 @@ pub fn wait(town: &mut Town) -> Result<()> {
          warifu-admin --agent desk/run/agent.json site list\n  \
          warifu-admin --agent desk/run/agent.json member revoke hanako --watch\n  \
          SOFTHSM2_CONF=honcho/softhsm2.conf warifu-admin doctor --config honcho/config.toml\n\n\
-         Every card's PIN is {PIN}, and its PUK 12345678. Cards: hanako taro ichiro midori kenji, foreign.\n\
+         Every enrolled card's PIN is {PIN}. Cards: hanako taro ichiro midori kenji, foreign.\n\
          Services: ca kms honcho omachi, each with its folder and config.toml. Here, type\n  {WORDS}",
         std::process::id()
     );

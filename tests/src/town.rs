@@ -19,8 +19,8 @@ use warifu_virtual_card::{Inserted, TestRoot, VirtualCard};
 
 use crate::process::{Ready, Recipe, Service, must, program, run};
 
-/// Every virtual card's PIN, as it comes from the factory.
-pub const PIN: &str = "123456";
+/// Every member's PIN: enrolment sets it in the place of the factory's.
+pub const PIN: &str = "246810";
 /// The readers at the officers' desk: three for officers, one for the card that is enrolled.
 pub const DESK_READERS: usize = 4;
 /// The readers at the members' PCs: the department's and the contractor's.
@@ -137,10 +137,7 @@ impl Town {
     /// A card from the factory.
     pub fn new_card(&mut self, label: &str, serial: u32) -> Result<()> {
         let path = self.folder.join("cards").join(label);
-        let mut card = VirtualCard::create(&path, serial, &self.root)?;
-        if self.pin != PIN {
-            card.set_pin(&self.pin)?;
-        }
+        let card = VirtualCard::create(&path, serial, &self.root)?;
         self.cards.insert(label.to_owned(), card);
         Ok(())
     }
@@ -509,6 +506,8 @@ impl Town {
             self.add_site(label, name)?;
         }
         self.fetch_profile()?;
+        // What there was no kms for at the founding: the officers' PUKs.
+        self.admin(&["card", "bring"])?;
         self.admin(&["unit", "add", "tax", "--name", "税務課"])?;
         self.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])?;
         self.admin(&["unit", "add", "acme-team", "--name", "アクメ", "--contract", "acme"])?;
@@ -611,7 +610,8 @@ impl Town {
     /// Waits until the desk's agent sees a card.
     pub fn wait_for_card(&self, serial: u32) -> Result<()> {
         until("the card is seen", Duration::from_secs(10), || {
-            let cards: Value = serde_json::from_str(&self.admin(&["card", "inspect", "--json"])?)?;
+            let cards: Value =
+                serde_json::from_str(&self.admin(&["card", "inspect", "--card-alone", "--json"])?)?;
             let serials = cards.as_array().context("cards")?.iter().filter_map(|card| card.get("serial"));
             Ok(serials.filter_map(Value::as_u64).any(|seen| seen == u64::from(serial)))
         })

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, CardInReader, Cards, Standing, Status, Unblock, Unlock,
+    AgentFault, AgentState, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind, Standing, Status,
+    Unblock, Unlock,
 };
 use warifu_api::{Client, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::readers::ReaderEvent;
-use warifu_hardware::card::{CardError, LastTry};
+use warifu_hardware::card::{CardError, LastTry, Management, Secrets};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Profile;
 use warifu_split_key::point::Point;
@@ -355,14 +356,19 @@ impl Agent {
         let mut cards = Vec::new();
         for session in self.sessions() {
             let Ok(tries_left) = session.tries_left().await else { continue };
+            let Ok((puk_tries_left, secrets)) = session.own_secrets().await else { continue };
             let facts = session.facts();
             cards.push(CardInReader {
                 reader: session.reader.clone(),
                 serial: session.serial,
                 firmware: session.actor.identity().firmware.clone(),
+                model: session.actor.identity().model.clone(),
                 tries_left,
+                puk_tries_left,
+                secrets: secrets_of(secrets),
                 keys: facts.keys(),
                 shares: facts.shares.len(),
+                share_points: facts.shares.keys().map(|point| (*point).into()).collect(),
                 certificate: facts.certificate_says.clone(),
                 standing: self.standing(&session),
             });
@@ -411,6 +417,18 @@ impl Agent {
         let _gate = session.gate.lock().await;
         let last_try = if request.spend_last_try { LastTry::Spend } else { LastTry::Keep };
         let outcome = session.unblock(request.puk.0, request.pin.0, last_try).await;
+        session.end(None).await;
+        outcome
+    }
+
+    /// Another PIN, by the present one. The card is locked afterwards: its member enters the new one.
+    pub(crate) async fn change_pin(&self, request: ChangePin) -> Result<(), AgentFault> {
+        let session = match request.serial {
+            Some(serial) => self.session(serial)?,
+            None => self.only_session()?,
+        };
+        let _gate = session.gate.lock().await;
+        let outcome = session.change_pin(request.old.0, request.new.0).await;
         session.end(None).await;
         outcome
     }
@@ -510,5 +528,17 @@ impl Agent {
         }
         // Not left to the last owner of this value: a request that still runs may be one.
         self.claim.wipe();
+    }
+}
+
+fn secrets_of(secrets: Secrets) -> CardSecrets {
+    CardSecrets {
+        factory_pin: secrets.factory_pin,
+        factory_puk: secrets.factory_puk,
+        management_key: match secrets.management {
+            Management::Factory => ManagementKeyKind::Factory,
+            Management::Protected => ManagementKeyKind::Protected,
+            Management::Unknown => ManagementKeyKind::Unknown,
+        },
     }
 }

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Bootstrap, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized,
-    Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
+    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -201,6 +201,22 @@ impl AgentClient {
     /// [`AgentError`].
     pub async fn unblock(&self, request: &Unblock) -> Result<Done, AgentError> {
         self.post("/v1/cards/unblock", request).await
+    }
+
+    /// Has an officer's card open another card's PUK.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn open_puk(&self, request: &OpenPuk) -> Result<OpenedPuk, AgentError> {
+        self.post("/v1/cards/puk", request).await
+    }
+
+    /// Replaces a card's PIN.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn change_pin(&self, request: &ChangePin) -> Result<Done, AgentError> {
+        self.post("/v1/pin", request).await
     }
 
     /// One 9C signature.

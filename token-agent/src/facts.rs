@@ -63,11 +63,6 @@ impl Facts {
         })
     }
 
-    /// Whether there is any key.
-    pub(crate) fn has_keys(&self) -> bool {
-        self.authentication.is_some() || self.signature.is_some() || self.transport.is_some()
-    }
-
     /// Whether the card has been given to somebody: it holds a certificate or a share.
     pub(crate) fn is_personalized(&self) -> bool {
         self.certificate.is_some() || !self.shares.is_empty()

@@ -18,6 +18,7 @@ pub(crate) fn of_card(error: CardError) -> AgentFault {
         CardError::PinBlocked => AgentFault::PinBlocked,
         CardError::PukWrong { tries_left } => AgentFault::PukWrong { tries_left },
         CardError::PukBlocked => AgentFault::PukBlocked,
+        CardError::ManagementKeyUnknown => AgentFault::ManagementKeyUnknown,
         CardError::LastTry => AgentFault::LastTry,
         CardError::SharesFull | CardError::MemoryFull => AgentFault::CardFull,
         other => AgentFault::CardFault { why: chain(&other) },

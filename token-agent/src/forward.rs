@@ -62,10 +62,16 @@ fn is_passed_on(target: &ForwardTo, method: &Method, path: &str) -> bool {
     }
     match target {
         ForwardTo::Authority if *method == Method::GET => path != "/v1/ledger/stream",
-        ForwardTo::Authority => path == "/v1/orders",
+        ForwardTo::Authority => path == "/v1/orders" || is_puk(path),
         ForwardTo::Site { .. } if *method == Method::GET => path == "/v1/status",
         ForwardTo::Site { .. } => path == "/v1/revocations",
     }
+}
+
+/// A card's PUK, which whoever opened it seals anew; the kms takes it sealed to officers alone.
+fn is_puk(path: &str) -> bool {
+    let card = path.strip_prefix("/v1/cards/").and_then(|rest| rest.strip_suffix("/puk"));
+    card.is_some_and(|card| !card.contains('/'))
 }
 
 /// Sends with the card's 9A key, but not beyond the card's presence.

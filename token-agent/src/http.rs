@@ -17,15 +17,15 @@ use tokio::sync::Semaphore;
 use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized, Prepare,
-    Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    AgentFault, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
+    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::{forward, opening, personalize};
+use crate::{forward, opening, personalize, prepare};
 
 /// The largest request, in bytes: an order of the largest size in base64, forwarded.
 const BODY_LIMIT: usize = 16 << 20;
@@ -80,9 +80,11 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/progress", get(progress))
         .route("/v1/directory", get(directory))
         .route("/v1/cards", get(cards))
-        .route("/v1/cards/prepare", post(prepare))
+        .route("/v1/cards/prepare", post(prepare_card))
         .route("/v1/cards/personalize", post(personalize_card))
+        .route("/v1/cards/puk", post(open_puk))
         .route("/v1/cards/unblock", post(unblock))
+        .route("/v1/pin", post(change_pin))
         .route("/v1/sign", post(sign))
         .route("/v1/forward", post(pass_on))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "no such path") })
@@ -222,8 +224,8 @@ async fn cards(State(agent): Shared) -> Answer<Cards> {
     Answer(Ok(agent.cards().await))
 }
 
-async fn prepare(State(agent): Shared, Body(request): Body<Prepare>) -> Answer<Prepared> {
-    detached(async move { personalize::prepare(&agent, request).await }).await
+async fn prepare_card(State(agent): Shared, Body(request): Body<Prepare>) -> Answer<Prepared> {
+    detached(async move { prepare::prepare(&agent, request).await }).await
 }
 
 async fn personalize_card(State(agent): Shared, Body(request): Body<Personalize>) -> Answer<Personalized> {
@@ -232,6 +234,14 @@ async fn personalize_card(State(agent): Shared, Body(request): Body<Personalize>
 
 async fn unblock(State(agent): Shared, Body(request): Body<Unblock>) -> Answer<Done> {
     detached(async move { agent.unblock(request).await.map(|()| Done {}) }).await
+}
+
+async fn open_puk(State(agent): Shared, Body(request): Body<OpenPuk>) -> Answer<OpenedPuk> {
+    detached(async move { personalize::open_puk(&agent, request).await }).await
+}
+
+async fn change_pin(State(agent): Shared, Body(request): Body<ChangePin>) -> Answer<Done> {
+    detached(async move { agent.change_pin(request).await.map(|()| Done {}) }).await
 }
 
 async fn sign(State(agent): Shared, Body(request): Body<SignRequest>) -> Answer<SignAnswer> {

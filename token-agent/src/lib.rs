@@ -16,7 +16,9 @@ mod http;
 mod opening;
 mod personalize;
 mod platform;
+mod prepare;
 pub mod profile;
+pub mod puk;
 mod run;
 mod session;
 mod site;
@@ -25,6 +27,11 @@ pub mod texts;
 pub use agent::Config;
 pub use platform::harden;
 pub use run::{RunError, run};
+
+/// The operating system's random generator.
+fn rng() -> rand_core::UnwrapErr<getrandom::SysRng> {
+    rand_core::UnwrapErr(getrandom::SysRng)
+}
 
 /// Where the agent keeps what outlives a restart, unless told otherwise: the profile.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Cards at the officer's desk: making their keys, bringing shares and certificates onto them, and signing with them.
+//! Cards at the officer's desk: bringing shares and certificates onto them, giving them a PUK, and signing with them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,17 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Personalize, Personalized, Prepare, Prepared, SignAnswer, SignRequest,
+    AgentFault, OpenPuk, OpenedPuk, Personalize, Personalized, PinText, SignAnswer, SignRequest,
 };
 use warifu_api::wire::authority::{Package, PackagedShare};
 use warifu_api::{Client, ClientError, ErrorCode};
-use warifu_crash_point::{CrashPoint, reached, reached_blocking};
-use warifu_hardware::card::{
-    AgreementKey, Card, CardError, KeyRole, LastTry, ManagementKey, Pin, PinEntry, PivCard, attestation,
-};
+use warifu_crash_point::{CrashPoint, reached};
+use warifu_hardware::card::{AgreementKey, Card as _, CardError, KeyRole, LastTry, Pin, PinEntry};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::Base64;
-use warifu_ledger::statement::{Attestation, Founding, Order, Statement as _};
+use warifu_ledger::key::{Base64, PublicKey};
+use warifu_ledger::statement::{Founding, Order, Statement as _};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::hpke;
 use warifu_split_key::issuer::CardShare;
@@ -24,8 +22,8 @@ use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::fault;
 use crate::session::Session;
+use crate::{fault, puk, rng};
 
 /// How long what has to go onto a card is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,77 +34,6 @@ const SHARE_INFO: &[u8] = b"warifu/card-share/v1";
 /// Bytes of encapsulated key and ciphertext of a sealed share (P-6.3).
 const ENCAPSULATED: usize = 65;
 const SEALED: usize = ENCAPSULATED + 48;
-
-/// Generates the three keys on a card that has none, and asks the card to prove it.
-///
-/// Keys that are there already are those of an attempt that was interrupted if the card attests them and was not given to
-/// anybody since: they are kept, so that an enrolment can be begun again. Keys of unknown origin are never overwritten.
-pub(crate) async fn prepare(agent: &Agent, request: Prepare) -> Result<Prepared, AgentFault> {
-    let session = agent.session(request.serial)?;
-    let _gate = session.gate.lock().await;
-    session.reread().await.map_err(fault::of_card)?;
-    if session.facts().is_personalized() {
-        return Err(AgentFault::CardInUse);
-    }
-    let (has_keys, has_all) = (session.facts().has_keys(), session.facts().keys().is_some());
-    session.verify(request.pin.0, LastTry::Keep).await?;
-    let roots = agent.config.attestation_roots.clone();
-    let serial = session.serial;
-    let made = session
-        .actor
-        .run(move |seat| {
-            let card = seat.card()?;
-            if has_keys {
-                return if has_all { attest(card, serial, &roots) } else { Ok(Attestation::None) };
-            }
-            card.authenticate_management(&ManagementKey::factory())?;
-            for role in KeyRole::ALL {
-                card.generate(role)?;
-            }
-            reached_blocking(CrashPoint::AgentKeysGenerated);
-            attest(card, serial, &roots)
-        })
-        .await;
-    let reread = session.reread().await;
-    session.end(None).await;
-    let attestation = made.map_err(fault::of_card)?;
-    if has_keys && attestation == Attestation::None {
-        return Err(AgentFault::CardInUse);
-    }
-    reread.map_err(fault::of_card)?;
-    let keys = session.facts().keys().ok_or_else(|| fault::of_card(CardError::KeyMissing))?;
-    Ok(Prepared { keys, attestation })
-}
-
-/// What the card's maker says about its keys, if a maker that is believed says so of all three.
-fn attest(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Result<Attestation, CardError> {
-    let mut evidence = Vec::new();
-    let mut firmware = [0; 3];
-    for role in KeyRole::ALL {
-        let chain = match card.attestation(role) {
-            Ok(chain) => chain,
-            Err(CardError::NotAttested) => return Ok(Attestation::None),
-            Err(error) => return Err(error),
-        };
-        let key = card.public_key(role)?;
-        match attestation::verify(&chain, roots, role) {
-            Ok(attested) if attested.serial == serial && attested.public_key == key => {
-                firmware = attested.firmware
-            }
-            Ok(_) => {
-                tracing::warn!(serial, "the card's attestation is about another card or key");
-                return Ok(Attestation::None);
-            }
-            Err(error) => {
-                tracing::warn!(serial, %error, "the card's attestation is not believed");
-                return Ok(Attestation::None);
-            }
-        }
-        evidence.extend(chain.into_iter().next().unwrap_or_default());
-    }
-    let firmware = firmware.map(|part| part.to_string()).join(".");
-    Ok(Attestation::Generated { serial, firmware, evidence: Digest::of(&evidence) })
-}
 
 /// One 9C signature; the PIN is used for it and not kept.
 pub(crate) async fn sign(agent: &Agent, request: SignRequest) -> Result<SignAnswer, AgentFault> {
@@ -155,7 +82,10 @@ pub(crate) async fn personalize(agent: &Agent, request: Personalize) -> Result<P
     let _gate = session.gate.lock().await;
     let was_open = session.unlocked().is_some();
     session.verify(request.pin.0, LastTry::Keep).await?;
-    let done = bring(agent, &session, request.card, &request.grants.into_iter().collect()).await;
+    let dead: BTreeSet<Point> = request.dead.iter().map(|point| point.0).collect();
+    let wanted = request.grants.into_iter().collect();
+    tidy(&session, &dead).await?;
+    let done = bring(agent, &session, request.card, &wanted, &request.officers).await;
     let reread = session.reread().await.map_err(fault::of_card);
     if !was_open {
         session.end(None).await;
@@ -164,11 +94,27 @@ pub(crate) async fn personalize(agent: &Agent, request: Personalize) -> Result<P
     done
 }
 
+/// What needs no kms: a management key of the card's own, for a card that came to the ledger without one, and room for shares.
+async fn tidy(session: &Session, dead: &BTreeSet<Point>) -> Result<(), AgentFault> {
+    let held = session.facts().shares;
+    let slots: Vec<_> =
+        held.into_iter().filter(|(point, _)| dead.contains(point)).map(|(_, slot)| slot).collect();
+    let tidied = session.actor.run(move |seat| {
+        seat.with_pin(|card| card.protect_management(&mut rng()))?;
+        for slot in slots {
+            seat.card()?.delete_share(slot)?;
+        }
+        Ok(())
+    });
+    tidied.await.map_err(fault::of_card)
+}
+
 async fn bring(
     agent: &Agent,
     session: &Session,
     card: Id,
     wanted: &BTreeSet<Id>,
+    officers: &[PublicKey],
 ) -> Result<Personalized, AgentFault> {
     let organization = agent.profile().ok_or(AgentFault::NoProfile)?.organization;
     let client = agent.authority(Some(&session.tls_identity().await?))?;
@@ -177,6 +123,7 @@ async fn bring(
     let mut imported = Vec::new();
     let mut settled = BTreeSet::new();
     let mut certified = false;
+    let mut puk_replaced = None;
     loop {
         agent.session(session.serial).map_err(|_| AgentFault::CardRemoved)?;
         let package: Package = match client.get(&path).await {
@@ -188,6 +135,10 @@ async fn bring(
             }
             Err(error) => return Err(fault::of_authority(error)),
         };
+        // First, as the kms knows the card now: whatever is interrupted later, the officers can unblock it.
+        if puk_replaced.is_none() {
+            puk_replaced = Some(replace_puk(session, &client, organization, card, officers).await?);
+        }
         if !certified {
             certified = write_certificates(session, &package).await?;
             if certified {
@@ -210,7 +161,7 @@ async fn bring(
         let all =
             wanted.iter().all(|grant| settled.contains(grant) || (certified && !pending.contains(grant)));
         if certified && all {
-            return Ok(Personalized { imported });
+            return Ok(Personalized { imported, puk_replaced: puk_replaced.unwrap_or_default() });
         }
         if Instant::now() >= deadline {
             let message =
@@ -219,6 +170,55 @@ async fn bring(
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// Gives a card that has the factory's PUK one that the officers alone can open. The kms has it before the card does: where
+/// the card is pulled in between, it still has the factory's, and another one takes this one's place.
+async fn replace_puk(
+    session: &Session,
+    client: &Client,
+    organization: Digest,
+    card: Id,
+    officers: &[PublicKey],
+) -> Result<bool, AgentFault> {
+    let secrets = session.actor.run(|seat| seat.card()?.secrets()).await.map_err(fault::of_card)?;
+    if officers.is_empty() || !secrets.factory_puk {
+        return Ok(false);
+    }
+    let puk = Pin::draw(&mut rng());
+    let escrow = puk::seal(&mut rng(), &organization, &card, puk.expose(), officers)
+        .map_err(|error| AgentFault::CardFault { why: error.to_string() })?;
+    let _: Done =
+        client.post(&format!("/v1/cards/{card}/puk"), &escrow).await.map_err(fault::of_authority)?;
+    reached(CrashPoint::AgentPukEscrowed).await;
+    let change =
+        session.actor.run(move |seat| seat.card()?.change_puk(PinEntry::new(&Pin::factory_puk()), &puk));
+    change.await.map_err(fault::of_card)?;
+    reached(CrashPoint::AgentPukChanged).await;
+    Ok(true)
+}
+
+/// Has an officer's unlocked card open the PUK of another card.
+pub(crate) async fn open_puk(agent: &Agent, request: OpenPuk) -> Result<OpenedPuk, AgentFault> {
+    let session = agent.session(request.serial)?;
+    let organization = agent.profile().ok_or(AgentFault::NoProfile)?.organization;
+    let transport = session.facts().transport.ok_or(AgentFault::ForeignCard)?;
+    let seal = puk::Seal::find(&request.escrow, &transport, &organization, &request.card)
+        .ok_or(AgentFault::PukNotForThisCard)?;
+    let encapsulated = *seal.encapsulated();
+    let agreed = session
+        .actor
+        .run(move |seat| seat.with_pin(|card| card.agree(AgreementKey::Transport, &encapsulated)));
+    let x = match agreed.await {
+        Ok(x) => x,
+        Err(CardError::PinNeeded) => return Err(session.pin_needed().await),
+        Err(error) => return Err(fault::of_card(error)),
+    };
+    let puk = seal.open(&x).map_err(|_| AgentFault::PukNotForThisCard)?;
+    let digits = puk.expose().iter().map(|digit| char::from(*digit));
+    let mut text = Zeroizing::new(String::with_capacity(8));
+    text.extend(digits);
+    Ok(OpenedPuk { puk: PinText(text) })
 }
 
 fn not_yet(error: &ClientError) -> bool {
@@ -237,11 +237,10 @@ async fn write_certificates(session: &Session, package: &Package) -> Result<bool
     session
         .actor
         .run(move |seat| {
-            let card = seat.card()?;
             for (role, der) in [(KeyRole::Authentication, authentication), (KeyRole::Signature, signature)] {
-                if card.certificate(role)?.as_ref() != Some(&der) {
-                    card.authenticate_management(&ManagementKey::factory())?;
-                    card.write_certificate(role, &der)?;
+                if seat.card()?.certificate(role)?.as_ref() != Some(&der) {
+                    seat.with_pin(|card| card.open_management())?;
+                    seat.card()?.write_certificate(role, &der)?;
                 }
             }
             Ok(())
@@ -303,8 +302,8 @@ async fn import(session: &Session, organization: Digest, share: PackagedShare) -
     session
         .actor
         .run(move |seat| {
+            seat.with_pin(|card| card.open_management())?;
             let card = seat.card()?;
-            card.authenticate_management(&ManagementKey::factory())?;
             let slot = card.free_share_slot()?;
             card.import_share(slot, &secret, &certificate)
         })

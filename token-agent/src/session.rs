@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::site::MyGrant;
 use warifu_api::{Client, ErrorCode, tls};
-use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, Pin, PinEntry, ShareSlot};
+use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, Pin, PinEntry, Secrets, ShareSlot};
 use warifu_ledger::Id;
 use warifu_ledger::statement::Right;
 use warifu_split_key::partial::PartialX;
@@ -115,6 +115,28 @@ impl Session {
         self.actor.run(move |seat| seat.unlock(pin.as_bytes(), last_try)).await.map_err(fault::of_card)
     }
 
+    /// Tries left for the PUK, where the card tells, and which secrets are still the factory's.
+    pub(crate) async fn own_secrets(&self) -> Result<(Option<u8>, Secrets), CardError> {
+        let both = |seat: &mut Seat| Ok((seat.card()?.puk_tries_left()?, seat.card()?.secrets()?));
+        self.actor.run(both).await
+    }
+
+    /// Replaces the PIN by another one.
+    pub(crate) async fn change_pin(
+        &self,
+        old: Zeroizing<String>,
+        new: Zeroizing<String>,
+    ) -> Result<(), AgentFault> {
+        let parse =
+            |digits: &Zeroizing<String>| Pin::new(digits.as_bytes()).map_err(|_| AgentFault::PinMalformed);
+        let (old, new) = (parse(&old)?, parse(&new)?);
+        if new.is(&Pin::factory()) {
+            return Err(AgentFault::FactoryPin);
+        }
+        let work = move |seat: &mut Seat| seat.card()?.change_pin(PinEntry::new(&old), &new);
+        self.actor.run(work).await.map_err(fault::of_card)
+    }
+
     /// Sets a new PIN with the PUK.
     pub(crate) async fn unblock(
         &self,
@@ -125,6 +147,9 @@ impl Session {
         let parse =
             |digits: &Zeroizing<String>| Pin::new(digits.as_bytes()).map_err(|_| AgentFault::PinMalformed);
         let (puk, pin) = (parse(&puk)?, parse(&pin)?);
+        if pin.is(&Pin::factory()) {
+            return Err(AgentFault::FactoryPin);
+        }
         let work = move |seat: &mut Seat| seat.card()?.unblock_pin(PinEntry::with(&puk, last_try), &pin);
         self.actor.run(work).await.map_err(fault::of_card)
     }

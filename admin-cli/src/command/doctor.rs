@@ -16,6 +16,7 @@ use warifu_texts::findings::{Findings, Level};
 use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
 
+use super::inspect;
 use crate::args::Common;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
@@ -155,6 +156,9 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
     let lags = sites(findings, desk, Some(&authority), book.as_ref()).await;
     if let Some(book) = &book {
         roles(findings, book, &cards);
+        for card in &cards {
+            inspect::examine(findings, card, book, desk.screen);
+        }
         contracts(findings, book, authority.time);
         waiting(findings, book, &lags, desk.screen);
     }

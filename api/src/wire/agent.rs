@@ -18,7 +18,9 @@
 //! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
 //! | `POST /v1/cards/prepare` | [`Prepare`] → [`Prepared`]: generate the three keys on a new card |
 //! | `POST /v1/cards/personalize` | [`Personalize`] → [`Personalized`]: fetch and import shares and certificates |
+//! | `POST /v1/cards/puk` | [`OpenPuk`] → [`OpenedPuk`]: an officer's card opens what was sealed to it |
 //! | `POST /v1/cards/unblock` | [`Unblock`] → [`Done`](super::Done): a new PIN, by the card's PUK |
+//! | `POST /v1/pin` | [`ChangePin`] → [`Done`](super::Done): another PIN, by the present one |
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
@@ -167,6 +169,39 @@ pub struct Unblock {
     pub spend_last_try: bool,
 }
 
+/// Another PIN for a card, by the one it has.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePin {
+    /// The card's serial number; may be left out while there is one card of this organization.
+    #[serde(default)]
+    pub serial: Option<u32>,
+    /// The PIN that the card has.
+    pub old: PinText,
+    /// The new one, 6 to 8 digits.
+    pub new: PinText,
+}
+
+/// An officer's card opens the PUK of another card.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenPuk {
+    /// The serial number of the officer's card, which must be unlocked.
+    pub serial: u32,
+    /// The id of the card whose PUK it is.
+    pub card: Id,
+    /// What the kms keeps.
+    pub escrow: super::authority::PukEscrow,
+}
+
+/// A card's PUK.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenedPuk {
+    /// Eight digits.
+    pub puk: PinText,
+}
+
 /// Files to open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -281,6 +316,15 @@ pub enum AgentFault {
     /// The PIN is blocked.
     #[serde(deserialize_with = "nothing_more")]
     PinBlocked,
+    /// The PIN that was chosen is the one that every card comes with.
+    #[serde(deserialize_with = "nothing_more")]
+    FactoryPin,
+    /// The PUK is sealed to none of the officer's card's keys, or not to this card.
+    #[serde(deserialize_with = "nothing_more")]
+    PukNotForThisCard,
+    /// Another program has set the card's management key.
+    #[serde(deserialize_with = "nothing_more")]
+    ManagementKeyUnknown,
     /// The PIN has to be 6 to 8 digits.
     #[serde(deserialize_with = "nothing_more")]
     PinMalformed,
@@ -384,16 +428,48 @@ pub struct CardInReader {
     pub serial: u32,
     /// Firmware version, such as `5.4.3`.
     pub firmware: String,
+    /// The product, such as `YubiKey`.
+    pub model: String,
     /// PIN tries left; 0 if blocked.
     pub tries_left: u8,
+    /// PUK tries left; 0 if blocked; nothing where the card does not tell.
+    pub puk_tries_left: Option<u8>,
+    /// Which of its own secrets are still the factory's.
+    pub secrets: CardSecrets,
     /// The 9A, 9C and 9D public keys, if the card has all three.
     pub keys: Option<CardKeys>,
     /// How many shares it holds.
     pub shares: usize,
+    /// The shares' public points `A`.
+    pub share_points: Vec<PublicKey>,
     /// What its 9A certificate says, if it has one.
     pub certificate: Option<CardCertificate>,
     /// How far it is open.
     pub standing: Standing,
+}
+
+/// Which of a card's own secrets are still those that every card comes with, as far as the card tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardSecrets {
+    /// The PIN is the factory's.
+    pub factory_pin: bool,
+    /// The PUK is the factory's.
+    pub factory_puk: bool,
+    /// Who knows the management key.
+    pub management_key: ManagementKeyKind,
+}
+
+/// Who knows a card's management key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManagementKeyKind {
+    /// Everybody: it is the factory's.
+    Factory,
+    /// Whoever has the card and its PIN: it lies on the card, behind the PIN.
+    Protected,
+    /// Whoever has set it.
+    Unknown,
 }
 
 /// What a card's 9A certificate says. Sites go by the key alone; this is for people.
@@ -454,7 +530,7 @@ pub struct CardKeys {
 pub struct Prepare {
     /// The card's serial number.
     pub serial: u32,
-    /// Its PIN.
+    /// The PIN that it has, or gets in the place of the factory's.
     pub pin: PinText,
 }
 
@@ -480,6 +556,13 @@ pub struct Personalize {
     pub card: Id,
     /// The grants that have to be there before it is done.
     pub grants: Vec<Id>,
+    /// The transport keys (9D) of the officers' cards, to which a new PUK is sealed in the place of the factory's; with none, a
+    /// factory PUK stays.
+    #[serde(default)]
+    pub officers: Vec<PublicKey>,
+    /// The points `A` of shares of this card whose grants are over: they are destroyed first, to make room.
+    #[serde(default)]
+    pub dead: Vec<PublicKey>,
 }
 
 /// A card is ready.
@@ -488,6 +571,8 @@ pub struct Personalize {
 pub struct Personalized {
     /// The grants whose shares were imported now.
     pub imported: Vec<Id>,
+    /// Whether the factory's PUK was replaced now.
+    pub puk_replaced: bool,
 }
 
 /// A signature by a card's 9C key.
@@ -539,7 +624,7 @@ pub struct Forward {
     pub serial: Option<u32>,
     /// `GET` or `POST`.
     pub method: String,
-    /// Path and query: to the kms any `GET` but streams, and `/v1/orders`; to a site `/v1/status` and `/v1/revocations`.
+    /// Path and query: to the kms any `GET` but streams, `/v1/orders`, and a card's sealed PUK; to a site `/v1/status` and `/v1/revocations`.
     pub path: String,
     /// The JSON body; absent for `GET`.
     #[serde(default)]

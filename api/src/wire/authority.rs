@@ -25,6 +25,8 @@
 //! | `GET /v1/certificates/{kind}/{id}` | anybody | → [`Certificate`] |
 //! | `GET /v1/cards/{card}/package` | that card, an officer's card | → [`Package`] |
 //! | `DELETE /v1/cards/{card}/package/{grant}` | that card, an officer's card | → [`Done`](super::Done): the share is on the card |
+//! | `POST /v1/cards/{card}/puk` | that card, an officer's card | [`PukEscrow`] → [`Done`](super::Done): takes the earlier one's place |
+//! | `GET /v1/cards/{card}/puk` | an officer's card | → [`PukEscrow`] |
 //! | `GET /v1/register` | an officer's or administrator's card | → [`Records`], to be checked against the ledger |
 //! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
 //!
@@ -286,6 +288,34 @@ pub struct PackagedShare {
     pub sealed: Bytes,
     /// The certificate for `A`, DER.
     pub certificate: Bytes,
+}
+
+/// A card's PUK, for the officers alone: erasable, and not in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PukEscrow {
+    /// One for each officer's card, at most [`PukEscrow::MOST`].
+    pub seals: Vec<SealedPuk>,
+}
+
+impl PukEscrow {
+    /// The most cards that one PUK is sealed to.
+    pub const MOST: usize = 64;
+}
+
+/// A PUK, sealed to one officer's card (P-6.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedPuk {
+    /// The officer's transport key (9D).
+    pub transport: PublicKey,
+    /// 65 bytes of encapsulated key, then 24 of ciphertext.
+    pub sealed: Bytes,
+}
+
+impl SealedPuk {
+    /// The length of `sealed` in bytes.
+    pub const LENGTH: usize = 65 + 8 + 16;
 }
 
 /// The register, for those who administer: with the keys, so that each record can be checked against its commitment in

@@ -52,6 +52,9 @@ pub enum CardError {
     /// The management key was wrong.
     #[error("the card's management key was wrong")]
     ManagementKeyWrong,
+    /// The management key is neither the factory's nor behind the PIN: another program has set it.
+    #[error("the card's management key is not known")]
+    ManagementKeyUnknown,
     /// The operation needs the management key first.
     #[error("the card needs its management key")]
     ManagementKeyNeeded,
@@ -108,6 +111,17 @@ pub enum CardError {
     /// The reader or its driver failed in a way that has no better name here.
     #[error("the card reader failed")]
     Reader(#[source] pcsc::Error),
+}
+
+impl CardError {
+    /// The same about the PUK: status words do not tell the two apart.
+    pub(super) fn of_puk(self) -> Self {
+        match self {
+            Self::PinWrong { tries_left } => Self::PukWrong { tries_left },
+            Self::PinBlocked => Self::PukBlocked,
+            other => other,
+        }
+    }
 }
 
 impl From<pcsc::Error> for CardError {

@@ -1,11 +1,13 @@
 //! PIV cards (SP 800-73-4) with Yubico's extensions, on PC/SC readers.
 
 mod channel;
+mod secrets;
 mod tlv;
 
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rand_core::CryptoRng;
 use warifu_crash_point::{CrashPoint, reached_blocking};
 use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
@@ -17,7 +19,7 @@ use yubikey::{MgmAlgorithmId, MgmKey, PinPolicy, TouchPolicy, YubiKey};
 use self::channel::{Channel, OverPcsc, Reference};
 pub use self::channel::{Conversation, Transmit};
 use super::secret::{ManagementKey, Pin, PinEntry};
-use super::{AgreementKey, Card, CardError, Identity, KeyRole, ShareSlot, StoredShare};
+use super::{AgreementKey, Card, CardError, Identity, KeyRole, Management, Secrets, ShareSlot, StoredShare};
 
 // The yubikey crate prints whole APDUs, management key and shares included, at trace level.
 const _: () = assert!((log::STATIC_MAX_LEVEL as usize) < (log::LevelFilter::Trace as usize));
@@ -245,6 +247,25 @@ impl Card for PivCard {
         self.converse(|conversation| conversation.unblock_pin(puk, new))
     }
 
+    fn change_puk(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
+        self.converse(|conversation| conversation.change_puk(old, new))
+    }
+
+    fn secrets(&mut self) -> Result<Secrets, CardError> {
+        self.converse(|conversation| {
+            let management = match conversation.is_factory_management()? {
+                Some(true) => Management::Factory,
+                _ if conversation.says_protected()? => Management::Protected,
+                _ => Management::Unknown,
+            };
+            Ok(Secrets {
+                factory_pin: conversation.is_factory_new(Reference::Pin)?,
+                factory_puk: conversation.is_factory_new(Reference::Puk)?,
+                management,
+            })
+        })
+    }
+
     fn public_key(&mut self, role: KeyRole) -> Result<Point, CardError> {
         self.converse(|conversation| conversation.public_key(slot_of(role).into()))
     }
@@ -314,6 +335,47 @@ impl Card for PivCard {
         })
     }
 
+    fn open_management(&mut self) -> Result<(), CardError> {
+        let factory = self.converse(|conversation| conversation.is_factory_management())?;
+        if factory != Some(false) {
+            match self.authenticate_management(&ManagementKey::factory()) {
+                // A card that does not tell may have any key.
+                Err(CardError::ManagementKeyWrong) if factory.is_none() => {}
+                done => return done,
+            }
+        }
+        let kept = self.converse(|conversation| conversation.protected_management_key())?;
+        let opened = self.authenticate_management(&kept.ok_or(CardError::ManagementKeyUnknown)?);
+        opened.map_err(|error| match error {
+            // What lies there is not what holds.
+            CardError::ManagementKeyWrong => CardError::ManagementKeyUnknown,
+            other => other,
+        })
+    }
+
+    fn protect_management(&mut self, rng: &mut dyn CryptoRng) -> Result<(), CardError> {
+        self.open_management()?;
+        let (kept, factory) = self.converse(|conversation| {
+            Ok((conversation.protected_management_key()?.is_some(), conversation.is_factory_management()?))
+        })?;
+        // A card that does not tell, and has a key behind its PIN, has been opened with that, or would not have been.
+        if factory == Some(true) || (factory.is_none() && !kept) {
+            let algorithm = self.converse(|conversation| conversation.management_algorithm())?;
+            let key = self.draw_management_key(algorithm, rng)?;
+            self.converse(|conversation| conversation.keep_management_key(&key))?;
+            reached_blocking(CrashPoint::AgentManagementKeyKept);
+            self.converse(|conversation| conversation.set_management_key(algorithm, &key))?;
+            reached_blocking(CrashPoint::AgentManagementKeySet);
+            // Whatever was open under the old key, what follows is done under the new one.
+            self.authenticate_management(&key)?;
+        }
+        self.converse(
+            |conversation| {
+                if conversation.says_protected()? { Ok(()) } else { conversation.say_protected() }
+            },
+        )
+    }
+
     fn generate(&mut self, role: KeyRole) -> Result<Point, CardError> {
         let policy = match role {
             KeyRole::Signature => PinPolicy::Always,
@@ -363,6 +425,24 @@ impl Card for PivCard {
 }
 
 impl PivCard {
+    /// One that the `yubikey` crate takes: it refuses weak 3DES keys, which are drawn next to never.
+    fn draw_management_key(
+        &self,
+        algorithm: u8,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<ManagementKey, CardError> {
+        const COMMAND: &str = "GET METADATA";
+        let known = MgmAlgorithmId::try_from(algorithm)
+            .map_err(|source| CardError::Failed { command: COMMAND, source })?;
+        loop {
+            let key = secrets::draw_management_key(algorithm, rng)
+                .ok_or(CardError::Malformed { command: COMMAND })?;
+            if MgmKey::from_bytes(key.expose(), Some(known)).is_ok() {
+                return Ok(key);
+            }
+        }
+    }
+
     fn generate_in(&mut self, slot: SlotId, policy: PinPolicy) -> Result<Point, CardError> {
         const COMMAND: &str = "GENERATE ASYMMETRIC KEY PAIR";
         let key = self.administer(COMMAND, |yubikey| {

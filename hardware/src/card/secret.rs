@@ -1,5 +1,6 @@
 //! PINs and management keys. They are wiped when dropped, and can be neither printed nor copied.
 
+use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 /// Why text is not a PIN.
@@ -27,6 +28,41 @@ impl Pin {
             return Err(PinError::Length);
         }
         Ok(Self(Zeroizing::new(digits.to_vec())))
+    }
+
+    /// The PIN that cards come with.
+    pub fn factory() -> Self {
+        Self(Zeroizing::new(b"123456".to_vec()))
+    }
+
+    /// The PUK that cards come with.
+    pub fn factory_puk() -> Self {
+        Self(Zeroizing::new(b"12345678".to_vec()))
+    }
+
+    /// Eight random digits.
+    pub fn draw(rng: &mut dyn CryptoRng) -> Self {
+        let mut digits = Zeroizing::new(Vec::with_capacity(8));
+        while digits.len() < 8 {
+            let mut byte = [0];
+            rng.fill_bytes(&mut byte);
+            // The largest multiple of ten: no digit is likelier than another.
+            if let [byte @ 0..250] = byte {
+                digits.push(b'0' + byte % 10);
+            }
+        }
+        Self(digits)
+    }
+
+    /// Whether the two are the same, in constant time.
+    pub fn is(&self, other: &Self) -> bool {
+        let different = self.padded().iter().zip(other.padded().iter()).fold(0, |acc, (a, b)| acc | (a ^ b));
+        different == 0
+    }
+
+    /// The digits. Whoever takes them wipes them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
     }
 
     /// Padded with `ff` to 8 bytes, as cards want it.

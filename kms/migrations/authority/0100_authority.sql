@@ -56,6 +56,12 @@ CREATE TABLE card_share (
     sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Cards' PUKs, each sealed to the officers' cards: a JSON array. Erasable.
+CREATE TABLE puk (
+    card BLOB NOT NULL PRIMARY KEY,
+    seals TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Site shares wrapped to sites, until they have them.
 CREATE TABLE wrap (
     grant_id BLOB NOT NULL,

@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use warifu_api::server::Peer;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
-    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, ShareRequest, StampRequest,
+    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow, ShareRequest,
+    StampRequest,
 };
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
@@ -82,6 +83,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/certificates/{kind}/{id}", get(certificate))
         .route("/v1/cards/{card}/package", get(package))
         .route("/v1/cards/{card}/package/{grant}", delete(imported))
+        .route("/v1/cards/{card}/puk", get(puk).post(keep_puk))
         .route("/v1/register", get(register))
         .route("/v1/register/served", get(register_served))
         .fallback(no_such_path)
@@ -333,6 +335,21 @@ async fn package(
 async fn imported(State(authority): Shared, caller: OfCard, At((card, grant)): At<(Id, Id)>) -> Answer<Done> {
     caller.may_handle(&card).map_err(AuthorityError::into_body)?;
     done(authority.imported(card, grant).await)
+}
+
+async fn keep_puk(
+    State(authority): Shared,
+    caller: OfCard,
+    At(card): At<Id>,
+    Body(escrow): Body<PukEscrow>,
+) -> Answer<Done> {
+    caller.may_handle(&card).map_err(AuthorityError::into_body)?;
+    done(authority.keep_puk(card, escrow).await)
+}
+
+async fn puk(State(authority): Shared, caller: OfCard, At(card): At<Id>) -> Answer<PukEscrow> {
+    caller.is_officer().map_err(AuthorityError::into_body)?;
+    answer(authority.puk(card).await)
 }
 
 async fn register(State(authority): Shared, caller: OfCard) -> Answer<warifu_api::wire::authority::Records> {

@@ -162,6 +162,12 @@ impl Authority {
     async fn forget_what_ended(&self, appended: &warifu_replica::Appended) {
         let Some(before) = &appended.before else { return };
         let Ok(order) = appended.leaf.envelope().statement::<Order>() else { return };
+        if order.acts.iter().any(|act| matches!(act, Act::CardRevoked { .. } | Act::MemberRevoked { .. }))
+            && let Err(error) = self.forget_ended_puks().await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the PUKs of cards that are over could not be deleted");
+        }
         let ended: BTreeSet<_> = order.acts.iter().flat_map(|act| before.ended_by(act)).collect();
         if ended.is_empty() {
             return;

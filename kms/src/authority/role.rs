@@ -51,6 +51,11 @@ impl OfCard {
         Err(AuthorityError::NotAllowed { allowed: "this card and officers" })
     }
 
+    /// What is sealed to officers is handed to officers.
+    pub(crate) fn is_officer(self) -> Result<()> {
+        if self.officer { Ok(()) } else { Err(AuthorityError::NotAllowed { allowed: "officers" }) }
+    }
+
     pub(crate) fn may_administer(self) -> Result<()> {
         if self.officer || self.administrator {
             return Ok(());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 use warifu_api::crl::CrlSummary;
-use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
+use warifu_api::wire::authority::{CertificateKind, CrlIssuer, PukEscrow};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::register::Record;
@@ -302,6 +302,48 @@ impl Store {
     pub(crate) async fn forget_card_share(&self, grant: &Id) -> Result<()> {
         sqlx::query("DELETE FROM card_share WHERE grant_id = ?").bind(bytes(grant)).execute(&self.0).await?;
         Ok(())
+    }
+
+    // PUKs.
+
+    pub(crate) async fn keep_puk(&self, card: &Id, escrow: &PukEscrow) -> Result<()> {
+        let seals =
+            serde_json::to_string(&escrow.seals).map_err(|_| AuthorityError::Damaged { what: "PUK" })?;
+        sqlx::query("INSERT OR REPLACE INTO puk (card, seals) VALUES (?, ?)")
+            .bind(bytes(card))
+            .bind(seals)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn puk(&self, card: &Id) -> Result<Option<PukEscrow>> {
+        let row = sqlx::query("SELECT seals FROM puk WHERE card = ?")
+            .bind(bytes(card))
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| {
+            let seals: String = row.try_get("seals")?;
+            let seals = serde_json::from_str(&seals).map_err(|_| AuthorityError::Damaged { what: "PUK" })?;
+            Ok(PukEscrow { seals })
+        })
+        .transpose()
+    }
+
+    pub(crate) async fn cards_with_puk(&self) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query("SELECT card FROM puk").fetch_all(&self.0).await?;
+        rows.iter().map(|row| id(row, "card")).collect()
+    }
+
+    pub(crate) async fn forget_puks(&self, cards: &BTreeSet<Id>) -> Result<()> {
+        let mut transaction = self.write().await?;
+        for card in cards {
+            sqlx::query("DELETE FROM puk WHERE card = ?")
+                .bind(bytes(card))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     pub(crate) async fn wrap(&self, grant: &Id, site: &Id) -> Result<Option<Vec<u8>>> {

@@ -16,6 +16,7 @@ mod founding;
 mod grants;
 mod issuing;
 mod program;
+mod puks;
 mod receipts;
 mod roles;
 mod stage;

@@ -84,6 +84,9 @@ fn ask(card: &Scripted<'_>, counted: &mut Option<u8>, what: u8) -> bool {
         5 => conversation.agree(0x82, &Point::generator()).map(drop),
         6 => conversation.public_key(0x9a).map(drop),
         7 => conversation.management_algorithm().map(drop),
+        11 => conversation.says_protected().map(drop),
+        12 => conversation.protected_management_key().map(drop),
+        13 => conversation.change_puk(entry, &Pin::new(b"87654321").unwrap()),
         8 => conversation.attest(0x9d).map(|certificate| assert!(certificate.len() < LONGEST)),
         _ => conversation
             .certificate(0x005f_c10d)
@@ -91,7 +94,7 @@ fn ask(card: &Scripted<'_>, counted: &mut Option<u8>, what: u8) -> bool {
     };
     let pins = card.pins_sent.get() - pins_before;
     assert!(pins <= 1, "the PIN was tried again");
-    let enters = matches!(what & 0x0f, 2 | 3 | 10);
+    let enters = matches!(what & 0x0f, 2 | 3 | 10 | 13);
     assert!(pins == 0 || enters);
     assert!(pins == 0 || !card.last_try || last_try == LastTry::Spend, "the last try was spent");
     match &result {
@@ -158,7 +161,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         script(9, &[object(&[0x30; 600], 0)]),
         script(9, &[object(&[0x1f; 90], 1), none(0x6a82), (tlv(0x53, &[]), 0x9000)]),
     ];
-    for what in [2, 3, 10, 0x12, 0x13, 0x1a, 0x22, 0x33, 0x2a] {
+    seeds.push(script(11, &[(tlv(0x53, &tlv(0x80, &tlv(0x81, &[2]))), 0x9000), none(0x6a82)]));
+    seeds.push(script(12, &[(tlv(0x53, &tlv(0x88, &tlv(0x89, &[7; 24]))), 0x9000), none(0x6982)]));
+    for what in [2, 3, 10, 13, 0x12, 0x13, 0x1a, 0x1d, 0x22, 0x33, 0x2a, 0x2d] {
         seeds.push(script(what, &[tries(3), none(0x9000)]));
         seeds.push(script(what, &[tries(2), none(0x63c1), tries(1), none(0x63c0)]));
         seeds.push(script(what, &[none(0x6d00), none(0x63c1), none(0x6983)]));

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use warifu_api::ErrorBody;
 use warifu_api::wire::agent::{
-    AgentFault, Bootstrap, Cards, Forward, Forwarded, OpenAnswer, OpenRequest, Personalize, Personalized,
-    Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
+    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
+    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::authority::{
     Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, OrderRequest, Package,
-    Readiness, Receipts, Records, Register, ShareRequest, StampRequest, Wrap,
+    PukEscrow, Readiness, Receipts, Records, Register, ShareRequest, StampRequest, Wrap,
 };
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
@@ -116,9 +116,12 @@ types! {
         json!({"fault": "authority-refused", "code": "rejected", "message": "no"}),
     ];
     Cards => [json!({"unusable": ["another reader"], "cards": [
-        {"reader": "r", "serial": 1, "firmware": "5.4.3", "tries_left": 3, "keys": null, "shares": 0,
+        {"reader": "r", "serial": 1, "firmware": "5.4.3", "model": "YubiKey", "tries_left": 3,
+            "puk_tries_left": null, "secrets": secrets("factory"), "keys": null, "shares": 0, "share_points": [],
             "certificate": null, "standing": {"standing": "foreign"}},
-        {"reader": "r", "serial": 2, "firmware": "5.7.2", "tries_left": 0, "keys": keys(), "shares": 20,
+        {"reader": "r", "serial": 2, "firmware": "5.7.2", "model": "YubiKey", "tries_left": 0,
+            "puk_tries_left": 3, "secrets": secrets("protected"), "keys": keys(), "shares": 1,
+            "share_points": [public_of("a")],
             "certificate": {"member_of": [digest(), id("card")], "not_before": 1, "not_after": 2},
             "standing": {"standing": "open", "units": ["税務課"], "missing": 1}},
     ]})];
@@ -129,8 +132,9 @@ types! {
         json!({"keys": keys(), "attestation": {"kind": "generated", "serial": 1, "firmware": "5.7.2",
             "evidence": digest()}}),
     ];
-    Personalize => [json!({"serial": 1, "pin": "123456", "card": id("card"), "grants": [id("grant")]})];
-    Personalized => [json!({"imported": [id("grant")]})];
+    Personalize => [json!({"serial": 1, "pin": "123456", "card": id("card"), "grants": [id("grant")],
+        "officers": [public_of("t")], "dead": [public_of("a")]})];
+    Personalized => [json!({"imported": [id("grant")], "puk_replaced": true})];
     SignRequest => [json!({"serial": 1, "pin": "123456", "envelope": envelopes()[1]})];
     SignAnswer => [json!({"key": public_of("k"), "signature": Base64([3; 64])})];
     Forward, open "body" => [
@@ -139,6 +143,10 @@ types! {
             "path": "/v1/revocations", "body": {"order": [site_joined("main")]}}),
     ];
     Forwarded, open "body" => [json!({"status": 200, "body": {"any": ["thing"]}})];
+    PukEscrow => [escrow()];
+    OpenPuk => [json!({"serial": 1, "card": id("card"), "escrow": escrow()})];
+    OpenedPuk => [json!({"puk": "40718265"})];
+    ChangePin => [json!({"serial": 1, "old": "246810", "new": "135790"}), json!({"old": "", "new": ""})];
 }
 
 const NOTE: &str = "warifu/x\n3\nAAAA\n\n— warifu/x AAAA\n";
@@ -158,6 +166,14 @@ fn leaf(index: usize) -> Value {
 fn unit() -> Value {
     json!({"unit": id("tax"), "label": "tax", "name": "税務課", "kind": "department", "recipient": "age1tag1x",
         "created": envelopes()[1], "name_key": Base64([4; 32])})
+}
+
+fn secrets(management_key: &str) -> Value {
+    json!({"factory_pin": true, "factory_puk": false, "management_key": management_key})
+}
+
+fn escrow() -> Value {
+    json!({"seals": [{"transport": public_of("t"), "sealed": bytes(89)}]})
 }
 
 fn keys() -> Value {

@@ -147,8 +147,13 @@ impl Operation {
         };
         let desk: &[CrashPoint] = match self {
             Self::Enroll => &[
+                AgentPinChanged,
+                AgentManagementKeyKept,
+                AgentManagementKeySet,
                 AgentKeysGenerated,
                 AgentOrderSigned,
+                AgentPukEscrowed,
+                AgentPukChanged,
                 AgentCertificatesWritten,
                 AgentShareKeyImported,
                 AgentShareImported,

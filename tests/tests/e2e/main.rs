@@ -8,6 +8,7 @@ mod faults_page;
 mod kills;
 mod leaks;
 mod outages;
+mod personal;
 mod road;
 mod scan;
 mod secrets;

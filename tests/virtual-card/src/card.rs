@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::apdu::ins;
 use crate::applet::{Applet, draw_secret};
 use crate::attestation::{AttestationError, TestRoot};
 use crate::service::Inserted;
@@ -46,8 +47,45 @@ pub enum VirtualCardError {
 
 /// A card that vanishes in the middle of a command.
 struct Fault {
-    instruction: u8,
+    at: At,
     left: u32,
+    /// The command takes effect, and its answer is lost.
+    done: bool,
+}
+
+/// The commands that are counted for a [`Fault`].
+#[derive(Clone, Copy)]
+enum At {
+    /// Those of one instruction byte.
+    Instruction(u8),
+    /// Those that change what the card remembers.
+    Change,
+}
+
+impl At {
+    fn is(self, apdu: &[u8]) -> bool {
+        let (chained, instruction) = match apdu {
+            [class, instruction, ..] => (class & 0x10 != 0, *instruction),
+            _ => return false,
+        };
+        match self {
+            Self::Instruction(wanted) => wanted == instruction,
+            // A chained command takes effect with its last part.
+            Self::Change => {
+                let changes = [
+                    ins::CHANGE_REFERENCE,
+                    ins::RESET_RETRY,
+                    ins::GENERATE,
+                    ins::PUT_DATA,
+                    ins::SET_RETRIES,
+                    ins::RESET,
+                    ins::IMPORT,
+                    ins::SET_MANAGEMENT_KEY,
+                ];
+                !chained && changes.contains(&instruction)
+            }
+        }
+    }
 }
 
 /// What the card and the reader it is in share.
@@ -56,6 +94,7 @@ pub(crate) struct Shared {
     seen: [AtomicU64; 256],
     agreements: AtomicU64,
     signatures: AtomicU64,
+    changes: AtomicU64,
     fault: Mutex<Option<Fault>>,
     garbled: Mutex<Option<(u8, Vec<u8>)>>,
     pub(crate) inserted: Mutex<bool>,
@@ -78,15 +117,23 @@ impl Shared {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(armed) = fault.as_mut().filter(|armed| armed.instruction == instruction) {
+        let mut lost = false;
+        if let Some(armed) = fault.as_mut().filter(|armed| armed.at.is(apdu)) {
             armed.left = armed.left.saturating_sub(1);
             if armed.left == 0 {
+                lost = armed.done;
                 *fault = None;
-                return None;
+                if !lost {
+                    return None;
+                }
             }
         }
         drop(fault);
         let (answer, outcome) = self.applet().answer(apdu);
+        self.changes.fetch_add(u64::from(At::Change.is(apdu)), Ordering::Relaxed);
+        if lost {
+            return None;
+        }
         self.agreements.fetch_add(u64::from(outcome.agreed), Ordering::Relaxed);
         self.signatures.fetch_add(u64::from(outcome.signed), Ordering::Relaxed);
         match self.garbled.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -142,6 +189,7 @@ impl VirtualCard {
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
             agreements: AtomicU64::new(0),
             signatures: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             fault: Mutex::new(None),
             garbled: Mutex::new(None),
             inserted: Mutex::new(false),
@@ -188,8 +236,27 @@ impl VirtualCard {
     /// Pulls the card out of its reader when the `nth` command from now (1 is the next) with this instruction byte
     /// ([`crate::ins`]) has arrived, before it is answered or has any effect.
     pub fn pull_at(&self, instruction: u8, nth: u32) {
-        let fault = Fault { instruction, left: nth.max(1) };
+        self.arm(Fault { at: At::Instruction(instruction), left: nth.max(1), done: false });
+    }
+
+    /// The same at the `nth` command from now that changes what the card remembers; where `done`, it has taken effect, and its
+    /// answer is lost.
+    pub fn pull_at_change(&self, nth: u32, done: bool) {
+        self.arm(Fault { at: At::Change, left: nth.max(1), done });
+    }
+
+    fn arm(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// Whether a fault that was armed has not come yet; it does not come any more.
+    pub fn disarm(&self) -> bool {
+        self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// How many commands have changed what the card remembers.
+    pub fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Relaxed)
     }
 
     /// From now on answers commands with this instruction byte ([`crate::ins`]) with `answer`, status word included,

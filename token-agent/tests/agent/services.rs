@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use warifu_api::server::{Connections, Limits, Peer, serve};
 use warifu_api::tls::{Identity, PeerKey};
-use warifu_api::wire::authority::{Directory, Package};
+use warifu_api::wire::authority::{Directory, Package, PukEscrow};
 use warifu_api::wire::site::{Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status};
 use warifu_api::wire::{Done, SecretBytes};
 use warifu_api::{ErrorBody, ErrorCode};
@@ -186,6 +186,8 @@ pub(crate) struct KmsState {
     pub(crate) directory: Option<Directory>,
     /// Who has asked for the package.
     pub(crate) askers: Vec<Option<PeerKey>>,
+    /// The PUK that it was given last.
+    pub(crate) puk: Option<PukEscrow>,
 }
 
 #[derive(Default)]
@@ -203,6 +205,7 @@ impl Kms {
             .route("/v1/directory", get(directory))
             .route("/v1/cards/{card}/package", get(package))
             .route("/v1/cards/{card}/package/{grant}", delete(confirm))
+            .route("/v1/cards/{card}/puk", post(keep_puk))
             .with_state(kms.clone());
         let address = listen(runtime, service, router);
         (kms, address)
@@ -225,6 +228,11 @@ async fn package(
     let mut state = kms.state();
     state.askers.push(peer.key);
     state.package.clone().map(Json).ok_or_else(|| refusal(ErrorCode::NotFound))
+}
+
+async fn keep_puk(State(kms): State<Arc<Kms>>, Json(escrow): Json<PukEscrow>) -> Json<Done> {
+    kms.state().puk = Some(escrow);
+    Json(Done {})
 }
 
 async fn confirm(State(kms): State<Arc<Kms>>, Path((_, grant)): Path<(String, String)>) -> impl IntoResponse {

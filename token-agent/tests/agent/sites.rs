@@ -200,11 +200,12 @@ fn a_directory_is_shown_as_far_as_it_is_proved() {
     });
 }
 
-fn pin() -> PinText {
-    PinText(Zeroizing::new(PIN.to_owned()))
+/// What the member of a new card chooses.
+pub(crate) fn new_pin() -> PinText {
+    PinText(Zeroizing::new("246810".to_owned()))
 }
 
-fn sealed_share(
+pub(crate) fn sealed_share(
     desk: &Desk,
     grant: Id,
     unit: &Unit,
@@ -238,10 +239,11 @@ fn a_new_card_is_prepared_signs_and_is_personalized_once() {
         });
         let client = desk.client();
         let prepared =
-            faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }))).unwrap();
+            faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: new_pin() }))).unwrap();
         assert!(matches!(prepared.attestation, Attestation::Generated { serial: s, .. } if s == serial));
         // An enrolment that was interrupted here begins again with the same keys.
-        let again = faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }))).unwrap();
+        let again =
+            faulty(desk.runtime.block_on(client.prepare(&Prepare { serial, pin: new_pin() }))).unwrap();
         assert_eq!(again.keys, prepared.keys);
         assert!(
             matches!(again.attestation, Attestation::Generated { .. }),
@@ -260,12 +262,12 @@ fn a_new_card_is_prepared_signs_and_is_personalized_once() {
         let another = order(warifu_ledger::Digest::of(b"another"));
         // A person's key speaks in orders and at the founding, and in nothing else that a program may have signed.
         for envelope in [Envelope::unsigned(&statement).unwrap(), garbage, another] {
-            let request = SignRequest { serial, pin: pin(), envelope };
+            let request = SignRequest { serial, pin: new_pin(), envelope };
             let fault = faulty(desk.runtime.block_on(client.sign(&request))).map(|_| ()).unwrap_err();
             assert!(matches!(fault, AgentFault::Malformed { .. }), "{fault:?}");
         }
         let mut envelope = order(desk.organization);
-        let request = SignRequest { serial, pin: pin(), envelope: envelope.clone() };
+        let request = SignRequest { serial, pin: new_pin(), envelope: envelope.clone() };
         let signed = faulty(desk.runtime.block_on(client.sign(&request))).unwrap();
         assert_eq!(signed.key, prepared.keys.signature);
         envelope.add_signature(&signed.key, signed.signature.0);
@@ -291,7 +293,14 @@ fn a_new_card_is_prepared_signs_and_is_personalized_once() {
             pending: Vec::new(),
         };
         let personalize = || {
-            let request = Personalize { serial, pin: pin(), card, grants: vec![grant] };
+            let request = Personalize {
+                serial,
+                pin: new_pin(),
+                card,
+                grants: vec![grant],
+                officers: Vec::new(),
+                dead: Vec::new(),
+            };
             faulty(desk.runtime.block_on(client.personalize(&request)))
         };
         desk.kms.state().package = Some(package(bad));
@@ -315,7 +324,7 @@ fn a_new_card_is_prepared_signs_and_is_personalized_once() {
         let askers = desk.kms.state().askers.clone();
         let own = warifu_api::tls::PeerKey(prepared.keys.authentication.0);
         assert!(askers.iter().all(|asker| *asker == Some(own)), "by the card's own key");
-        let given = desk.runtime.block_on(client.prepare(&Prepare { serial, pin: pin() }));
+        let given = desk.runtime.block_on(client.prepare(&Prepare { serial, pin: new_pin() }));
         assert_eq!(faulty(given).unwrap_err(), AgentFault::CardInUse);
     });
 }

@@ -33,8 +33,8 @@ const MANAGEMENT_KEY: u8 = 0x9b;
 const P256: u8 = 0x11;
 const THREE_DES: u8 = 0x03;
 
-const OK: u16 = 0x9000;
-const SECURITY_STATUS: u16 = 0x6982;
+pub(super) const OK: u16 = 0x9000;
+pub(super) const SECURITY_STATUS: u16 = 0x6982;
 const BLOCKED: u16 = 0x6983;
 const WRONG_DATA: u16 = 0x6a80;
 const NOT_FOUND: u16 = 0x6a82;
@@ -114,9 +114,9 @@ pub struct Conversation<'card, T> {
     counted: &'card mut Option<u8>,
 }
 
-struct Reply {
-    data: Zeroizing<Vec<u8>>,
-    status: u16,
+pub(super) struct Reply {
+    pub(super) data: Zeroizing<Vec<u8>>,
+    pub(super) status: u16,
 }
 
 impl Reply {
@@ -138,7 +138,12 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     }
 
     /// One command, in as many parts as it takes, and the whole answer.
-    fn exchange(&self, header: [u8; 3], data: &[u8], command: &'static str) -> Result<Reply, CardError> {
+    pub(super) fn exchange(
+        &self,
+        header: [u8; 3],
+        data: &[u8],
+        command: &'static str,
+    ) -> Result<Reply, CardError> {
         let mut parts = data.chunks(255).peekable();
         let mut reply = loop {
             let part = parts.next().unwrap_or_default();
@@ -221,13 +226,17 @@ impl<'card, T: Transmit> Conversation<'card, T> {
 
     /// Tries left by GET METADATA, which cards of firmware 5.3 and later have.
     pub(super) fn told_tries(&self, reference: Reference) -> Result<Option<u8>, CardError> {
-        const COMMAND: &str = "GET METADATA";
-        let reply = self.exchange([METADATA, 0, reference as u8], &[], COMMAND)?;
-        match (reply.status, tlv::find(&reply.data, 0x06)) {
-            (OK, Some(&[_, left])) => Ok(Some(left)),
-            (OK, _) => Err(CardError::Malformed { command: COMMAND }),
-            _ => Ok(None),
+        let Some(data) = self.metadata(reference as u8)? else { return Ok(None) };
+        match tlv::find(&data, 0x06) {
+            Some(&[_, left]) => Ok(Some(left)),
+            _ => Err(CardError::Malformed { command: "GET METADATA" }),
         }
+    }
+
+    /// What GET METADATA says about a reference; `None` for cards without it.
+    pub(super) fn metadata(&self, reference: u8) -> Result<Option<Zeroizing<Vec<u8>>>, CardError> {
+        let reply = self.exchange([METADATA, 0, reference], &[], "GET METADATA")?;
+        Ok((reply.status == OK).then_some(reply.data))
     }
 
     /// Verifies the PIN, once.
@@ -264,11 +273,7 @@ impl<'card, T: Transmit> Conversation<'card, T> {
         let both = both(puk.pin, new);
         let command = "RESET RETRY COUNTER";
         let reply = self.exchange([RESET_RETRY_COUNTER, 0, PIN], both.as_slice(), command)?;
-        judge(reply.status, command).map_err(|error| match error {
-            CardError::PinWrong { tries_left } => CardError::PukWrong { tries_left },
-            CardError::PinBlocked => CardError::PukBlocked,
-            other => other,
-        })?;
+        judge(reply.status, command).map_err(CardError::of_puk)?;
         *self.counted = None;
         Ok(())
     }
@@ -356,11 +361,10 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     /// # Errors
     /// [`CardError::Malformed`].
     pub fn management_algorithm(&self) -> Result<u8, CardError> {
-        let reply = self.exchange([METADATA, 0, MANAGEMENT_KEY], &[], "GET METADATA")?;
-        match (reply.status, tlv::find(&reply.data, 0x01)) {
-            (OK, Some(&[algorithm])) => Ok(algorithm),
-            (OK, _) => Err(CardError::Malformed { command: "GET METADATA" }),
-            _ => Ok(THREE_DES),
+        let Some(data) = self.metadata(MANAGEMENT_KEY)? else { return Ok(THREE_DES) };
+        match tlv::find(&data, 0x01) {
+            Some(&[algorithm]) => Ok(algorithm),
+            _ => Err(CardError::Malformed { command: "GET METADATA" }),
         }
     }
 
@@ -382,6 +386,15 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     /// # Errors
     /// [`CardError::Malformed`] for an object that is not a certificate, or a compressed one.
     pub fn certificate(&self, object: u32) -> Result<Option<Vec<u8>>, CardError> {
+        let Some(object) = self.object(object)? else { return Ok(None) };
+        match (tlv::find(&object, 0x70), tlv::find(&object, 0x71)) {
+            (Some(certificate), None | Some([0])) => Ok(Some(certificate.to_vec())),
+            _ => Err(CardError::Malformed { command: "GET DATA" }),
+        }
+    }
+
+    /// What is in an object; `None` where there is none, or nothing in it.
+    pub(super) fn object(&self, object: u32) -> Result<Option<Zeroizing<Vec<u8>>>, CardError> {
         const COMMAND: &str = "GET DATA";
         let [_, a, b, c] = object.to_be_bytes();
         let reply = self.exchange([GET_DATA, 0x3f, 0xff], &[0x5c, 3, a, b, c], COMMAND)?;
@@ -390,24 +403,18 @@ impl<'card, T: Transmit> Conversation<'card, T> {
         }
         let data = reply.accepted(COMMAND)?;
         let object = tlv::find(&data, 0x53).ok_or(CardError::Malformed { command: COMMAND })?;
-        if object.is_empty() {
-            return Ok(None);
-        }
-        match (tlv::find(object, 0x70), tlv::find(object, 0x71)) {
-            (Some(certificate), None | Some([0])) => Ok(Some(certificate.to_vec())),
-            _ => Err(CardError::Malformed { command: COMMAND }),
-        }
+        Ok((!object.is_empty()).then(|| Zeroizing::new(object.to_vec())))
     }
 }
 
 /// An old value and the new one, as the commands that replace a PIN take them.
-fn both(old: &Pin, new: &Pin) -> Zeroizing<[u8; 16]> {
+pub(super) fn both(old: &Pin, new: &Pin) -> Zeroizing<[u8; 16]> {
     let mut both = Zeroizing::new([0; 16]);
     both.iter_mut().zip(old.padded().iter().chain(new.padded().iter())).for_each(|(to, from)| *to = *from);
     both
 }
 
-fn judge(status: u16, command: &'static str) -> Result<(), CardError> {
+pub(super) fn judge(status: u16, command: &'static str) -> Result<(), CardError> {
     match status {
         OK => Ok(()),
         BLOCKED | 0x63c0 => Err(CardError::PinBlocked),

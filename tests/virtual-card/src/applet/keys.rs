@@ -86,7 +86,9 @@ impl Applet {
             PUK => of_reference(&mut out, &self.state.puk, FACTORY_PUK),
             MANAGEMENT_KEY => {
                 let management = &self.state.management;
-                let factory = management.algorithm == 3 && management.key == FACTORY_MANAGEMENT_KEY;
+                // From firmware 5.7 on the same bytes are an AES-192 key.
+                let factory =
+                    matches!(management.algorithm, 3 | 10) && management.key == FACTORY_MANAGEMENT_KEY;
                 tlv::put(&mut out, &[1], &[management.algorithm]);
                 tlv::put(&mut out, &[2], &[0, if management.touch { 2 } else { NEVER }]);
                 tlv::put(&mut out, &[5], &[u8::from(factory)]);

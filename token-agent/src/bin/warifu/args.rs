@@ -30,6 +30,8 @@ pub(crate) enum What {
         pin: PinArgs,
     },
     Lock,
+    #[command(subcommand)]
+    Pin(Pin),
     Open {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -51,6 +53,16 @@ pub(crate) enum What {
         overwrite: bool,
         #[arg(long)]
         armor: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Pin {
+    Change {
+        #[arg(long, value_name = "SERIAL")]
+        serial: Option<u32>,
+        #[arg(long)]
+        pin_stdin: bool,
     },
 }
 

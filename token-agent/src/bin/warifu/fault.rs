@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     PinNotEntered,
     #[error("the last try for the PIN was not spent")]
     LastTryKept,
+    #[error("the new PIN was typed twice, differently")]
+    PinsDiffer,
     #[error("unknown unit {unit}")]
     UnitUnknown { unit: String },
     #[error("unit {unit} has no key yet")]
@@ -46,6 +48,7 @@ impl Fault {
             }
             Self::Agent(_) => texts.explained("agent-not-running", &[]),
             Self::LastTryKept => texts.explained("last-try-kept", &[]),
+            Self::PinsDiffer => texts.explained("pins-differ", &[]),
             Self::PinNotEntered => texts.explained("pin-not-entered", &[]),
             Self::UnitUnknown { unit } => texts.explained("unit-unknown", &[("unit", unit.as_str().into())]),
             Self::UnitWithoutKey { unit } => {
@@ -73,7 +76,10 @@ impl Fault {
             Self::Agent(AgentError::Fault(fault)) => exit_code(fault),
             Self::Agent(_) => 4,
             Self::PinNotEntered | Self::LastTryKept => 3,
-            Self::UnitUnknown { .. } | Self::RecipientMalformed { .. } | Self::OneOutput => 1,
+            Self::UnitUnknown { .. }
+            | Self::RecipientMalformed { .. }
+            | Self::OneOutput
+            | Self::PinsDiffer => 1,
             Self::UnitWithoutKey { .. } => 2,
             Self::Seal { .. } => 5,
         }

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod fault;
 mod open;
+mod pin;
 mod screen;
 mod seal;
 
@@ -91,6 +92,10 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
                 AgentState::Refused { code: None, .. } => 4,
                 _ => 0,
             })
+        }
+        What::Pin(args::Pin::Change { serial, pin_stdin }) => {
+            pin::change(screen, &agent, *serial, *pin_stdin).await?;
+            Ok(0)
         }
         What::Lock => {
             let done = agent.lock().await?;

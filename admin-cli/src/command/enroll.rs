@@ -1,0 +1,207 @@
+//! Enrolling one member with a new card, and bringing onto a card what waits for it.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use warifu_api::wire::agent::{CardInReader, Personalize, Personalized, Prepared};
+use warifu_ledger::Id;
+use warifu_ledger::register::{Commitment, Name, Record};
+use warifu_ledger::state::CardStatus;
+use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
+
+use super::replace::live_grants;
+use crate::desk::{Book, Desk, rng};
+use crate::fault::Fault;
+use crate::found::{card_with, prepare};
+
+/// What an enrolment is told.
+pub(super) struct Enrolment {
+    pub(super) name: Name,
+    pub(super) units: Vec<String>,
+    pub(super) contract: Option<String>,
+    pub(super) new_card: Option<u32>,
+}
+
+/// Enrols a member with a new card: keys on the card, one order for card and grants, then the shares onto the card.
+pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
+    let book = desk.book().await?;
+    let Enrolment { name, units, contract, new_card } = enrolment;
+    let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name.record)), "member")?;
+    // Everything that can be wrong with the words is found before a key is made.
+    let contract = contract.map(|label| book.contract(&label)).transpose()?;
+    let granted = units.iter().map(|label| book.unit(label)).collect::<Result<BTreeSet<_>, _>>()?;
+    let said = |done: Done, card| Said {
+        json: json!({ "card": card, "grants": done.0.imported }),
+        key: "member-enrolled",
+        name: name.name.clone(),
+        units: units.clone(),
+    };
+    if let Some(member) = begun {
+        let taken = || Fault::LabelTaken { label: name.label.clone() };
+        let (card, grants) = ordered_already(&book, &member, contract, &granted).ok_or_else(taken)?;
+        let serial = its_card(&book, &desk.cards().await?, &card, new_card)?;
+        desk.screen.say_with("member-continued", &[("name", name.name.clone())]);
+        let done = hand_out(desk, &book, serial, card, grants).await?;
+        said(done, card).to(desk);
+        return Ok(());
+    }
+    let serial = new_card_serial(desk, &book, new_card).await?;
+    desk.screen.say_with(
+        "member-preview",
+        &[
+            ("name", name.name.clone()),
+            ("units", units.join(desk.screen.separator())),
+            ("serial", serial.to_string()),
+        ],
+    );
+    desk.screen.agree()?;
+    let prepared = prepare(desk, serial).await?;
+    let record = Record::draw(&mut rng(), name.to_text());
+    let card = card_of(&prepared, Id::draw(&mut rng()), record.commitment(), contract);
+    let card_id = card.card;
+    let mut acts = vec![Act::CardEnrolled(card)];
+    let mut grants = Vec::new();
+    for unit in granted {
+        let (grant, act) = grant(&book, card_id, unit, Custody::HostMemory);
+        grants.push(grant);
+        acts.push(act);
+    }
+    desk.order(&book, acts, vec![record]).await?;
+    let done = hand_out(desk, &book, serial, card_id, grants).await?;
+    said(done, card_id).to(desk);
+    Ok(())
+}
+
+/// A prepared card, as the ledger is told of it.
+pub(super) fn card_of(prepared: &Prepared, member: Id, name: Commitment, contract: Option<Id>) -> Card {
+    Card {
+        card: Id::draw(&mut rng()),
+        member,
+        name,
+        contract,
+        authentication: prepared.keys.authentication,
+        signature: prepared.keys.signature,
+        transport: prepared.keys.transport,
+        attestation: prepared.attestation.clone(),
+    }
+}
+
+/// The grant of a unit to a card: to open, or at a front desk to route.
+pub(super) fn grant(book: &Book, card: Id, unit: Id, custody: Custody) -> (Id, Act) {
+    let front_desk = book.state.unit(&unit).is_some_and(|u| u.kind == UnitKind::FrontDesk);
+    let right = if front_desk { Right::Route } else { Right::Open };
+    let grant = Id::draw(&mut rng());
+    (grant, Act::GrantOrdered { grant, card, unit, right, custody, starts_at: None, expires_at: None })
+}
+
+/// What an enrolment that was interrupted after its order has ordered: the one card and its grants, if the order was for
+/// exactly this contract and these units, and nothing of it is over.
+fn ordered_already(
+    book: &Book,
+    member: &Id,
+    contract: Option<Id>,
+    units: &BTreeSet<Id>,
+) -> Option<(Id, Vec<Id>)> {
+    let found = book.state.member(member).filter(|found| found.contract == contract)?;
+    if book.state.member_is_over(member, book.state.last_at()) {
+        return None;
+    }
+    if found.contract.is_some_and(|contract| book.state.contract_is_over(&contract, book.state.last_at())) {
+        return None;
+    }
+    let mut cards = book.state.cards_of_member(*member);
+    let (Some((card, of_card)), None) = (cards.next(), cards.next()) else { return None };
+    if of_card.status != CardStatus::Live {
+        return None;
+    }
+    let live = live_grants(book, card);
+    let (grants, granted): (Vec<Id>, BTreeSet<Id>) = live.map(|(id, grant)| (id, grant.unit)).unzip();
+    (granted == *units).then_some((card, grants))
+}
+
+/// The serial number of an enrolled card that is in the readers.
+pub(super) fn its_card(
+    book: &Book,
+    cards: &[CardInReader],
+    card: &Id,
+    told: Option<u32>,
+) -> Result<u32, Fault> {
+    let is_it = |found: &&CardInReader| book.card_in(found).is_some_and(|(id, _)| id == *card);
+    let found = cards.iter().find(is_it).map(|found| found.serial);
+    match (found, told) {
+        (Some(serial), None) => Ok(serial),
+        (Some(serial), Some(told)) if serial == told => Ok(serial),
+        (_, Some(serial)) => Err(Fault::CardNotHere { serial }),
+        (None, None) => Err(Fault::NoNewCard),
+    }
+}
+
+/// What was brought onto a card.
+pub(super) struct Done(pub(super) Personalized);
+
+/// How an enrolment ended, in words.
+struct Said {
+    json: serde_json::Value,
+    key: &'static str,
+    name: String,
+    units: Vec<String>,
+}
+
+impl Said {
+    fn to(self, desk: &Desk<'_>) {
+        desk.screen.result(&self.json, || {
+            let units = self.units.join(desk.screen.separator());
+            desk.screen.text(self.key, &[("name", self.name.clone()), ("units", units)])
+        });
+    }
+}
+
+/// Waits for the shares of an enrolled card and brings them onto it; what is there already stays.
+pub(super) async fn hand_out(
+    desk: &mut Desk<'_>,
+    book: &Book,
+    serial: u32,
+    card: Id,
+    grants: Vec<Id>,
+) -> Result<Done, Fault> {
+    let tries_left = card_with(desk, serial).await?.tries_left;
+    let pin = desk.pins.pin(desk.screen, serial, tries_left)?;
+    let spinner = desk.screen.waiting("waiting-for-shares");
+    let officers = book.officers_besides(&card);
+    let dead = book
+        .state
+        .grants_of_card(card)
+        .filter(|(id, _)| book.state.live_grant(id, book.at).is_err())
+        .filter_map(|(_, grant)| Some(grant.issued.as_ref()?.card_point.into()))
+        .collect();
+    let request = Personalize { serial, pin, card, grants, officers, dead };
+    let done: Personalized = desk.agent.post("/v1/cards/personalize", &request).await?;
+    spinner.finish_and_clear();
+    Ok(Done(done))
+}
+
+/// The card that is to be somebody's: the one that was named, or the one in the readers that is nobody's.
+pub(super) async fn new_card_serial(desk: &Desk<'_>, book: &Book, told: Option<u32>) -> Result<u32, Fault> {
+    let Some(serial) = told else { return only_new_card(book, &desk.cards().await?) };
+    let card = card_with(desk, serial).await?;
+    match book.card_in(&card) {
+        None => Ok(serial),
+        Some((_, found)) => {
+            let member = book.state.member(&found.card.member);
+            Err(Fault::CardOfSomebody {
+                serial,
+                name: member.map(|member| book.name(&member.name.record)).unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// The one card in the readers that is nobody's: without keys, or with those of an enrolment that was interrupted.
+fn only_new_card(book: &Book, cards: &[CardInReader]) -> Result<u32, Fault> {
+    let new: Vec<u32> =
+        cards.iter().filter(|card| book.card_in(card).is_none()).map(|card| card.serial).collect();
+    match new.as_slice() {
+        [serial] => Ok(*serial),
+        _ => Err(Fault::NoNewCard),
+    }
+}
