@@ -149,6 +149,7 @@ fn every_kind_of_statement_has_a_target() {
 /// Where bytes from outside become values, and by which targets that is fuzzed. The empty list says that the bytes are the
 /// program's own, from its own database or its own process.
 const READERS: &[(&str, &[&str])] = &[
+    ("admin-cli/src/command/draft.rs", &[]),
     ("admin-cli/src/desk.rs", &["wire"]),
     ("admin-cli/src/found.rs", &["envelope", "statement"]),
     ("api/src/client.rs", &["wire"]),
