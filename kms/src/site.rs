@@ -29,6 +29,7 @@ mod refusal;
 mod revoking;
 mod service;
 mod store;
+mod sweep;
 mod vault;
 
 pub use error::SiteError;

@@ -148,6 +148,9 @@ pub struct Fresh {
     pub state: State,
     /// Site time.
     pub time: Millis,
+    /// The instant before which nothing will be appended any more (P-5.4): the time of the lease's stamp, or that of the last
+    /// leaf. What is over by then stays over, while what is over by site time only may yet be extended.
+    pub settled: Millis,
     /// How long the lease still runs, in milliseconds.
     pub left_ms: u64,
 }
@@ -278,8 +281,10 @@ impl Shared {
         let state = self.replica.state()?;
         let now = self.following.clock.boot_ms();
         let time = lease.site_time(now, &state)?;
+        let (_, stamped) = lease.stamped()?;
+        let settled = stamped.max(state.last_at());
         let left_ms = lease.left_ms(now, &state);
-        Some(Fresh { state, time, left_ms })
+        Some(Fresh { state, time, settled, left_ms })
     }
 
     fn halt(&self, why: Halt) {

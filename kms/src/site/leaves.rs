@@ -55,6 +55,9 @@ impl Core {
                     if position.joined && order.acts.iter().any(calls_for_receipt) {
                         self.act_on(envelope.digest(), &order.acts, None).await?;
                     }
+                    if order.acts.iter().any(|act| matches!(act, Act::UnitChanged { sites: Some(_), .. })) {
+                        self.sweeping.notify_one();
+                    }
                     self.want(order.acts.iter().filter_map(|act| match act {
                         Act::GrantOrdered { grant, .. } => Some(*grant),
                         _ => None,

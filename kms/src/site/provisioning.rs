@@ -91,7 +91,9 @@ impl Core {
     fn wanted(&self, grant: &Id) -> Option<(Id, Wanted)> {
         let now = self.now()?;
         let site = self.site_id(&now.state)?;
-        let at = now.time.unwrap_or(now.state.last_at());
+        // After a start, what was over before it still is.
+        let (_, stamped) = self.replica.last_stamp().unwrap_or_default();
+        let at = now.time.unwrap_or(now.state.last_at().max(stamped));
         Some((site, wanted(&now.state, &self.dead(), &site, grant, at)))
     }
 

@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// Tells the cards, ends their connections, and waits until no answer that was checked before is under way to them.
-    async fn cut_off(&self, state: &State, site: Id, ending: &Ending) {
+    pub(super) async fn cut_off(&self, state: &State, site: Id, ending: &Ending) {
         let mut told: BTreeMap<&'static str, (ErrorCode, BTreeSet<Id>)> = BTreeMap::new();
         if let Some(now) = self.now() {
             let dead = self.dead();

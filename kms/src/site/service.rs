@@ -89,6 +89,8 @@ pub(super) struct Core {
     pub(super) post: Notify,
     /// An order waits for the kms.
     pub(super) courier: Notify,
+    /// A leaf has taken this site off a unit.
+    pub(super) sweeping: Notify,
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
     pub(super) bringing: Seats,
@@ -99,6 +101,8 @@ pub(super) struct Now {
     pub(super) state: State,
     /// Site time; none while no lease runs.
     pub(super) time: Option<Millis>,
+    /// [`warifu_replica::follow::Fresh::settled`]; none while no lease runs.
+    pub(super) settled: Option<Millis>,
     pub(super) left_ms: u64,
     pub(super) halted: bool,
 }
@@ -158,6 +162,7 @@ impl Site {
             provision: Notify::new(),
             post: Notify::new(),
             courier: Notify::new(),
+            sweeping: Notify::new(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
         });
         core.finish_what_was_begun().await?;
@@ -242,10 +247,10 @@ impl Core {
         let follower = self.follower();
         let halted = follower.as_ref().is_some_and(|follower| follower.status().borrow().halted.is_some());
         if let Some(fresh) = follower.and_then(|follower| follower.fresh()) {
-            let time = Some(fresh.time);
-            return Some(Now { state: fresh.state, time, left_ms: fresh.left_ms, halted });
+            let (time, settled) = (Some(fresh.time), Some(fresh.settled));
+            return Some(Now { state: fresh.state, time, settled, left_ms: fresh.left_ms, halted });
         }
-        Some(Now { state: self.replica.state()?, time: None, left_ms: 0, halted })
+        Some(Now { state: self.replica.state()?, time: None, settled: None, left_ms: 0, halted })
     }
 
     /// Whether a key is that of the kms, or of a card that may be here, lease or no lease.
@@ -317,13 +322,19 @@ impl Core {
             let (appended, _) = mpsc::channel(1);
             match Follower::start(following, self.replica.clone(), appended) {
                 Ok(follower) => {
+                    let status = follower.status();
                     *self.follower.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(follower));
+                    if id.is_some() {
+                        // The follower works on its own; it ends with us.
+                        return self.sweep_at_each_stamp(status).await;
+                    }
                 }
-                Err(error) => tracing::error!(%error, "the kms cannot be followed"),
-            }
-            if id.is_some() {
-                // The follower works on its own; it ends with us.
-                return std::future::pending().await;
+                Err(error) => {
+                    tracing::error!(%error, "the kms cannot be followed");
+                    if id.is_some() {
+                        return std::future::pending().await;
+                    }
+                }
             }
             while self.replica.state().and_then(|state| self.site_id(&state)).is_none() {
                 if size.changed().await.is_err() {

@@ -321,6 +321,14 @@ impl Store {
         Ok(shares)
     }
 
+    /// The grants of which there is anything here.
+    pub(super) async fn grants(&self) -> Result<BTreeSet<Id>, SiteError> {
+        let rows = sqlx::query("SELECT grant_id FROM site_share UNION SELECT grant_id FROM site_announced")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| id_of(row.try_get("grant_id")?)).collect()
+    }
+
     /// Deletes what is left of grants whose key pairs are destroyed.
     pub(super) async fn forget_grants(&self, grants: &BTreeSet<Id>) -> Result<(), SiteError> {
         if grants.is_empty() {

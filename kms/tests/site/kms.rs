@@ -126,6 +126,16 @@ impl Kms {
             .unwrap();
     }
 
+    /// What time it is here.
+    pub(crate) fn now(&self) -> Millis {
+        self.0.clock.wall_ms()
+    }
+
+    /// Sets its clock, and no other.
+    pub(crate) fn set_wall_ms(&self, at: Millis) {
+        self.0.clock.set_wall_ms(at);
+    }
+
     pub(crate) fn state(&self) -> State {
         self.data().states.last().unwrap().clone()
     }

@@ -10,6 +10,7 @@
 )]
 
 mod courier;
+mod dates;
 mod faults;
 mod hostile;
 mod kms;

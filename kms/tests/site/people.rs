@@ -180,6 +180,15 @@ pub(crate) fn grant_until(card: &str, unit: &str, expires_at: Option<Millis>) ->
     }
 }
 
+/// A grant that begins at an instant.
+pub(crate) fn grant_from(card: &str, unit: &str, begins: Option<Millis>) -> Act {
+    let mut act = grant_until(card, unit, None);
+    if let Act::GrantOrdered { starts_at, .. } = &mut act {
+        *starts_at = begins;
+    }
+    act
+}
+
 pub(crate) fn grant(card: &str, unit: &str) -> Act {
     grant_until(card, unit, None)
 }
