@@ -137,6 +137,41 @@ pub(crate) enum Unit {
         #[arg(long)]
         two_people: bool,
     },
+    /// Give a unit another name; its label, its key and its files stay
+    Rename {
+        /// Short name
+        label: String,
+        /// The name people use from now on
+        #[arg(long)]
+        name: String,
+    },
+    /// Close a unit for ever (two officers): nobody opens its files any more
+    Close {
+        /// Short name
+        label: String,
+        /// The first day on which it is closed [default: at once]
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+        /// Close the unit that the one of this label has replaced, after a new key
+        #[arg(long)]
+        replaced: bool,
+    },
+    /// Make a department part of another (two officers), whose members can then open what was sent to it
+    Merge {
+        /// Short name
+        label: String,
+        /// The department that it becomes part of
+        #[arg(long, value_name = "LABEL")]
+        into: String,
+        /// The first day on which it is so [default: at once]
+        #[arg(long, value_name = "DATE")]
+        from: Option<String>,
+    },
+    /// Give a unit a new key (two officers), and its members' cards grants to it. Given again, it goes on where it stopped
+    Rekey {
+        /// Short name
+        label: String,
+    },
     /// All units
     List,
     /// A unit's recipient: what senders give to age
@@ -228,6 +263,17 @@ pub(crate) enum Member {
         /// Wait and show each site's receipt
         #[arg(long)]
         watch: bool,
+    },
+    /// Settle a member's last day ahead; all cards and grants end after it by themselves
+    Leave {
+        /// The member
+        label: String,
+        /// The last day, inclusive
+        #[arg(long, value_name = "DATE")]
+        on: String,
+        /// Why, for the register
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// All members
     List,

@@ -382,8 +382,36 @@ impl Book {
         }
     }
 
+    /// The unit of this label: the one that files are addressed to, if there is one. A unit that has got a new key has its
+    /// label from the one before.
     pub(crate) fn unit(&self, label: &str) -> Result<Id, Fault> {
-        self.find(label, self.state.units().map(|(id, u)| (id, u.name)), "unit")
+        let listed = self.state.units().filter(|(id, _)| self.state.unit_is_listed(id, self.at));
+        match self.find(label, listed.map(|(id, u)| (id, u.name)), "unit") {
+            Err(Fault::UnknownLabel { .. }) => {
+                let others = self.state.units().filter(|(_, u)| u.replaces.is_none() || u.key.is_some());
+                self.find(label, others.map(|(id, u)| (id, u.name)), "unit")
+            }
+            found => found,
+        }
+    }
+
+    /// The unit that the one of this label has taken the place of, and that is not closed yet.
+    pub(crate) fn replaced_unit(&self, label: &str) -> Result<Id, Fault> {
+        let replaced = self
+            .state
+            .units()
+            .filter(|(id, unit)| unit.successor.is_some() && !self.state.unit_is_closed(id, self.at));
+        self.find(label, replaced.map(|(id, u)| (id, u.name)), "unit")
+    }
+
+    /// The first instant of a day that somebody wrote; none for today, or if none was written: at once.
+    pub(crate) fn beginning_of(&self, day: Option<&str>) -> Result<Option<Millis>, Fault> {
+        let Some(text) = day else { return Ok(None) };
+        let zone = self.zone();
+        let not_a_day = || Fault::NotADay { day: text.to_owned() };
+        let before = zone.last_day(text, self.at)?.yesterday().map_err(|_| not_a_day())?;
+        let start = zone.end_of(before).ok_or_else(not_a_day)?;
+        Ok((start > self.at).then_some(start))
     }
 
     pub(crate) fn contract(&self, label: &str) -> Result<Id, Fault> {

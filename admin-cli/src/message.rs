@@ -143,6 +143,7 @@ mod tests {
             include_str!("command/member.rs"),
             include_str!("command/site.rs"),
             include_str!("command/unit.rs"),
+            include_str!("command/unit/life.rs"),
         ];
         let words = Words::load(Language::Japanese).unwrap();
         let calls =

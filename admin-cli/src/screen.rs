@@ -170,6 +170,13 @@ impl List {
         Ok(())
     }
 
+    /// Shows it on the way to something else: to people only.
+    pub(crate) fn say(self, screen: &Screen) {
+        if !screen.json {
+            self.show(screen);
+        }
+    }
+
     /// Shows it; too long for the terminal, names are cut, but nothing that goes to a file or a program.
     pub(crate) fn show(self, screen: &Screen) {
         if screen.json {

@@ -125,7 +125,7 @@ pub struct Authority {
     /// Counts what somebody may be waiting for: leaves, grant keys, receipts.
     progress: watch::Sender<u64>,
     checkpoint: Cached<String>,
-    directory: Cached<axum::body::Bytes>,
+    directory: Cached<(directory::Version, axum::body::Bytes)>,
     profile: Cached<axum::body::Bytes>,
     publication: Publication,
     /// Those who bring orders that are not small.

@@ -116,6 +116,10 @@ pub struct Unit {
     pub merged: Option<(Id, Millis)>,
     /// The unit that takes its place with another key.
     pub successor: Option<Id>,
+    /// The unit whose place it takes.
+    pub replaces: Option<Id>,
+    /// The leaf (index) that gave it its present name, if it is not the first one.
+    pub renamed: Option<u64>,
 }
 
 /// A grant.

@@ -6,6 +6,7 @@ use rpds::VectorSync;
 use tlog_tiles::tlog::{self, Hash, HashReader};
 
 use crate::Digest;
+use crate::checkpoint::Checkpoint;
 
 /// The tree: its size in leaves, and the hashes of its complete subtrees.
 #[derive(Clone)]
@@ -63,6 +64,28 @@ impl Tree {
         }
         tlog::tree_hash(size, &Stored(self)).map(|hash| Digest(hash.0)).map_err(|_| beyond)
     }
+
+    /// The proof that leaf `index` is in the tree of the first `size` leaves: the hashes beside its path to the root, from
+    /// below (RFC 6962 section 2.1.1).
+    ///
+    /// # Errors
+    /// [`BeyondTree`] if there are fewer leaves, or `index` is not among them.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Digest>, BeyondTree> {
+        let beyond = BeyondTree { size: self.size.min(size), asked: size.max(index) };
+        if size > self.size || index >= size {
+            return Err(beyond);
+        }
+        let proof = tlog::prove_record(size, index, &Stored(self)).map_err(|_| beyond)?;
+        Ok(proof.into_iter().map(|hash| Digest(hash.0)).collect())
+    }
+}
+
+/// Whether [`Tree::inclusion`]'s proof shows that the leaf of these exact bytes is the one at `index` under a checkpoint.
+#[must_use]
+pub fn is_included(leaf: &[u8], index: u64, proof: &[Digest], checkpoint: &Checkpoint) -> bool {
+    let proof = proof.iter().map(|hash| Hash(hash.0)).collect();
+    let (size, root) = (checkpoint.size, Hash(checkpoint.root.0));
+    tlog::check_record(&proof, size, root, index, tlog::record_hash(leaf)).is_ok()
 }
 
 struct Stored<'a>(&'a Tree);

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use warifu_api::wire::UnitEntry;
-use warifu_api::wire::authority::Directory;
+use warifu_api::wire::authority::{Directory, Included};
 use warifu_envelope::UnitRecipient;
-use warifu_ledger::Digest;
+use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, Fact, FactBody, Order, Profile, PublicHalf};
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::{Commitment, Name, Record};
+use warifu_ledger::statement::{Act, Fact, FactBody, Order, Profile, PublicHalf, UnitKind};
+use warifu_ledger::tree::is_included;
+use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
 use warifu_split_key::point::Point;
 use warifu_split_key::unit_key;
@@ -46,7 +49,7 @@ pub enum DirectoryError {
 /// Keeps the units whose key is proved under the profile's keys, and those that have none yet. What is dropped is an
 /// error in the log.
 pub(crate) fn verified(mut directory: Directory, profile: &Profile) -> Directory {
-    let orders = Orders::of(&directory.orders);
+    let orders = Orders::of(&directory, profile);
     directory.units.retain(|entry| match check(entry, &orders, profile) {
         Ok(_) => true,
         Err(error) => {
@@ -57,21 +60,63 @@ pub(crate) fn verified(mut directory: Directory, profile: &Profile) -> Directory
     directory
 }
 
-/// The orders of a directory, by their digest: what ca and kms sign names the one that it answers.
+/// The orders of a directory that can be relied on.
 #[derive(Default)]
-pub struct Orders(BTreeMap<Digest, Order>);
+pub struct Orders {
+    /// By their digest. Who signed them need not be known here: what ca and kms sign names the one that it answers.
+    answered: BTreeMap<Digest, Order>,
+    /// Those whose leaves are under a checkpoint that the ca has cosigned: it has folded them.
+    included: Vec<Order>,
+}
 
 impl Orders {
-    /// Reads them. Who signed them need not be known here: the ca, which has checked that, signs their digests.
+    /// Reads them, and leaves out what does not prove itself.
     #[must_use]
-    pub fn of(envelopes: &[Envelope]) -> Self {
+    pub fn of(directory: &Directory, profile: &Profile) -> Self {
         let read = |envelope: &Envelope| Some((envelope.digest(), envelope.statement().ok()?));
-        Self(envelopes.iter().filter_map(read).collect())
+        let checkpoint =
+            directory.checkpoint.as_deref().zip(profile.ca.log).and_then(|(note, log)| {
+                Checkpoint::verify(note, &profile.organization, Signer::Ca, &log).ok()
+            });
+        let proved = |found: &Included| {
+            let leaf = Leaf::from_bytes(found.leaf.0.clone()).ok()?;
+            is_included(leaf.as_bytes(), found.index, &found.proof, checkpoint.as_ref()?)
+                .then(|| leaf.envelope().statement().ok())?
+        };
+        Self {
+            answered: directory.orders.iter().filter_map(read).collect(),
+            included: directory.included.iter().filter_map(proved).collect(),
+        }
+    }
+
+    /// What people have called the unit, as far as can be relied on if `order` can, and what it is. A unit with a new key is
+    /// what its predecessor was.
+    fn names(&self, unit: Id, order: &Order) -> (Vec<Commitment>, Option<UnitKind>) {
+        let acts = || std::iter::once(order).chain(&self.included).flat_map(|order| &order.acts);
+        let (mut names, mut kind, mut line) = (Vec::new(), None, vec![unit]);
+        let mut next = Some(unit);
+        while let Some(id) = next.take() {
+            for act in acts() {
+                match act {
+                    Act::UnitOrdered { unit, name, kind: of, .. } if *unit == id => {
+                        names.push(*name);
+                        kind = Some(*of);
+                    }
+                    Act::UnitChanged { unit, name: Some(name), .. } if *unit == id => names.push(*name),
+                    Act::UnitRekeyed { unit, successor } if *successor == id && !line.contains(unit) => {
+                        line.push(*unit);
+                        next = Some(*unit);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        (names, kind)
     }
 }
 
 /// Checks one entry: `unit.created` signed by ca and kms, both halves proved, the recipient their sum (P-4.9), and the name
-/// the one that the order for this unit commits to (P-3.1).
+/// one that an order for this unit commits to (P-3.1).
 ///
 /// # Errors
 /// [`DirectoryError`].
@@ -91,7 +136,7 @@ pub fn check(entry: &UnitEntry, orders: &Orders, profile: &Profile) -> Result<Op
     if fact.organization != profile.organization || unit != entry.unit {
         return Err(DirectoryError::AnotherUnit);
     }
-    check_name(entry, orders.0.get(&order).ok_or(DirectoryError::NotOrdered)?)?;
+    check_name(entry, orders, orders.answered.get(&order).ok_or(DirectoryError::NotOrdered)?)?;
     let proved = |half: &PublicHalf, role| {
         let context =
             HalfContext { organization: profile.organization.0, unit: unit.0, order: order.0, role };
@@ -106,20 +151,16 @@ pub fn check(entry: &UnitEntry, orders: &Orders, profile: &Profile) -> Result<Op
     Ok(Some(key))
 }
 
-fn check_name(entry: &UnitEntry, order: &Order) -> Result<(), DirectoryError> {
-    let ordered = order.acts.iter().find_map(|act| match act {
-        Act::UnitOrdered { unit, name, kind, .. } if *unit == entry.unit => Some((name, *kind)),
-        _ => None,
-    });
-    let (commitment, kind) = ordered.ok_or(DirectoryError::NotOrdered)?;
-    if kind != entry.kind {
+fn check_name(entry: &UnitEntry, orders: &Orders, order: &Order) -> Result<(), DirectoryError> {
+    let (names, kind) = orders.names(entry.unit, order);
+    if kind != Some(entry.kind) {
         return Err(DirectoryError::NotOrdered);
     }
-    let sound = match entry.name_key {
+    let is_it = |commitment: &Commitment| match entry.name_key {
         Some(key) => Name::new(entry.label.as_str(), entry.name.as_str()).is_ok_and(|name| {
             Record { id: commitment.record, key, text: name.to_text() }.matches(commitment)
         }),
         None => [&entry.label, &entry.name].into_iter().all(|text| *text == commitment.record.to_string()),
     };
-    if sound { Ok(()) } else { Err(DirectoryError::AnotherName) }
+    if names.iter().any(is_it) { Ok(()) } else { Err(DirectoryError::AnotherName) }
 }

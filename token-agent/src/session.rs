@@ -281,7 +281,9 @@ impl Session {
 
     /// Names of the units whose files the card can open, as its site tells.
     pub(crate) fn units(&self, link: &Link) -> Vec<String> {
-        self.usable(&link.me.grants).into_iter().map(|usable| usable.grant.unit_name).collect()
+        let begun =
+            self.usable(&link.me.grants).into_iter().filter(|usable| usable.grant.starts_at.is_none());
+        begun.map(|usable| usable.grant.unit_name).collect()
     }
 
     /// How many of the grants to open have no share on the card.

@@ -53,6 +53,18 @@ site-preview = Site { $name } at { $address } will join.
 site-joined = Site { $name } has joined.
 
 register-unsound = ! { $count } names in the kms's register are not those that were signed. They are not shown. Call the helpdesk.
+unit-rename-preview = { $name } will be called { $new }.
+unit-renamed-already = { $name } has that name already.
+unit-close-preview = { $name } will be closed, for ever; from: { $from }. Grants that end: { $grants }. Nobody will open its files any more.
+unit-closed-already = { $name } is closed already.
+unit-merge-preview = { $name } will become part of { $into }; from: { $from }. These people will be able to open what was sent to { $name }:
+unit-rekey-preview = { $name } will get a new key. Files that are sent to the old one stay readable until that is closed.
+unit-rekey-grants = { $name } has its new key. These people's cards will be granted it:
+unit-grants-preview = People: { $members }, cards: { $cards }.
+unit-handed-on-already = Everybody who opens files for { $name } can do so already.
+member-leave-preview = The last day of { $name } will be { $day }. After it all cards and grants end by themselves, for ever.
+order-in-ledger = The order is in the ledger.
+not-in-the-directory = (not in the directory)
 order-preview = To be signed, order { $hash }:
 act-site-joined = - site { $name } at { $address } joins
 act-contract-until = - contract { $name } runs until { $ends }, that day included
@@ -107,6 +119,7 @@ waiting-for-shares = ca, kms and sites are making the shares; then they go onto 
 
 column-label = label
 column-name = name
+column-cards = cards
 column-recipient = recipient
 column-ends = last day
 column-contract = contract
@@ -268,6 +281,15 @@ help-arg-new_card = The new card's number [default: the one card that has no key
 help-arg-member = The member
 help-arg-statement = The site's statement
 help-arg-fingerprint = The fingerprint that its console shows
+help-warifu-admin-unit-rename = Give a unit another name; its label, its key and its files stay
+help-warifu-admin-unit-close = Close a unit for ever (two officers): nobody opens its files any more
+help-warifu-admin-unit-merge = Make a department part of another (two officers), whose members can then open what was sent to it
+help-warifu-admin-unit-rekey = Give a unit a new key (two officers), and its members' cards grants to it. Given again, it goes on where it stopped
+help-warifu-admin-member-leave = Settle a member's last day ahead; all cards and grants end after it by themselves
+help-arg-from = The first day on which it is so, such as 2027-04-01 [default: at once]
+help-arg-into = The department that it becomes part of
+help-arg-replaced = Close the unit that the one of this label has replaced, after a new key
+help-arg-on = The last day, inclusive, such as 2027-03-31, 令和9年3月31日 or R9.3.31
 help-exit-codes = Exit codes: 0 done / 1 wrong usage / 2 refused / 3 card or PIN / 4 service unreachable / 5 not everything was confirmed / 6 doctor found something that does not work
 
 ## doctor

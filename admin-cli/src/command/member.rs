@@ -1,6 +1,7 @@
 //! `member`.
 
 use serde::Serialize;
+use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::state;
@@ -38,6 +39,31 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
         }
         Member::Units { label, add, remove, watch } => {
             super::units::change(desk, label, &add, &remove, watch).await
+        }
+        Member::Leave { label, on, reason: why } => {
+            let book = desk.book().await?;
+            let member = book.member(&label)?;
+            if book.state.member_is_over(&member, book.at) {
+                return already(desk, "member-revoked-already", label);
+            }
+            let day = book.zone().last_day(&on, book.at)?;
+            let end = book.zone().end_of(day).ok_or(Fault::NotADay { day: on })?;
+            let name = book.state.member(&member).map(|m| book.name(&m.name.record)).unwrap_or(label);
+            let record = reason(why);
+            let act = Act::MemberRevoked {
+                member,
+                effective_at: Some(end),
+                reason: record.as_ref().map(Record::commitment),
+            };
+            desk.screen.say_with(
+                "member-leave-preview",
+                &[("name", name), ("day", book.zone().last_day_before(end))],
+            );
+            desk.screen.agree()?;
+            let done = desk.order(&book, vec![act], record.into_iter().collect()).await?;
+            let answer = json!({ "order": done.digest, "member": member, "ends_at": end });
+            desk.screen.result(&answer, || desk.screen.text("order-in-ledger", &[]));
+            Ok(())
         }
         Member::List => {
             let book = desk.book().await?;

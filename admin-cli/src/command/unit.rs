@@ -1,5 +1,7 @@
 //! `unit`.
 
+mod life;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
@@ -7,7 +9,7 @@ use serde_json::json;
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, UnitKind};
+use warifu_ledger::statement::{Act, Millis, UnitKind};
 
 use crate::args::Unit;
 use crate::desk::{Book, Desk, rng};
@@ -81,14 +83,28 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
                     routes_to: unit.routes_to.clone(),
                     two_people: unit.two_people,
                     recipient: unit.key.map(|(key, _)| UnitRecipient::encode(&key)),
+                    listed: book.state.unit_is_listed(id, book.at),
+                    closed: book.state.unit_is_closed(id, book.at),
+                    closes_at: unit.closes_at,
+                    merged_into: unit.merged.map(|(into, _)| into),
+                    successor: unit.successor,
                 };
                 let kind = desk.screen.text(kind_key(row.kind), &[]);
-                let recipient = row.recipient.clone().unwrap_or_else(|| desk.screen.text("no-key-yet", &[]));
+                let recipient = match &row.recipient {
+                    // Senders are not to use it any more.
+                    _ if !row.listed => desk.screen.text("not-in-the-directory", &[]),
+                    Some(recipient) => recipient.clone(),
+                    None => desk.screen.text("no-key-yet", &[]),
+                };
                 list.row([row.label.clone(), row.name.clone(), kind, recipient], &row)?;
             }
             list.show(desk.screen);
             Ok(())
         }
+        Unit::Rename { label, name } => life::rename(desk, label, name).await,
+        Unit::Close { label, from, replaced } => life::close(desk, label, from, replaced).await,
+        Unit::Merge { label, into, from } => life::merge(desk, label, into, from).await,
+        Unit::Rekey { label } => life::rekey(desk, label).await,
         Unit::Recipient { label } => {
             let book = desk.book().await?;
             let id = book.unit(&label)?;
@@ -147,6 +163,12 @@ struct UnitRow {
     two_people: bool,
     /// None until it has its key.
     recipient: Option<String>,
+    /// Whether the directory has it: it is not closed, merged, re-keyed or of an ended contract.
+    listed: bool,
+    closed: bool,
+    closes_at: Option<Millis>,
+    merged_into: Option<Id>,
+    successor: Option<Id>,
 }
 
 #[cfg(test)]
@@ -165,6 +187,11 @@ mod tests {
             routes_to: BTreeSet::from([Id([3; 16])]),
             two_people: true,
             recipient: None,
+            listed: true,
+            closed: false,
+            closes_at: Some(5),
+            merged_into: None,
+            successor: None,
         };
         let expected = json!({
             "unit": "01010101010101010101010101010101",
@@ -176,6 +203,11 @@ mod tests {
             "routes_to": ["03030303030303030303030303030303"],
             "two_people": true,
             "recipient": null,
+            "listed": true,
+            "closed": false,
+            "closes_at": 5,
+            "merged_into": null,
+            "successor": null,
         });
         assert_eq!(serde_json::to_value(row).unwrap(), expected);
     }

@@ -353,6 +353,11 @@ pub enum AgentFault {
     /// No site can be reached.
     #[serde(deserialize_with = "nothing_more")]
     SiteUnreachable,
+    /// The right to open the file's unit begins at a later instant.
+    NotBegun {
+        /// When, in the organization's zone, as people write it: `2027-04-01 00:00`.
+        from: String,
+    },
     /// The site refuses.
     SiteRefused {
         /// Why.

@@ -53,7 +53,20 @@ pub struct Status {
     pub time: Millis,
 }
 
-/// The units that files can be addressed to.
+/// An order's leaf, with the proof that it is in the ledger under some checkpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Included {
+    /// Its index.
+    pub index: u64,
+    /// Its exact bytes.
+    pub leaf: Bytes,
+    /// `warifu_ledger::tree::Tree::inclusion`.
+    pub proof: Vec<Digest>,
+}
+
+/// The units that files can be addressed to: those that are closed, merged, re-keyed or of an ended contract are not among
+/// them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
@@ -63,6 +76,11 @@ pub struct Directory {
     pub units: Vec<UnitEntry>,
     /// The orders that the units' `unit.created` answer, each once.
     pub orders: Vec<Envelope>,
+    /// The newest checkpoint that the ca has cosigned, under its signature.
+    pub checkpoint: Option<String>,
+    /// Under it, the orders that gave units other names, and those that a unit's predecessors came from. A name that was
+    /// signed for a unit stays provable when a later one has replaced it.
+    pub included: Vec<Included>,
 }
 
 /// The newest checkpoint.

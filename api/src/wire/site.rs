@@ -5,7 +5,7 @@
 //! | `GET /v1/status` | anybody | → [`Status`] |
 //! | `GET /v1/me` | card | → [`Me`] |
 //! | `POST /v1/partials` | card | [`PartialsRequest`] → [`PartialsAnswer`] |
-//! | `GET /v1/events` | card | → server-sent events; `revoked` is the last one a card ever gets |
+//! | `GET /v1/events` | card | → one server-sent event: `revoked` when the card is over or suspended, `grants` when something else that it had is |
 //! | `POST /v1/revocations` | anybody (the signatures decide) | [`RevocationRequest`] → `Envelope` of a `Receipt` |
 
 use super::*;
@@ -66,6 +66,9 @@ pub struct MyGrant {
     pub unit_key: PublicKey,
     /// `A`.
     pub card_point: PublicKey,
+    /// The first instant at which the site answers for it, if that is to come: the card has its share before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Millis>,
 }
 
 /// A batch of files to open: one item a stanza.

@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 
 use axum::body::Bytes;
 use warifu_api::wire::UnitEntry;
-use warifu_api::wire::authority::{Directory, Records, Register, Status};
+use warifu_api::wire::authority::{Directory, Included, Records, Register, Status};
 use warifu_envelope::UnitRecipient;
-use warifu_ledger::Id;
-use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
+use warifu_ledger::state::{State, Unit};
 use warifu_ledger::statement::{Profile, ProfileSite};
+use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
 use super::{Authority, Result, cached, keep};
+
+/// What a directory depends on besides the ledger. At one size of the ledger, units only leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    listed: usize,
+    cosigned: u64,
+}
 
 impl Authority {
     pub(crate) fn status(&self) -> Status {
@@ -37,19 +44,26 @@ impl Authority {
     /// A [`Directory`], as JSON.
     pub(crate) async fn directory(&self) -> Result<Bytes> {
         let state = self.state()?;
-        let size = state.tree().size();
-        if let Some(directory) = cached(&self.directory, size) {
+        let (size, now) = (state.tree().size(), self.now(&state));
+        let listed: Vec<_> = state.units().filter(|(id, _)| state.unit_is_listed(id, now)).collect();
+        let cosigned = self.store.cosignature().await?;
+        let version =
+            Version { listed: listed.len(), cosigned: cosigned.as_ref().map_or(0, |(size, _)| *size) };
+        if let Some((of, directory)) = cached(&self.directory, size)
+            && of == version
+        {
             return Ok(directory);
         }
-        let (mut units, mut orders) = (Vec::new(), BTreeSet::new());
-        for (id, unit) in state.units() {
+        let (mut units, mut orders, mut named) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        for (id, unit) in listed {
             let Name { label, name } = self.name(&unit.name).await?;
             let name_key = self.store.record(&unit.name).await?.map(|record| record.key);
             if unit.key.is_some() {
                 orders.insert(unit.order);
+                named.extend(self.naming_leaves(&state, unit).await?);
             }
             let created = match unit.key {
-                Some((_, index)) => Some(self.leaf(index).await?),
+                Some((_, index)) => Some(self.leaf(index).await?.envelope().clone()),
                 None => None,
             };
             let recipient = unit.key.map(|(key, _)| UnitRecipient::encode(&key));
@@ -57,20 +71,43 @@ impl Authority {
         }
         let mut answered = Vec::new();
         for order in orders {
-            let entry = self.entry(&order).await?.ok_or(AuthorityError::Damaged { what: "ledger" })?;
-            answered.push(self.leaf(entry.position).await?);
+            answered.push(self.leaf(self.position(&order).await?).await?.envelope().clone());
         }
-        let directory = Directory { organization: state.organization(), units, orders: answered };
+        let mut included = Vec::new();
+        // What the ca has not cosigned yet proves nothing; it will in a moment.
+        for index in named.into_iter().filter(|index| *index < version.cosigned) {
+            let leaf = warifu_ledger::key::Bytes(self.leaf(index).await?.as_bytes().to_vec());
+            included.push(Included { index, leaf, proof: state.tree().inclusion(index, version.cosigned)? });
+        }
+        let checkpoint = cosigned.map(|(_, note)| note);
+        let organization = state.organization();
+        let directory = Directory { organization, units, orders: answered, checkpoint, included };
         let directory = Bytes::from(serde_json::to_vec(&directory)?);
-        keep(&self.directory, size, directory.clone());
+        keep(&self.directory, size, (version, directory.clone()));
         Ok(directory)
     }
 
-    /// The envelope in a leaf.
-    async fn leaf(&self, index: u64) -> Result<Envelope> {
+    /// The leaves, beside the order that asked for the unit, that its name and kind are to be found in.
+    async fn naming_leaves(&self, state: &State, unit: &Unit) -> Result<BTreeSet<u64>> {
+        let mut leaves: BTreeSet<u64> = unit.renamed.into_iter().collect();
+        let mut replaces = unit.replaces;
+        while let Some(before) = replaces.and_then(|id| state.unit(&id)) {
+            leaves.insert(self.position(&before.order).await?);
+            leaves.extend(before.renamed);
+            replaces = before.replaces;
+        }
+        Ok(leaves)
+    }
+
+    /// Where an order that the fold knows of stands in the ledger.
+    async fn position(&self, order: &Digest) -> Result<u64> {
+        let entry = self.entry(order).await?.ok_or(AuthorityError::Damaged { what: "ledger" })?;
+        Ok(entry.position)
+    }
+
+    async fn leaf(&self, index: u64) -> Result<Leaf> {
         let bytes = self.replica.leaves(index, 1).await?.pop();
-        let bytes = bytes.ok_or(AuthorityError::Damaged { what: "ledger" })?;
-        Ok(Leaf::from_bytes(bytes)?.envelope().clone())
+        Ok(Leaf::from_bytes(bytes.ok_or(AuthorityError::Damaged { what: "ledger" })?)?)
     }
 
     /// The signed [`Profile`], as JSON.

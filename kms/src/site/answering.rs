@@ -11,6 +11,7 @@ use warifu_api::wire::site::{
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::register::Name;
+use warifu_ledger::state::NotAnswered;
 use zeroize::Zeroizing;
 
 use super::check::may_answer;
@@ -133,7 +134,8 @@ impl Core {
                 .state
                 .grants_of_card(card)
                 .filter(|(id, grant)| {
-                    now.state.may_answer(&site, &card, id, grant.right, time).is_ok()
+                    let answer = now.state.may_answer(&site, &card, id, grant.right, time).map(|_| ());
+                    matches!(answer, Ok(()) | Err(NotAnswered::GrantNotStarted { .. }))
                         && dead.refuses_grant(&now.state, id, grant).is_none()
                 })
                 .map(|(id, _)| id)
@@ -155,6 +157,7 @@ impl Core {
                     right: grant.right,
                     unit_key: unit.key?.0.into(),
                     card_point: grant.issued.as_ref()?.card_point.into(),
+                    starts_at: grant.starts_at.filter(|start| *start > time),
                 })
             })
             .collect();

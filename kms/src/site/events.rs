@@ -80,7 +80,8 @@ impl Streams {
 }
 
 impl Subscription {
-    /// The stream as an answer: silence, then one `revoked` with the reason, then its end.
+    /// The stream as an answer: silence, then one event with the reason, then its end. It is `revoked` if the card is over
+    /// or suspended, and `grants` if something that it had is over, while the card itself goes on.
     pub(super) fn into_answer(
         self,
     ) -> Sse<KeepAliveStream<impl Stream<Item = Result<Event, Infallible>> + Send + 'static>> {
@@ -91,7 +92,8 @@ impl Subscription {
             let code = (&mut subscription.told).await.ok()?;
             let body = ErrorBody::new(code, "this card is not answered any more");
             let data = serde_json::to_string(&body).unwrap_or_default();
-            Some((Ok(Event::default().event("revoked").data(data)), (subscription, true)))
+            let name = if code == ErrorCode::GrantNotLive { "grants" } else { "revoked" };
+            Some((Ok(Event::default().event(name).data(data)), (subscription, true)))
         });
         Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
     }

@@ -10,6 +10,7 @@
 
 mod appending;
 mod crls;
+mod directory;
 mod faults;
 mod following;
 mod founding;

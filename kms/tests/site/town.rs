@@ -288,14 +288,26 @@ impl Town {
     }
 
     pub(crate) async fn me(&self, card: &str) -> Result<Me, ErrorCode> {
-        self.card(card).get("/v1/me").await.map_err(|error| code(&error))
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.card(card).get("/v1/me").await {
+                Err(error) if was_cut(&error, until) => {}
+                answer => return answer.map_err(|error| code(&error)),
+            }
+        }
     }
 
     /// Asks with that card for that file of that unit.
     pub(crate) async fn open(&self, card: &str, unit: &str, label: &str) -> Outcome {
-        ask(&self.card(card), &[(grant_id(card, unit), file(label).to_uncompressed().to_vec())])
-            .await
-            .map(|mut outcomes| outcomes.remove(0))?
+        let item = [(grant_id(card, unit), file(label).to_uncompressed().to_vec())];
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match request(&self.card(card), &item).await {
+                Err(error) if was_cut(&error, until) => {}
+                Err(error) => return Err(code(&error)),
+                Ok(answer) => return outcomes(answer, 1).remove(0),
+            }
+        }
     }
 
     /// As [`Town::open`], and what comes has to be right.
@@ -344,6 +356,11 @@ impl Town {
     }
 }
 
+/// Whether to ask once more: a site ends a card's connections when something of the card is over, at a moment of its own.
+fn was_cut(error: &ClientError, until: tokio::time::Instant) -> bool {
+    error.code().is_none() && tokio::time::Instant::now() < until
+}
+
 pub(crate) fn code(error: &ClientError) -> ErrorCode {
     error.code().unwrap_or_else(|| panic!("no refusal: {error:?}"))
 }
@@ -360,13 +377,17 @@ pub(crate) async fn request(client: &Client, items: &[(Id, Vec<u8>)]) -> Result<
 /// Asks for partials; outcomes item by item, or why all of it is refused.
 pub(crate) async fn ask(client: &Client, items: &[(Id, Vec<u8>)]) -> Result<Vec<Outcome>, ErrorCode> {
     let answer = request(client, items).await.map_err(|error| code(&error))?;
-    assert_eq!(answer.items.len(), items.len());
-    Ok(answer
+    Ok(outcomes(answer, items.len()))
+}
+
+fn outcomes(answer: PartialsAnswer, asked: usize) -> Vec<Outcome> {
+    assert_eq!(answer.items.len(), asked);
+    answer
         .items
         .into_iter()
         .map(|outcome| match outcome {
             PartialOutcome::Partial { x } => Ok(*x.0),
             PartialOutcome::Refused { code } => Err(code),
         })
-        .collect())
+        .collect()
 }

@@ -118,6 +118,8 @@ impl State {
                     closed: false,
                     merged: None,
                     successor: None,
+                    replaces: None,
+                    renamed: None,
                 };
                 self.begin_unit(*unit, ordered, at)
             }

@@ -34,14 +34,15 @@ impl State {
         self.units.get(unit).is_none_or(|u| u.closed || is_past(u.closes_at, at))
     }
 
-    /// Whether files are to be addressed to the unit at `at`, once it has its key: it is not over, and nothing has taken
-    /// its place.
+    /// Whether files are to be addressed to the unit at `at`, at once or as soon as it has its key: it is not over, nothing
+    /// has taken its place, and it waits for a key in nobody else's.
     #[must_use]
     pub fn unit_is_listed(&self, unit: &Id, at: Millis) -> bool {
         self.units.get(unit).is_some_and(|found| {
             !self.unit_is_closed(unit, at)
                 && found.contract.is_none_or(|contract| !self.contract_is_over(&contract, at))
                 && self.replaced_by(found, at).is_none()
+                && (found.replaces.is_none() || found.key.is_some())
         })
     }
 

@@ -72,9 +72,11 @@ impl State {
             }
             self.open_units(routes_to, at)?;
         }
+        let leaf = self.tree.size();
         let Some(unit) = self.units.get_mut(&id) else { return Ok(()) };
         if let Some(name) = name {
             unit.name = name.record;
+            unit.renamed = Some(leaf);
         }
         if let Some(sites) = sites {
             unit.sites.clone_from(sites);
@@ -142,7 +144,8 @@ impl State {
         self.in_use(&id, at)?;
         let sites = self.serving_sites(&id);
         let unit = self.known_unit(&id)?.clone();
-        self.begin_unit(successor, Unit { sites, order, key: None, closes_at: None, ..unit }, at)?;
+        let begins = Unit { sites, order, key: None, closes_at: None, replaces: Some(id), ..unit };
+        self.begin_unit(successor, begins, at)?;
         if let Some(unit) = self.units.get_mut(&id) {
             unit.successor = Some(successor);
         }

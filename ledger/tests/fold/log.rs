@@ -5,10 +5,32 @@ use sha2::{Digest as _, Sha256};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::key::Base64;
 use warifu_ledger::register::{Name, NotAName, Record};
-use warifu_ledger::tree::{BeyondTree, Tree};
+use warifu_ledger::tree::{BeyondTree, Tree, is_included};
 use warifu_ledger::{Digest, Id};
 
 use crate::fixture::*;
+
+#[test]
+fn a_leaf_is_proved_to_be_in_the_ledger() {
+    let town = Town::working();
+    let (tree, size) = (town.state.tree(), town.head().size);
+    for size in 1..=size {
+        let head = Checkpoint { size, root: tree.root(size).unwrap() };
+        for index in 0..size {
+            let leaf = town.leaves[usize::try_from(index).unwrap()].as_bytes();
+            let proof = tree.inclusion(index, size).unwrap();
+            assert!(is_included(leaf, index, &proof, &head));
+            assert!(!is_included(&leaf[1..], index, &proof, &head), "another leaf");
+            assert!(!is_included(leaf, (index + 1) % (size + 1), &proof, &head), "another place");
+            assert!(size == 1 || !is_included(leaf, index, &proof[1..], &head));
+            let other = Checkpoint { root: warifu_ledger::Digest::of(b"another"), ..head };
+            assert!(!is_included(leaf, index, &proof, &other));
+        }
+    }
+    for (index, size) in [(size, size), (0, size + 1), (u64::MAX, size)] {
+        assert!(tree.inclusion(index, size).is_err());
+    }
+}
 
 /// RFC 6962 section 2.1, word for word.
 fn naive_root(leaves: &[Vec<u8>]) -> Digest {

@@ -26,7 +26,8 @@ fn over(unit: &str) -> Rejected {
 fn one_officer_renames_a_department_and_nothing_else() {
     let mut town = busy();
     town.done([rename("tax", "Revenue")], ONE);
-    assert_eq!(town.state.unit(&id("tax")).unwrap().name, name("Revenue").record);
+    let renamed = town.state.unit(&id("tax")).unwrap();
+    assert_eq!((renamed.name, renamed.renamed), (name("Revenue").record, Some(town.head().size - 1)));
     for act in [
         rename("front", "Reception"),
         rename("team", "Another team"),
@@ -256,10 +257,12 @@ fn a_successor_is_all_that_the_unit_was_but_its_key() {
     assert_eq!((&new.sites, &new.routes_to), (&old.sites, &old.routes_to));
     assert_eq!((new.two_people, new.own_pcs), (true, true));
     assert_eq!((new.order, new.key), (order, None));
+    assert_eq!((new.replaces, new.renamed), (Some(id("tax")), old.renamed));
 
     // Files go to the old one until the new one has its key.
     let listed = |town: &Town, unit: &str| town.state.unit_is_listed(&id(unit), town.at);
     assert!(listed(&town, "tax"));
+    assert!(!listed(&town, "tax 2"), "two of one name");
     assert_eq!(town.state.routes_of(&id("front"), town.at), ids(&["tax"]));
     town.create("tax 2");
     assert!(!listed(&town, "tax"));

@@ -50,7 +50,10 @@ types! {
         json!({"organization": digest(), "size": 9, "time": 1_775_000_000_000_u64}),
         json!({"organization": null, "size": 0, "time": 0}),
     ];
-    Directory => [json!({"organization": digest(), "units": [unit()], "orders": [envelopes()[1]]})];
+    Directory => [json!({
+        "organization": digest(), "units": [unit()], "orders": [envelopes()[1]], "checkpoint": NOTE,
+        "included": [{"index": 4, "leaf": leaf(4), "proof": [digest()]}],
+    })];
     CheckpointAnswer => [json!({"note": NOTE, "cosigned_size": 4})];
     OrderRequest => [json!({"envelope": envelopes()[1], "records": [record("税務課")]})];
     Appended => [json!({"index": 5, "digest": digest(), "at": 1})];

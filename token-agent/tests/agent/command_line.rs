@@ -48,6 +48,8 @@ fn sealing_and_opening_at_the_command_line() {
                 name_key: Some(unit.record().key),
             }],
             orders: vec![unit.ordered(desk.organization)],
+            checkpoint: None,
+            included: vec![],
         });
         let done = desk.warifu(&["seal", "--armor", "-o", &armored, "-r", &unit.label(), &plain], "");
         assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));

@@ -20,6 +20,7 @@ mod opening;
 mod organization;
 mod pin;
 mod removal;
+mod renamed;
 mod sandbox;
 mod services;
 mod sites;

@@ -128,7 +128,17 @@ impl Unit {
     }
 
     pub(crate) fn created(&self, organization: Digest, ca: &Service, kms: &Service) -> Envelope {
-        let order = self.ordered(organization).digest();
+        self.created_by(self.ordered(organization).digest(), organization, ca, kms)
+    }
+
+    /// As [`Unit::created`], in answer to another order.
+    pub(crate) fn created_by(
+        &self,
+        order: Digest,
+        organization: Digest,
+        ca: &Service,
+        kms: &Service,
+    ) -> Envelope {
         let context = HalfContext {
             organization: organization.0,
             unit: self.id.0,

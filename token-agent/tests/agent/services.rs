@@ -252,5 +252,6 @@ pub(crate) fn my_grant(grant: Id, unit: &crate::organization::Unit, card_point: 
         right: warifu_ledger::statement::Right::Open,
         unit_key: unit.key.into(),
         card_point: card_point.into(),
+        starts_at: None,
     }
 }

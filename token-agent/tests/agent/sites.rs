@@ -117,6 +117,38 @@ fn a_revocation_that_a_site_tells_of_wipes_at_once() {
 }
 
 #[test]
+fn grants_that_have_not_begun_say_from_when() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let unit = Unit::draw("税務課");
+        let member = desk.member(&[&unit]);
+        let sites = desk.sites.clone();
+        let change = |starts_at, refuse| {
+            for site in &sites {
+                let mut state = site.state();
+                state.refuse_items = refuse;
+                let grants = &mut state.members.get_mut(&member.key).unwrap().grants;
+                grants.iter_mut().for_each(|(grant, _)| grant.starts_at = starts_at);
+            }
+        };
+        // 2027-04-01T00:00+09:00: a day earlier in UTC.
+        change(Some(1_806_505_200_000), Some(ErrorCode::GrantNotStarted));
+        desk.start_agent();
+        desk.insert_and_unlock(member.index);
+        desk.until_state(
+            "open, for nothing yet",
+            |state| matches!(state, AgentState::Open { units, .. } if units.is_empty()),
+        );
+        desk.sealed("a.age", &unit.key, b"x");
+        let begins = AgentFault::NotBegun { from: "2027-04-01 00:00".to_owned() };
+        assert_eq!(desk.view(&desk.path("a.age")), Err(begins));
+        change(None, None);
+        // At the latest with the next refreshing of what the site tells; the site's own word counts at once.
+        desk.view(&desk.path("a.age")).unwrap();
+    });
+}
+
+#[test]
 fn a_grant_that_ends_closes_its_files_and_no_others() {
     readers::private(1, |readers| {
         let mut desk = Desk::new(readers);
@@ -141,6 +173,10 @@ fn a_grant_that_ends_closes_its_files_and_no_others() {
         assert_eq!(desk.view(&desk.path("a.age")), Err(AgentFault::NotForYou));
         desk.view(&desk.path("b.age")).unwrap();
     });
+}
+
+fn directory(organization: warifu_ledger::Digest, units: Vec<UnitEntry>) -> Directory {
+    Directory { organization, units, orders: vec![], checkpoint: None, included: vec![] }
 }
 
 #[test]
@@ -171,7 +207,7 @@ fn a_directory_is_shown_as_far_as_it_is_proved() {
         let orders: Vec<_> = [&tax, &welfare, &forged].map(|unit| unit.ordered(desk.organization)).into();
         let shown = |units: Vec<UnitEntry>, orders: &[Envelope]| {
             desk.kms.state().directory =
-                Some(Directory { organization: desk.organization, units, orders: orders.to_vec() });
+                Some(Directory { orders: orders.to_vec(), ..directory(desk.organization, units) });
             desk.runtime.block_on(desk.client().directory()).unwrap().units
         };
         assert_eq!(shown(units, &orders).iter().map(|unit| unit.unit).collect::<Vec<_>>(), [tax.id]);
@@ -193,8 +229,7 @@ fn a_directory_is_shown_as_far_as_it_is_proved() {
         let erased = UnitEntry { label: erased.clone(), name: erased, name_key: None, ..sound };
         assert_eq!(shown(vec![erased], &orders).len(), 1);
 
-        desk.kms.state().directory =
-            Some(Directory { organization: warifu_ledger::Digest::of(b""), units: vec![], orders: vec![] });
+        desk.kms.state().directory = Some(directory(warifu_ledger::Digest::of(b""), vec![]));
         let fault = faulty(desk.runtime.block_on(desk.client().directory())).unwrap_err();
         assert!(matches!(fault, AgentFault::NotTrustworthy { .. }));
     });

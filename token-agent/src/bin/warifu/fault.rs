@@ -91,7 +91,7 @@ pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
     match fault {
         AgentFault::Malformed { .. } => 1,
         AgentFault::SiteRefused { code } | AgentFault::AuthorityRefused { code, .. } => refusal(*code),
-        AgentFault::NotForYou | AgentFault::NotTrustworthy { .. } => 2,
+        AgentFault::NotForYou | AgentFault::NotBegun { .. } | AgentFault::NotTrustworthy { .. } => 2,
         AgentFault::SiteUnreachable | AgentFault::AuthorityUnreachable => 4,
         AgentFault::FileUnreadable { .. }
         | AgentFault::FileDamaged
