@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 28] = [
+const FAULTS: [&str; 35] = [
     "no reader",
     "no card",
     "a foreign card",
