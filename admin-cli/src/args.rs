@@ -241,6 +241,9 @@ pub(crate) enum Member {
         /// The new card's serial number [default: the one card in the readers that has no keys]
         #[arg(long)]
         new_card: Option<u32>,
+        /// Write a random PIN into this letter: the member does not type one here, and changes it at first use
+        #[arg(long, value_name = "FILE")]
+        letter: Option<PathBuf>,
     },
     /// A member leaves: all cards and grants end
     Revoke {

@@ -3,8 +3,10 @@
 mod card;
 mod contract;
 pub(crate) mod doctor;
+mod draft;
 mod enroll;
 mod inspect;
+mod letter;
 mod member;
 mod replace;
 mod site;

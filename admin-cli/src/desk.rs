@@ -176,17 +176,26 @@ impl<'a> Desk<'a> {
 
     /// The cards in the readers that have keys, or the one asked for; waits a moment for the first.
     async fn cards_with_keys(&self) -> Result<Vec<CardInReader>, Fault> {
-        let asked_at = Instant::now();
+        let mut wait = self.wait();
         loop {
             let mut cards = self.cards().await?;
+            // A blocked card, or one with its last try, is not what is asked for its PIN to read the ledger.
             cards.retain(|card| {
-                card.keys.is_some() && self.first_card.is_none_or(|first| first == card.serial)
+                let asked_for = self.first_card.is_none_or(|first| first == card.serial);
+                card.keys.is_some() && asked_for && (card.tries_left > 1 || self.first_card.is_some())
             });
-            if !cards.is_empty() || asked_at.elapsed() > CARD_APPEARS {
+            if !cards.is_empty() {
                 return Ok(cards);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            if !wait.goes_on("insert-officer", &[]).await {
+                return Ok(cards);
+            }
         }
+    }
+
+    /// Waiting for a card: as long as it takes where somebody sits at the desk, else for a moment.
+    pub(crate) fn wait(&self) -> Wait<'_> {
+        Wait { screen: self.screen, patient: !self.pins.scripted(), since: Instant::now(), asked: false }
     }
 
     /// Unlocks a card's 9A key for this insertion.
@@ -284,7 +293,7 @@ impl<'a> Desk<'a> {
     /// The next card to sign: of a person with a role who has not signed yet. Waits for it to be inserted if people sit at
     /// the desk.
     async fn next_signer(&self, book: &Book, signed: &[u32]) -> Result<CardInReader, Fault> {
-        let mut asked = false;
+        let mut wait = self.wait();
         loop {
             let cards = self.cards().await?;
             let member_of = |card: &CardInReader| signer_of(book, card);
@@ -299,15 +308,39 @@ impl<'a> Desk<'a> {
             if let Some(card) = able.first() {
                 return Ok((*card).clone());
             }
-            if self.pins.scripted() {
+            // In a script, a card whose PIN it has is on its way into the one reader; others do not come.
+            let comes = !self.pins.scripted()
+                || self.pins.serials().any(|serial| {
+                    !signed.contains(&serial) && cards.iter().all(|card| card.serial != serial)
+                });
+            let prompt = if signed.is_empty() { "insert-officer" } else { "insert-second-officer" };
+            if !comes || !wait.goes_on(prompt, &[]).await {
                 return Err(if signed.is_empty() { Fault::NoOfficerCard } else { Fault::SecondPersonNeeded });
             }
-            if !asked {
-                self.screen.say(if signed.is_empty() { "insert-officer" } else { "insert-second-officer" });
-                asked = true;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+/// Waiting for a card to be inserted.
+pub(crate) struct Wait<'a> {
+    screen: &'a Screen,
+    patient: bool,
+    since: Instant,
+    asked: bool,
+}
+
+impl Wait<'_> {
+    /// Says once what is waited for, and waits a moment; false where the wait is over.
+    pub(crate) async fn goes_on(&mut self, prompt: &str, args: &[(&str, String)]) -> bool {
+        if !self.patient && self.since.elapsed() > CARD_APPEARS {
+            return false;
+        }
+        if !self.asked {
+            self.screen.say_with(prompt, args);
+            self.asked = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        true
     }
 }
 

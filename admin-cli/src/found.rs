@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Prepare, Prepared};
@@ -13,7 +12,7 @@ use warifu_ledger::statement::{Card, Founding, Policy, ServiceKind, ServiceState
 use warifu_ledger::{Digest, Id};
 
 use crate::args::Init;
-use crate::desk::{CARD_APPEARS, Desk, LOOK_AGAIN, rng};
+use crate::desk::{Desk, rng};
 use crate::fault::Fault;
 
 struct Officer {
@@ -139,20 +138,14 @@ fn officer(text: &str) -> Result<Officer, Fault> {
 
 /// The card with this serial number; at a terminal, waits until it is inserted.
 pub(crate) async fn card_with(desk: &Desk<'_>, serial: u32) -> Result<CardInReader, Fault> {
-    let asked_at = Instant::now();
-    let mut asked = false;
+    let mut wait = desk.wait();
     loop {
         if let Some(card) = desk.cards().await?.into_iter().find(|card| card.serial == serial) {
             return Ok(card);
         }
-        if desk.pins.scripted() && asked_at.elapsed() > CARD_APPEARS {
+        if !wait.goes_on("insert-card", &[("serial", serial.to_string())]).await {
             return Err(Fault::CardNotHere { serial });
         }
-        if !asked && !desk.pins.scripted() {
-            desk.screen.say_with("insert-card", &[("serial", serial.to_string())]);
-            asked = true;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

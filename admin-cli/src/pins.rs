@@ -77,6 +77,11 @@ impl Pins {
         self.chosen.insert(serial, pin);
     }
 
+    /// The cards whose PINs a script has given.
+    pub(crate) fn serials(&self) -> impl Iterator<Item = u32> + '_ {
+        self.scripted.iter().flat_map(|pins| pins.keys().copied())
+    }
+
     /// Whether a PUK stands on the card's line.
     pub(crate) fn has_puk(&self, serial: u32) -> bool {
         self.scripted.as_ref().and_then(|pins| pins.get(&serial)).is_some_and(|line| line.contains(' '))

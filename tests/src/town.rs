@@ -563,6 +563,7 @@ impl Town {
             }
         }
         command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
+        command.env("XDG_STATE_HOME", self.folder.join("desk").join("home"));
         command.envs(self.verbosity()).envs(self.admin_env.iter().cloned());
         Ok((command, pins))
     }

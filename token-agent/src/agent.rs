@@ -21,6 +21,7 @@ use warifu_split_key::point::Point;
 use crate::fault;
 use crate::follow;
 use crate::opening::Meter;
+use crate::pickup;
 use crate::platform::{Claim, Viewer, write_private};
 use crate::profile::{self, ProfileError};
 use crate::session::{Phase, Session, Unlocked};
@@ -298,6 +299,7 @@ impl Agent {
         Status {
             state,
             others,
+            brought: self.sessions().iter().flat_map(|session| session.brought()).collect(),
             organization: profile.as_ref().map(|profile| profile.name.clone()),
             helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
         }
@@ -467,6 +469,7 @@ impl Agent {
             // The card is unlocked all the same: a site may answer later, and the kms knows the key.
             Err(fault) => tracing::info!(?fault, "no site answers"),
         }
+        tokio::spawn(pickup::pick_up(Arc::downgrade(self), session.clone(), unlocked.ending()));
         tokio::spawn(follow::follow(Arc::downgrade(self), session.clone(), unlocked, ending, ceiling));
         Ok(())
     }

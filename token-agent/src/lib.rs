@@ -15,6 +15,7 @@ mod forward;
 mod http;
 mod opening;
 mod personalize;
+mod pickup;
 mod platform;
 mod prepare;
 pub mod profile;

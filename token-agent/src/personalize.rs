@@ -261,7 +261,11 @@ fn of_writing(error: CardError) -> AgentFault {
 }
 
 /// Opens a sealed share with the card's 9D key, checks it (P-6.3) and imports it. False if it was there already.
-async fn import(session: &Session, organization: Digest, share: PackagedShare) -> Result<bool, AgentFault> {
+pub(crate) async fn import(
+    session: &Session,
+    organization: Digest,
+    share: PackagedShare,
+) -> Result<bool, AgentFault> {
     let untrusted = |why: &str| AgentFault::NotTrustworthy { why: why.to_owned() };
     let transport = session.facts().transport.ok_or_else(|| fault::of_card(CardError::KeyMissing))?;
     if share.sealed.0.len() != SEALED {

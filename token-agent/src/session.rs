@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) actor: CardActor,
     facts: Mutex<Facts>,
     phase: Mutex<Phase>,
+    /// Units whose shares came onto the card by themselves.
+    brought: Mutex<Vec<String>>,
     /// One PIN entry, preparation or personalization at a time.
     pub(crate) gate: tokio::sync::Mutex<()>,
 }
@@ -62,6 +64,7 @@ impl Session {
             actor,
             facts: Mutex::new(facts),
             phase: Mutex::new(Phase::Locked),
+            brought: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
         })
     }
@@ -91,6 +94,16 @@ impl Session {
 
     pub(crate) fn set_open(&self, unlocked: Arc<Unlocked>) {
         *held(&self.phase) = Phase::Open(unlocked);
+    }
+
+    /// Units whose shares came onto the card by themselves since it was inserted.
+    pub(crate) fn brought(&self) -> Vec<String> {
+        held(&self.brought).clone()
+    }
+
+    /// A unit's share came onto the card by itself.
+    pub(crate) fn has_brought(&self, unit: String) {
+        held(&self.brought).push(unit);
     }
 
     /// Tries left for the PIN.

@@ -6,6 +6,7 @@ new-pin-prompt = New PIN for card { $serial } (6 to 8 digits; its member types i
 new-pin-again-prompt = The same PIN once more:
 insert-officer = Insert an officer's card.
 insert-second-officer = A second person has to sign. Insert the second officer's card.
+insert-new-card = Insert the new card. With one reader, put it in the place of yours.
 insert-card = Insert card { $serial }.
 
 service-fingerprint = { $service } fingerprint: { $fingerprint }
@@ -27,6 +28,17 @@ contract-preview = Contract { $name } will run until { $ends }, that day include
 contract-opened = Contract { $name } runs until { $ends }, that day included.
 contract-end-preview = The contract with { $name } will end now, for ever. Grants that end: { $grants }.
     Every file its people ever received stops opening at every site.
+letter =
+    To { $name }
+
+    This is the PIN of card { $serial }.
+
+    { $pin }
+
+    Change it to one of your own before you use the card:
+    insert it and type "warifu pin change".
+    Then shred this letter.
+    Three wrong PINs in a row block the card.
 member-preview = { $name } will be enrolled with card { $serial }, for: { $units }.
 member-continued = The enrolment of { $name } was begun before. It goes on where it stopped.
 member-enrolled = { $name } is enrolled. The card opens files for: { $units }.
@@ -275,6 +287,7 @@ help-arg-spend_last_try = Try the number even if only one try is left
 help-arg-card_alone = Look at the cards alone: needs no officer's card and no PIN
 help-arg-add = Units to add: shares come onto the card at the desk
 help-arg-remove = Units to take away: they end at once
+help-arg-letter = Write a random PIN into this letter: the member does not type one here, and changes it at first use
 help-arg-ask_puk = Ask for the PUK, which somebody has on paper
 help-arg-old_card = The old card's number, where the member has several
 help-arg-new_card = The new card's number [default: the one card that has no keys]

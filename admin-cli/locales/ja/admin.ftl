@@ -6,6 +6,7 @@ new-pin-prompt = カード { $serial } の新しい暗証番号（6 桁から 8 
 new-pin-again-prompt = 同じ暗証番号をもう一度:
 insert-officer = セキュリティ担当のカードを入れてください。
 insert-second-officer = もう一人の署名が必要です。二人目のセキュリティ担当のカードを入れてください。
+insert-new-card = 新しいカードを入れてください。リーダーが 1 台なら、いまのカードと入れ替えてください。
 insert-card = カード { $serial } を入れてください。
 
 service-fingerprint = { $service } の指紋: { $fingerprint }
@@ -27,6 +28,17 @@ contract-preview = 契約「{ $name }」の最終日は { $ends }（当日を含
 contract-opened = 契約「{ $name }」の最終日は { $ends }（当日を含む）です。
 contract-end-preview = 「{ $name }」との契約を今すぐ終了します。元には戻せません。終わる権限: { $grants } 件。
     これまでに渡したすべてのファイルが、すべての拠点で開けなくなります。
+letter =
+    { $name } 様
+
+    カード { $serial } の暗証番号です。
+
+    { $pin }
+
+    はじめて使うときに、ご自分で決めた番号に変えてください:
+    カードをパソコンに入れて「warifu pin change」と入力します。
+    変えたら、この手紙は細かく切って捨ててください。
+    3 回続けて間違えると、カードは使えなくなります。
 member-preview = 「{ $name }」をカード { $serial } で登録します。宛先: { $units }
 member-continued = 「{ $name }」の登録は途中まで済んでいます。続きを行います。
 member-enrolled = 「{ $name }」を登録しました。このカードで開ける宛先: { $units }
@@ -275,6 +287,7 @@ help-arg-spend_last_try = あと 1 回しか入力できなくても試します
 help-arg-card_alone = カードだけを見ます（セキュリティ担当のカードも暗証番号も要りません）
 help-arg-add = 足す宛先（割符は机でカードに入れます）
 help-arg-remove = 外す宛先（すぐに終わります）
+help-arg-letter = 無作為の暗証番号をこの手紙に書き出します（本人がここで入力しないとき。最初に使うときに本人が変えます）
 help-arg-ask_puk = 解除番号（PUK）を紙で持っているとき、それを尋ねます
 help-arg-old_card = 古いカードの番号（何枚も持っている人のとき）
 help-arg-new_card = 新しいカードの番号 [既定: 鍵のない唯一のカード]

@@ -21,6 +21,7 @@ use super::{already, end_access};
 use crate::args::Card;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
+use crate::found::card_with;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Card) -> Result<(), Fault> {
     match command {
@@ -87,10 +88,12 @@ async fn unblock(
         let card = card.as_ref().and_then(|card| book.card_in(card)).map(|(id, _)| id);
         let card = card.ok_or(Fault::Agent(AgentFault::ForeignCard))?;
         let puk = Escrowed::open(desk, &book, card).await?;
+        // While the officer's card is in: with one reader, the blocked one takes its place.
+        puk.seal_anew(desk, &book).await?;
+        card_with(desk, serial).await?;
         let pin = desk.pins.new_pin(desk.screen, serial)?;
         let opened = PinText(puk.digits.clone());
         desk.agent.unblock(&Unblock { serial, puk: opened, pin, spend_last_try }).await?;
-        puk.seal_anew(desk, &book).await?;
     }
     desk.screen.result(&json!({ "unblocked": serial }), || {
         desk.screen.text("card-unblocked", &[("serial", serial.to_string())])

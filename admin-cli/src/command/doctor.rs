@@ -139,7 +139,7 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
         let (level, id) = if behind > 0 { (Level::Warning, "ca-behind") } else { (Level::Ok, "ca") };
         findings.add(level, "ca", id, &[("behind", behind.into())]);
     }
-    let readable = reads && cards.iter().any(|card| card.keys.is_some());
+    let readable = reads && cards.iter().any(|card| card.keys.is_some() && card.tries_left > 1);
     let book = if readable { Some(desk.book().await) } else { None };
     let book = match book {
         Some(Ok(book)) => Some(book),

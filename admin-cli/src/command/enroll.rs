@@ -1,6 +1,7 @@
 //! Enrolling one member with a new card, and bringing onto a card what waits for it.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Personalize, Personalized, Prepared};
@@ -9,6 +10,8 @@ use warifu_ledger::register::{Commitment, Name, Record};
 use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
+use super::draft::Draft;
+use super::letter;
 use super::replace::live_grants;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
@@ -20,12 +23,14 @@ pub(super) struct Enrolment {
     pub(super) units: Vec<String>,
     pub(super) contract: Option<String>,
     pub(super) new_card: Option<u32>,
+    /// Where a random PIN is written that the member does not choose here.
+    pub(super) letter: Option<PathBuf>,
 }
 
 /// Enrols a member with a new card: keys on the card, one order for card and grants, then the shares onto the card.
 pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
     let book = desk.book().await?;
-    let Enrolment { name, units, contract, new_card } = enrolment;
+    let Enrolment { name, units, contract, new_card, letter } = enrolment;
     let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name.record)), "member")?;
     // Everything that can be wrong with the words is found before a key is made.
     let contract = contract.map(|label| book.contract(&label)).transpose()?;
@@ -40,12 +45,20 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         let taken = || Fault::LabelTaken { label: name.label.clone() };
         let (card, grants) = ordered_already(&book, &member, contract, &granted).ok_or_else(taken)?;
         let serial = its_card(&book, &desk.cards().await?, &card, new_card)?;
+        if let Some(letter) = &letter {
+            let pin = letter::pin(desk.screen, letter, &name.name, serial)?;
+            desk.pins.choose(serial, pin);
+        }
         desk.screen.say_with("member-continued", &[("name", name.name.clone())]);
         let done = hand_out(desk, &book, serial, card, grants).await?;
         said(done, card).to(desk);
         return Ok(());
     }
-    let serial = new_card_serial(desk, &book, new_card).await?;
+    let draft = Draft::kept(&book, &desk.cards().await?, &name.label, new_card);
+    let serial = match &draft {
+        Some(draft) => draft.serial,
+        None => new_card_serial(desk, &book, new_card).await?,
+    };
     desk.screen.say_with(
         "member-preview",
         &[
@@ -55,7 +68,14 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         ],
     );
     desk.screen.agree()?;
-    let prepared = prepare(desk, serial).await?;
+    if let Some(letter) = &letter {
+        let pin = letter::pin(desk.screen, letter, &name.name, serial)?;
+        desk.pins.choose(serial, pin);
+    }
+    let prepared = match draft {
+        Some(draft) => draft.prepared,
+        None => Draft::made(&book, &name.label, serial, prepare(desk, serial).await?)?,
+    };
     let record = Record::draw(&mut rng(), name.to_text());
     let card = card_of(&prepared, Id::draw(&mut rng()), record.commitment(), contract);
     let card_id = card.card;
@@ -67,6 +87,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         acts.push(act);
     }
     desk.order(&book, acts, vec![record]).await?;
+    Draft::over(&name.label);
     let done = hand_out(desk, &book, serial, card_id, grants).await?;
     said(done, card_id).to(desk);
     Ok(())
@@ -182,7 +203,7 @@ pub(super) async fn hand_out(
 
 /// The card that is to be somebody's: the one that was named, or the one in the readers that is nobody's.
 pub(super) async fn new_card_serial(desk: &Desk<'_>, book: &Book, told: Option<u32>) -> Result<u32, Fault> {
-    let Some(serial) = told else { return only_new_card(book, &desk.cards().await?) };
+    let Some(serial) = told else { return only_new_card(desk, book).await };
     let card = card_with(desk, serial).await?;
     match book.card_in(&card) {
         None => Ok(serial),
@@ -196,12 +217,18 @@ pub(super) async fn new_card_serial(desk: &Desk<'_>, book: &Book, told: Option<u
     }
 }
 
-/// The one card in the readers that is nobody's: without keys, or with those of an enrolment that was interrupted.
-fn only_new_card(book: &Book, cards: &[CardInReader]) -> Result<u32, Fault> {
-    let new: Vec<u32> =
-        cards.iter().filter(|card| book.card_in(card).is_none()).map(|card| card.serial).collect();
-    match new.as_slice() {
-        [serial] => Ok(*serial),
-        _ => Err(Fault::NoNewCard),
+/// The one card in the readers that is nobody's: without keys, or with those of an enrolment that was interrupted. With one reader
+/// it comes in the place of the officer's.
+async fn only_new_card(desk: &Desk<'_>, book: &Book) -> Result<u32, Fault> {
+    let mut wait = desk.wait();
+    loop {
+        let cards = desk.cards().await?;
+        let new: Vec<u32> =
+            cards.iter().filter(|card| book.card_in(card).is_none()).map(|card| card.serial).collect();
+        match new.as_slice() {
+            [serial] => return Ok(*serial),
+            [] if wait.goes_on("insert-new-card", &[]).await => {}
+            _ => return Err(Fault::NoNewCard),
+        }
     }
 }

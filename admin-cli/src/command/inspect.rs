@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use warifu_api::ErrorCode;
 use warifu_api::wire::agent::{CardCertificate, CardInReader, CardSecrets, ManagementKeyKind};
 use warifu_ledger::Id;
 use warifu_ledger::key::PublicKey;
@@ -18,12 +19,23 @@ use crate::screen::{List, Screen};
 /// Shows the cards in the readers: by themselves, and beside the ledger where that may be read.
 pub(super) async fn inspect(desk: &mut Desk<'_>, card_alone: bool) -> Result<(), Fault> {
     let cards = desk.cards().await?;
-    let readable = !card_alone && cards.iter().any(|card| card.keys.is_some());
-    let book = if readable { Some(desk.book().await?) } else { None };
+    let mut findings = Findings::default();
+    let readable = !card_alone && cards.iter().any(|card| card.keys.is_some() && card.tries_left > 1);
+    let book = if readable { Some(desk.book().await) } else { None };
+    let book = match book {
+        Some(Ok(book)) => Some(book),
+        // A member's card alone: it is looked at all the same.
+        Some(Err(Fault::NoOfficerCard)) => None,
+        Some(Err(fault)) if fault.code() == Some(ErrorCode::Forbidden) => None,
+        Some(Err(fault)) => return Err(fault),
+        None => None,
+    };
+    if book.is_none() && !card_alone && !cards.is_empty() {
+        findings.add(Level::Warning, "ledger", "ledger-not-read", &[]);
+    }
     let columns =
         ["column-reader", "column-serial", "column-name", "column-firmware", "column-tries", "column-shares"];
     let mut list = List::new(desk.screen, &columns);
-    let mut findings = Findings::default();
     for card in &cards {
         let row = CardRow::of(card, book.as_ref());
         let shares = if row.new { desk.screen.text("new-card", &[]) } else { row.shares.to_string() };

@@ -16,9 +16,9 @@ use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Fault> {
     match command {
-        Member::Enroll { label, name, unit, contract, new_card } => {
+        Member::Enroll { label, name, unit, contract, new_card, letter } => {
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-            enroll(desk, Enrolment { name, units: unit, contract, new_card }).await
+            enroll(desk, Enrolment { name, units: unit, contract, new_card, letter }).await
         }
         Member::Revoke { label, why } => {
             let book = desk.book().await?;

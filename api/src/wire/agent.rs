@@ -53,6 +53,9 @@ pub struct Status {
     /// Where it stands with the organization's other cards.
     #[serde(default)]
     pub others: Vec<AgentState>,
+    /// Names of the units that came onto the cards by themselves since they were inserted.
+    #[serde(default)]
+    pub brought: Vec<String>,
     /// The organization's name as people say it, from the profile; none without a profile.
     pub organization: Option<String>,
     /// Whom to call, from the profile.

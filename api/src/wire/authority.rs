@@ -300,6 +300,8 @@ pub struct PackagedShare {
     pub grant: Id,
     /// The unit.
     pub unit: Id,
+    /// How it may reach the card: a member's own PC takes [`OwnPc`](warifu_ledger::statement::Custody::OwnPc) alone.
+    pub custody: warifu_ledger::statement::Custody,
     /// `A`, to check the opened share against.
     pub card_point: PublicKey,
     /// As in [`ShareRequest::sealed`].

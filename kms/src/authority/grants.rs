@@ -108,6 +108,7 @@ impl Authority {
                     shares.push(PackagedShare {
                         grant,
                         unit: found.unit,
+                        custody: found.custody,
                         card_point: issued.card_point.into(),
                         sealed: Bytes(share.sealed),
                         certificate,

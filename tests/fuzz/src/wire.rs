@@ -70,7 +70,8 @@ types! {
     Wrap => [json!({"wrapped": bytes(105)})];
     Package => [json!({
         "authentication": [bytes(40)], "signature": null, "pending": [id("grant")],
-        "shares": [{"grant": id("grant"), "unit": id("tax"), "card_point": public_of("a"), "sealed": bytes(113),
+        "shares": [{"grant": id("grant"), "unit": id("tax"), "custody": "own-pc",
+            "card_point": public_of("a"), "sealed": bytes(113),
             "certificate": bytes(30)}],
     })];
     Records => [json!({"records": [record("hanako")]})];

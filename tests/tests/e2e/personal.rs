@@ -1,10 +1,13 @@
 //! A member's card from the factory to its replacement, as officers do it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use warifu_tests::town::{DESK_READERS, MEMBER_READERS, READERS, SITES, until};
+use warifu_tests::process::program;
+use warifu_tests::town::{DESK_READERS, MEMBER_READERS, PIN, READERS, SITES, until};
 use warifu_virtual_card::readers::private;
 
 use crate::Play;
@@ -106,6 +109,93 @@ fn a_forgotten_pin_is_set_anew_by_an_officers_card() {
         play.town.card("ichiro").unwrap().block_pin().unwrap();
         play.town.admin(&["--card", "1002", "card", "unblock", "1001"]).unwrap();
         assert_eq!(play.inspected(1001)["tries_left"], 3);
+        play.town.close();
+    });
+}
+
+/// `warifu-admin` at a desk with one reader, and what it says.
+struct OneReader {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl OneReader {
+    fn start(play: &Play, words: &[&str]) -> Self {
+        let mut child = Command::new(program("warifu-admin").unwrap())
+            .arg("--agent")
+            .arg(play.town.bootstrap("small"))
+            .args(["--pins-stdin", "--yes", "--lang", "ja"])
+            .args(words)
+            .env("XDG_STATE_HOME", play.path("small-state"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pins = format!("1001 {PIN}\n2201 {PIN}\n");
+        child.stdin.take().unwrap().write_all(pins.as_bytes()).unwrap();
+        let says = BufReader::new(child.stdout.take().unwrap());
+        Self { child, says }
+    }
+
+    /// Reads on until it says this.
+    fn until(&mut self, wanted: &str) {
+        let mut said = String::new();
+        while !said.contains(wanted) {
+            let before = said.len();
+            assert!(self.says.read_line(&mut said).unwrap() > 0, "{wanted}? it said {said} after {before}");
+        }
+    }
+}
+
+/// One reader suffices, and what was prepared survives the end of the desk's command and of its agent.
+#[test]
+fn a_member_is_enrolled_with_one_reader_and_an_interruption() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 60);
+        play.town.add_agent("small", &[NEW], false, &[]).unwrap();
+        play.town.start("small").unwrap();
+        play.town.new_card("saburo", 2201).unwrap();
+        let sealed = play.sealed("list", b"content");
+        // Two agents at one reader would take the card from each other.
+        play.town.stop("desk");
+        let swap = |play: &mut Play, out: &str, into: &str| {
+            play.town.remove(out);
+            play.town.insert(into, NEW).unwrap();
+        };
+        swap(&mut play, "ichiro", "ichiro");
+        let words = ["member", "enroll", "saburo", "--name", "白馬 三郎", "--unit", "tax"];
+
+        let mut first = OneReader::start(&play, &words);
+        first.until("新しいカードを入れてください");
+        swap(&mut play, "ichiro", "saburo");
+        first.until("セキュリティ担当のカードを入れてください");
+        // It is prepared, and nothing is signed. The power fails.
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        play.town.kill("small");
+        play.town.start("small").unwrap();
+        let draft = play.path("small-state/warifu/drafts/saburo.json");
+        let text = fs::read_to_string(&draft).unwrap();
+        assert!(!text.contains(PIN), "{text}");
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&draft).unwrap().permissions()) & 0o777,
+            0o600
+        );
+
+        swap(&mut play, "saburo", "ichiro");
+        let mut second = OneReader::start(&play, &words);
+        second.until("カード 2201 を入れてください");
+        // Another card than the one that is waited for changes nothing.
+        play.town.new_card("other", 2202).unwrap();
+        swap(&mut play, "ichiro", "other");
+        swap(&mut play, "other", "saburo");
+        second.until("「白馬 三郎」を登録しました");
+        assert!(second.child.wait().unwrap().success());
+        assert!(!draft.exists());
+        play.town.remove("saburo");
+
+        play.insert("saburo", "office", MEMBER_READERS[0]);
+        play.opens("office", &sealed, b"content");
         play.town.close();
     });
 }

@@ -147,6 +147,7 @@ organization = Organization: { $name }
 new-pin-prompt = The new PIN of card { $serial } (6 to 8 digits):
 new-pin-again-prompt = The same PIN again:
 pin-changed = The PIN is changed. From now on, enter the new one.
+brought = New units that this card opens: { $units }
 locked = The PIN is forgotten, and everything that was open is closed.
 opened-viewing = { $file }: addressed to “{ $unit }”. It is shown until you take the card out.
 opened-exported = { $file }: addressed to “{ $unit }”. Written to { $out } ({ $bytes } bytes).

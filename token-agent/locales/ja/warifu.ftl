@@ -147,6 +147,7 @@ organization = 組織: { $name }
 new-pin-prompt = カード { $serial } の新しい暗証番号（6 桁から 8 桁）:
 new-pin-again-prompt = 同じ暗証番号をもう一度:
 pin-changed = 暗証番号を変えました。次からは新しい暗証番号を入力してください。
+brought = 新しく開けるようになった宛先: { $units }
 locked = 暗証番号を忘れ、開いていたものをすべて閉じました。
 opened-viewing = { $file }: 「{ $unit }」宛。表示しています。カードを抜くと閉じます。
 opened-exported = { $file }: 「{ $unit }」宛。{ $out } に書き出しました（{ $bytes } バイト）。

@@ -292,3 +292,41 @@ fn a_full_card_says_so_until_dead_shares_make_room() {
         assert!(points.contains(&waiting.share.public().into()));
     });
 }
+
+#[test]
+fn a_members_pc_picks_up_what_may_come_there_and_nothing_else() {
+    readers::private(1, |readers| {
+        let mut desk = desk_of(readers);
+        let old = Unit::draw("税務課");
+        let member = desk.member(&[&old]);
+        desk.start_agent();
+        desk.insert(member.index);
+        let keys = seen(&desk, member.index).keys.unwrap();
+        let (at_own_pcs, at_the_desk) = (Waiting::draw(Vec::new()), Waiting::draw(Vec::new()));
+        at_own_pcs.offer(&desk, &Prepared { keys, attestation: Attestation::None });
+        let held_back =
+            sealed_share(&desk, at_the_desk.grant, &at_the_desk.unit, &at_the_desk.share, &keys.transport.0);
+        {
+            let mut kms = desk.kms.state();
+            let package = kms.package.as_mut().unwrap();
+            package.shares[0].custody = warifu_ledger::statement::Custody::OwnPc;
+            package.shares.push(held_back);
+        }
+        desk.until_pin_needed();
+        assert!(desk.status().brought.is_empty());
+        desk.unlock(None, PIN).unwrap();
+        let brought = until("the share comes by itself", || {
+            let brought = desk.status().brought;
+            (!brought.is_empty()).then_some(brought)
+        });
+        assert_eq!(brought.len(), 1);
+        let points = until("the card is read again", || {
+            let points = seen(&desk, member.index).share_points;
+            (points.len() == 2).then_some(points)
+        });
+        assert!(points.contains(&at_own_pcs.share.public().into()));
+        let waiting: Vec<Id> =
+            desk.kms.state().package.as_ref().unwrap().shares.iter().map(|share| share.grant).collect();
+        assert_eq!(waiting, [at_the_desk.grant], "it waits for the officers' desk");
+    });
+}

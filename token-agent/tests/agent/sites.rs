@@ -252,6 +252,7 @@ pub(crate) fn sealed_share(
     PackagedShare {
         grant,
         unit: unit.id,
+        custody: warifu_ledger::statement::Custody::HostMemory,
         card_point: share.public().into(),
         sealed: Bytes([sealed.enc.as_slice(), &sealed.ciphertext].concat()),
         certificate: Bytes(certificate(&share.public(), None)),
@@ -389,7 +390,9 @@ fn requests_are_forwarded_with_the_cards_key_or_without() {
         desk.unlock(serial, PIN).unwrap();
         let answer = ask(ForwardTo::Authority, serial, package).unwrap();
         assert_eq!((answer.status, answer.body["code"].as_str()), (404, Some("not-found")));
-        assert_eq!(desk.kms.state().askers, [Some(member.key)]);
+        // The agent has looked for what waits for the card as well.
+        let askers = desk.kms.state().askers.clone();
+        assert!(!askers.is_empty() && askers.iter().all(|asker| *asker == Some(member.key)));
         assert_eq!(ask(to_site(), None, "/v1/status").unwrap().status, 200);
         let elsewhere =
             ["status", "/v2/status", "/v1/a b", "/v1/../v1/status", "/v1/%73tatus", "/v1/ledger/stream"];

@@ -58,6 +58,10 @@ impl Screen {
         for state in std::iter::once(&status.state).chain(&status.others) {
             self.explain(&self.texts.state(state));
         }
+        if !status.brought.is_empty() {
+            let units = status.brought.join(self.texts.separator());
+            self.say("brought", &[("units", units.into())]);
+        }
         self.helpdesk(status.helpdesk.as_deref());
     }
 
