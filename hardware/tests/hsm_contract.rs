@@ -13,6 +13,8 @@ mod keys;
 mod pulled;
 #[path = "hsm_contract/revocation.rs"]
 mod revocation;
+#[path = "hsm_contract/rewrap.rs"]
+mod rewrap;
 #[path = "hsm_contract/stage.rs"]
 mod stage;
 #[path = "hsm_contract/tokens.rs"]
@@ -82,6 +84,16 @@ contract! {
         the_cache_is_bounded,
         partials_match_wycheproof,
         every_form_of_pkcs8_unwraps,
+    ],
+    rewrap: [
+        a_share_without_its_grant_key_is_not_rewrapped,
+        a_broken_share_is_not_rewrapped,
+        another_share_is_noticed_where_it_arrives,
+        a_rewrapped_share_answers_in_the_other_token_alone,
+        a_share_goes_on_from_token_to_token,
+        every_rewrap_is_another,
+        nothing_readable_is_left_of_a_rewrap,
+        a_destroyed_grant_is_not_rewrapped_under_load,
     ],
     revocation: [
         a_destroyed_grant_never_answers_again,

@@ -5,6 +5,9 @@
 //! session keeps some of those objects. Destroying the key pair makes every copy of the blob useless; but an object
 //! that is unwrapped already goes on answering, so [`Hsm::grant_key_destroy`] destroys those in every session as well,
 //! and waits for what is under way (P-8.2).
+//!
+//! A share reaches a site that comes later by [`Hsm::rewrap`]: the same wrap again, made inside the token as well, so that
+//! it is in no process's memory on its way from one token to the other.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{PoisonError, RwLock};
@@ -19,8 +22,8 @@ use warifu_split_key::point::Point;
 
 use super::error::HsmError;
 use super::keys::{
-    KeyKind, check_protected, ecdh_x, find_pair, generate_pair, p256_public, private_keys_of, with_key,
-    with_session_object,
+    KeyKind, check_protected, ecdh_x, find_pair, generate_ephemeral, generate_pair, p256_public,
+    private_keys_of, with_key, with_session_object,
 };
 use super::link::{Link, ShareKey, Worker};
 use super::wrap::WrappedShare;
@@ -132,6 +135,32 @@ impl Hsm {
         self.with_share(label, share, |link, worker, key| share_ecdh(link, worker, key, share, r))
     }
 
+    /// The same share, wrapped to another site's key for the same grant (P-6.4), for a site that comes later. All of it
+    /// happens inside the token: the share is unwrapped once more into a session object of its own that may be wrapped, and
+    /// that is destroyed before this returns; the ephemeral key and the wrapping key are session objects, too.
+    ///
+    /// The caller must have verified the other site's signature over `site_grant_key`, and that the ledger has it serve the
+    /// grant: whoever owns that key learns the share.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::partial`]. A token that wraps nothing says so with [`HsmError::Operation`].
+    pub fn rewrap(
+        &self,
+        label: &str,
+        share: &WrappedShare,
+        site_grant_key: &Point,
+    ) -> Result<WrappedShare, HsmError> {
+        self.with_share(label, share, |link, worker, _| {
+            with_key(link, worker, KeyKind::Grant, label, |worker, private| {
+                let extractable = unwrap_share(worker, private, label, share, Leaving::Wrapped)?;
+                with_session_object(&worker.session, extractable, |object| {
+                    wrap_object(&worker.session, object, site_grant_key)
+                })
+            })
+        })
+    }
+
     fn with_share<T>(
         &self,
         label: &str,
@@ -190,7 +219,7 @@ fn share_ecdh(
         }
     }
     let object = with_key(link, worker, KeyKind::Grant, &key.grant, |worker, private| {
-        unwrap_share(worker, private, &key.grant, share)
+        unwrap_share(worker, private, &key.grant, share, Leaving::Never)
     })?;
     match ecdh_x(&worker.session, object, point) {
         Ok(x) => {
@@ -207,15 +236,31 @@ fn share_ecdh(
     }
 }
 
+/// Whether an unwrapped share may leave the token again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    Never,
+    /// Wrapped to another site, and in no other way: it stays sensitive.
+    Wrapped,
+}
+
+/// What an agreed key is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kek {
+    Wraps,
+    Unwraps,
+}
+
 /// Unwraps, giving up older session objects where the token has no room for another.
 fn unwrap_share(
     worker: &mut Worker,
     private: ObjectHandle,
     grant: &str,
     share: &WrappedShare,
+    leaving: Leaving,
 ) -> Result<ObjectHandle, HsmError> {
     loop {
-        match unwrap_once(&worker.session, private, share) {
+        match unwrap_once(&worker.session, private, share, leaving) {
             Err(HsmError::CapacityExhausted { limit }) => match worker.shares.pop_oldest() {
                 Some(oldest) => worker.destroy(oldest)?,
                 None => return Err(HsmError::CapacityExhausted { limit }),
@@ -229,10 +274,55 @@ fn unwrap_once(
     session: &Session,
     private: ObjectHandle,
     share: &WrappedShare,
+    leaving: Leaving,
 ) -> Result<ObjectHandle, HsmError> {
-    let ephemeral = share.ephemeral().to_uncompressed();
-    let wrapping_key = session.derive_key(
-        &Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), &ephemeral)),
+    let unwrapping_key = agreed_kek(session, private, share.ephemeral(), Kek::Unwraps)?;
+    with_session_object(session, unwrapping_key, |unwrapping_key| {
+        Ok(session.unwrap_key(
+            &Mechanism::AesKeyWrapPad,
+            unwrapping_key,
+            share.blob(),
+            &[
+                Attribute::Class(ObjectClass::PRIVATE_KEY),
+                Attribute::KeyType(KeyType::EC),
+                Attribute::Token(false),
+                Attribute::Private(true),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(leaving == Leaving::Wrapped),
+                Attribute::Sign(false),
+                Attribute::Derive(true),
+            ],
+        )?)
+    })
+}
+
+/// KWP of an unwrapped share under the key agreed between a new ephemeral key and `recipient`.
+fn wrap_object(session: &Session, object: ObjectHandle, recipient: &Point) -> Result<WrappedShare, HsmError> {
+    let (public, private) = generate_ephemeral(session)?;
+    with_session_object(session, private, |private| {
+        let ephemeral =
+            with_session_object(session, public, |public| p256_public(session, public, "ephemeral"))?;
+        let wrapping_key = agreed_kek(session, private, recipient, Kek::Wraps)?;
+        let blob = with_session_object(session, wrapping_key, |wrapping_key| {
+            Ok(session.wrap_key(&Mechanism::AesKeyWrapPad, wrapping_key, object)?)
+        })?;
+        let length = blob.len();
+        WrappedShare::from_parts(ephemeral, blob)
+            .map_err(|_| HsmError::AnswerMalformed { function: "C_WrapKey", length })
+    })
+}
+
+/// The AES-256 session key whose bytes are the x-coordinate that `private` and `peer` agree on, for one use alone. It
+/// cannot be read.
+fn agreed_kek(
+    session: &Session,
+    private: ObjectHandle,
+    peer: &Point,
+    kek: Kek,
+) -> Result<ObjectHandle, HsmError> {
+    let peer = peer.to_uncompressed();
+    Ok(session.derive_key(
+        &Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), &peer)),
         private,
         &[
             Attribute::Class(ObjectClass::SECRET_KEY),
@@ -244,27 +334,10 @@ fn unwrap_once(
             Attribute::Extractable(false),
             Attribute::Encrypt(false),
             Attribute::Decrypt(false),
-            Attribute::Wrap(false),
-            Attribute::Unwrap(true),
+            Attribute::Wrap(kek == Kek::Wraps),
+            Attribute::Unwrap(kek == Kek::Unwraps),
         ],
-    )?;
-    with_session_object(session, wrapping_key, |wrapping_key| {
-        Ok(session.unwrap_key(
-            &Mechanism::AesKeyWrapPad,
-            wrapping_key,
-            share.blob(),
-            &[
-                Attribute::Class(ObjectClass::PRIVATE_KEY),
-                Attribute::KeyType(KeyType::EC),
-                Attribute::Token(false),
-                Attribute::Private(true),
-                Attribute::Sensitive(true),
-                Attribute::Extractable(false),
-                Attribute::Sign(false),
-                Attribute::Derive(true),
-            ],
-        )?)
-    })
+    )?)
 }
 
 /// A module says in many ways that it does not like a blob; to us they are one.

@@ -186,6 +186,25 @@ pub(super) fn generate_pair(
     }
 }
 
+/// A P-256 pair for one key agreement, public half first: session objects both, which the caller destroys.
+pub(super) fn generate_ephemeral(session: &Session) -> Result<(ObjectHandle, ObjectHandle), HsmError> {
+    let public = [
+        Attribute::Token(false),
+        Attribute::Private(false),
+        Attribute::Verify(false),
+        Attribute::EcParams(P256_PARAMS.to_vec()),
+    ];
+    let private = [
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(false),
+        Attribute::Derive(true),
+    ];
+    Ok(session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)?)
+}
+
 /// `CKA_EC_POINT` of a public key object: a DER OCTET STRING by the standard (PKCS#11 2.40, section 2.3.3), the bare
 /// bytes on some tokens.
 fn ec_point(session: &Session, public: ObjectHandle, length: usize) -> Result<Vec<u8>, HsmError> {

@@ -1,4 +1,5 @@
-//! The wrap that carries a site share from the key management service into one site's HSM (design 3.2).
+//! The wrap that carries a site share into one site's HSM (design 3.2): from the key management service, or out of the HSM
+//! of another site, which makes the same bytes inside itself ([`Hsm::rewrap`](super::Hsm::rewrap)).
 //!
 //! Ephemeral ECDH on P-256 with the site's key for this grant; the raw x-coordinate, 32 bytes, is the AES-256 key of
 //! a KWP (RFC 5649) around the share's PKCS#8. No key derivation lies between, because an HSM must be able to go the
@@ -69,14 +70,25 @@ impl WrappedShare {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WrapError> {
         let length = bytes.len();
         let (ephemeral, blob) = bytes.split_at_checked(EPHEMERAL_LEN).ok_or(WrapError::Length { length })?;
-        // RFC 5649, section 3: the padded plaintext and one 8-byte block before it.
-        let plain = blob.len().saturating_sub(8);
-        if blob.len() % 8 != 0 || !PKCS8_LEN.contains(&plain) {
-            return Err(WrapError::Length { length });
-        }
+        check_blob(blob)?;
         let ephemeral = Point::from_sec1(ephemeral).map_err(|source| WrapError::Ephemeral { source })?;
         Ok(Self { ephemeral, blob: blob.to_vec() })
     }
+
+    /// What a token wrapped under the key agreed with `ephemeral`.
+    pub(super) fn from_parts(ephemeral: Point, blob: Vec<u8>) -> Result<Self, WrapError> {
+        check_blob(&blob)?;
+        Ok(Self { ephemeral, blob })
+    }
+}
+
+/// RFC 5649, section 3: the padded plaintext and one 8-byte block before it.
+fn check_blob(blob: &[u8]) -> Result<(), WrapError> {
+    let plain = blob.len().saturating_sub(8);
+    if !blob.len().is_multiple_of(8) || !PKCS8_LEN.contains(&plain) {
+        return Err(WrapError::Length { length: EPHEMERAL_LEN + blob.len() });
+    }
+    Ok(())
 }
 
 /// Wraps a share, given as the PKCS#8 `PrivateKeyInfo` (RFC 5208) of a P-256 key in DER, to a site's key for the grant.
