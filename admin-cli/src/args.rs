@@ -172,6 +172,20 @@ pub(crate) enum Unit {
         /// Short name
         label: String,
     },
+    /// Have other sites serve a unit (two officers): a new one gets its shares from one that has them
+    Sites {
+        /// The unit
+        label: String,
+        /// Sites that serve it as well from now on
+        #[arg(long, value_delimiter = ',', required_unless_present = "remove")]
+        add: Vec<String>,
+        /// Sites that serve it no more; the others must have all its shares
+        #[arg(long, value_delimiter = ',')]
+        remove: Vec<String>,
+        /// Wait until the new sites have every share
+        #[arg(long = "watch")]
+        watch_shares: bool,
+    },
     /// All units
     List,
     /// A unit's recipient: what senders give to age
@@ -352,6 +366,26 @@ pub(crate) enum Site {
         /// The fingerprint its console shows
         #[arg(long)]
         fingerprint: Option<String>,
+        /// Units that it serves from the beginning, or all [default: none]
+        #[arg(long, value_delimiter = ',')]
+        serves: Vec<String>,
+        /// Wait until the new sites have every share
+        #[arg(long = "watch")]
+        watch_shares: bool,
+    },
+    /// A site leaves, for ever (two officers)
+    Remove {
+        /// The site
+        label: String,
+        /// Its HSM is lost: grants that no other site serves are ordered anew, with the same cards
+        #[arg(long)]
+        lost: bool,
+        /// The site that serves those grants from now on
+        #[arg(long, requires = "lost", value_name = "SITE")]
+        to: Option<String>,
+        /// Wait and show each site's receipt
+        #[arg(long, conflicts_with = "lost")]
+        watch: bool,
     },
     /// All sites: how far they have read the ledger, and their lease
     List,

@@ -9,6 +9,7 @@ mod inspect;
 mod letter;
 mod member;
 mod replace;
+mod serving;
 mod site;
 mod unit;
 mod units;

@@ -11,7 +11,7 @@ use warifu_api::wire::agent::{
     AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest, Status,
     Unlock,
 };
-use warifu_api::wire::authority::{Appended, CheckpointAnswer, OrderRequest, PukEscrow, Records};
+use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, OrderRequest, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
@@ -229,6 +229,11 @@ impl<'a> Desk<'a> {
     /// Hands a signed order to the kms.
     pub(crate) async fn submit(&self, request: &OrderRequest) -> Result<Appended, Fault> {
         self.ask(ForwardTo::Authority, None, "POST", "/v1/orders", Some(request)).await
+    }
+
+    /// How far a site has come with the shares of the units that it serves, by the word of the kms.
+    pub(crate) async fn holdings(&self, book: &Book, site: &Id) -> Result<Holdings, Fault> {
+        self.get(Some(book.reader_card), &format!("/v1/sites/{site}/holdings")).await
     }
 
     /// Whether a checkpoint that contains what was appended is signed by the ca as well, and is of this desk's own fold.

@@ -162,6 +162,20 @@ pub(crate) enum Fault {
         /// What was waited for.
         what: String,
     },
+    /// A site would leave that other sites have not taken over from.
+    #[error("{site} lacks {missing} shares")]
+    SharesMissing {
+        /// The site that is to go on alone, or the one that leaves where nobody else is there.
+        site: String,
+        /// How many it lacks.
+        missing: u64,
+    },
+    /// A lost site alone served some units, and no other was named.
+    #[error("nobody else serves {units}")]
+    NobodyServes {
+        /// The units.
+        units: String,
+    },
     /// Not every site has confirmed.
     #[error("not every site has confirmed")]
     NotConfirmed,
@@ -226,6 +240,8 @@ impl Fault {
             | Self::SecondPersonNeeded
             | Self::Fingerprint { .. }
             | Self::TooFewOfficers
+            | Self::SharesMissing { .. }
+            | Self::NobodyServes { .. }
             | Self::NotAgreed => 2,
             Self::NoOfficerCard
             | Self::NoNewCard

@@ -93,6 +93,10 @@ impl Spoken for Fault {
             Self::Fingerprint { found } => said("fault-fingerprint").with("found", found),
             Self::NotAgreed => said("fault-not-agreed"),
             Self::NotReadyInTime { what } => said("fault-not-ready").with("what", what),
+            Self::SharesMissing { site, missing } => {
+                said("fault-shares-missing").with("site", site).with("missing", missing)
+            }
+            Self::NobodyServes { units } => said("fault-nobody-serves").with("units", units),
             Self::NotConfirmed => said("fault-not-confirmed"),
             Self::File { path, source } => {
                 said("fault-file").with("path", path).with_message("why", system(source))
@@ -141,6 +145,7 @@ mod tests {
             include_str!("command/card.rs"),
             include_str!("command/contract.rs"),
             include_str!("command/member.rs"),
+            include_str!("command/serving.rs"),
             include_str!("command/site.rs"),
             include_str!("command/unit.rs"),
             include_str!("command/unit/life.rs"),

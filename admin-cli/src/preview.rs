@@ -225,8 +225,14 @@ impl<'a> Preview<'a> {
         ordered.unwrap_or_else(|| id.to_string())
     }
 
+    /// A site that is there, or that joins by this order.
     fn site(&self, id: &Id) -> String {
-        self.book.state.site(id).map_or_else(|| id.to_string(), |site| self.name(&site.name))
+        let joins = self.order.acts.iter().find_map(|act| match act {
+            Act::SiteJoined { site, name, .. } if site == id => Some(self.name(&name.record)),
+            _ => None,
+        });
+        let known = || Some(self.name(&self.book.state.site(id)?.name));
+        joins.or_else(known).unwrap_or_else(|| id.to_string())
     }
 
     /// Whose card it is: one that is there, or that this order enrols.

@@ -38,6 +38,7 @@ mod publication;
 mod puks;
 mod receipts;
 mod records;
+mod rewraps;
 mod role;
 mod stamps;
 mod store;

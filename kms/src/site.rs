@@ -27,6 +27,7 @@ mod leaves;
 mod provisioning;
 mod refusal;
 mod revoking;
+mod rewrapping;
 mod service;
 mod store;
 mod sweep;
@@ -34,4 +35,5 @@ mod vault;
 
 pub use error::SiteError;
 pub use gate::Rate;
+pub use rewrapping::NotRewrapped;
 pub use service::{Settings, Site};

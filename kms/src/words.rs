@@ -75,7 +75,9 @@ impl Spoken for SiteError {
             Self::ShuttingDown => Message::new("fault-stopping"),
             Self::NotJoined => Message::new("fault-not-joined"),
             Self::Rejected(rejected) => rejected.message(),
-            Self::Tls(_) | Self::Envelope(_) | Self::Refused(_) => words::unexpected(self as &dyn Error),
+            Self::Tls(_) | Self::Envelope(_) | Self::NotRewrapped(_) | Self::Refused(_) => {
+                words::unexpected(self as &dyn Error)
+            }
         }
     }
 }

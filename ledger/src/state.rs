@@ -306,6 +306,11 @@ impl State {
         seconds(&self.grants_of_card, card).filter_map(|id| Some((id, self.grants.get(&id)?)))
     }
 
+    /// The grants that were ever ordered to a unit.
+    pub fn grants_of_unit(&self, unit: Id) -> impl Iterator<Item = (Id, &Grant)> {
+        seconds(&self.grants_of_unit, unit).filter_map(|id| Some((id, self.grants.get(&id)?)))
+    }
+
     /// The cards that a member was ever given.
     pub fn cards_of_member(&self, member: Id) -> impl Iterator<Item = (Id, &CardState)> {
         seconds(&self.cards_of_member, member).filter_map(|id| Some((id, self.cards.get(&id)?)))

@@ -123,7 +123,7 @@ impl Agent {
         let client =
             Client::new(old.kms_address.clone(), old.kms.tls.0, None).map_err(fault::of_authority)?;
         let envelope: Envelope = client.get("/v1/profile").await.map_err(fault::of_authority)?;
-        let text = profile::successor(&old, &envelope)?;
+        let Some(text) = profile::successor(&old, &envelope)? else { return Ok(()) };
         write_private(&self.config.profile, &text)
             .map_err(|error| AgentFault::OutputUnwritable { why: error.to_string() })?;
         reached(CrashPoint::AgentProfileWritten).await;
@@ -471,6 +471,13 @@ impl Agent {
         }
         tokio::spawn(pickup::pick_up(Arc::downgrade(self), session.clone(), unlocked.ending()));
         tokio::spawn(follow::follow(Arc::downgrade(self), session.clone(), unlocked, ending, ceiling));
+        // A site that came since is asked after the next PIN entry. Nothing depends on it.
+        let agent = self.clone();
+        tokio::spawn(async move {
+            if let Err(why) = agent.refresh_profile().await {
+                tracing::debug!(?why, "no new profile");
+            }
+        });
         Ok(())
     }
 

@@ -57,12 +57,15 @@ pub fn parse(text: &[u8]) -> Result<Profile, ProfileError> {
     Ok(profile)
 }
 
-/// The JSON of a profile that the kms gave, if it may take the place of `old`.
-pub(crate) fn successor(old: &Profile, envelope: &Envelope) -> Result<Vec<u8>, ProfileError> {
+/// The JSON of a profile that the kms gave, if it may take the place of `old`; none if it says the same.
+pub(crate) fn successor(old: &Profile, envelope: &Envelope) -> Result<Option<Vec<u8>>, ProfileError> {
     let wrong = |why: String| ProfileError::NotTrustworthy { why };
     let new: Profile = envelope.verified(&old.kms.signing).map_err(|e| wrong(e.to_string()))?;
     check_successor(old, &new)?;
-    serde_json::to_vec(envelope).map_err(|e| wrong(e.to_string()))
+    if new == *old {
+        return Ok(None);
+    }
+    serde_json::to_vec(envelope).map(Some).map_err(|e| wrong(e.to_string()))
 }
 
 /// A profile that may take the place of `old`: of the same organization, under the same keys.
@@ -83,4 +86,69 @@ pub(crate) fn sites(profile: &Profile, preferred: Option<&str>) -> Vec<ProfileSi
         sites.sort_by_key(|site| site.name != preferred && site.site.to_string() != preferred);
     }
     sites
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+    use p256::ecdsa::{Signature, SigningKey};
+    use warifu_ledger::Digest;
+    use warifu_ledger::key::PublicKey;
+    use warifu_ledger::statement::ServiceKeys;
+    use warifu_split_key::point::Point;
+
+    fn key(label: &str) -> SigningKey {
+        SigningKey::from_slice(Digest::of(label.as_bytes()).as_bytes()).unwrap()
+    }
+
+    fn public(label: &str) -> PublicKey {
+        let key = key(label);
+        PublicKey(Point::from_sec1(key.verifying_key().to_sec1_point(true).as_bytes()).unwrap())
+    }
+
+    fn service(label: &str) -> ServiceKeys {
+        let [signing, tls] = ["signing", "tls"].map(|use_for| public(&format!("{label} {use_for}")));
+        ServiceKeys { signing, tls, log: None }
+    }
+
+    fn profile() -> Profile {
+        Profile {
+            organization: Digest::of(b"omachi"),
+            name: "大町市".to_owned(),
+            zone: "Asia/Tokyo".to_owned(),
+            kms: service("kms"),
+            kms_address: "kms.example:7443".to_owned(),
+            ca: service("ca"),
+            sites: Vec::new(),
+            helpdesk: "内線 1234".to_owned(),
+            pin_ceiling_ms: 1,
+        }
+    }
+
+    fn signed(profile: &Profile, by: &str) -> Envelope {
+        let mut envelope = Envelope::unsigned(profile).unwrap();
+        let signature: Signature = key(by).sign_prehash(envelope.digest().as_bytes()).unwrap();
+        envelope.add_signature(&public(by), signature.to_bytes().into());
+        envelope
+    }
+
+    #[test]
+    fn a_kms_that_gives_another_profile_is_refused() {
+        let old = profile();
+        let moved = Profile { kms_address: "kms2.example:7443".to_owned(), ..profile() };
+        assert!(successor(&old, &signed(&moved, "kms signing")).unwrap().is_some());
+        assert!(successor(&old, &signed(&old, "kms signing")).unwrap().is_none());
+        let lies = [
+            Profile { organization: Digest::of(b"another"), ..profile() },
+            Profile { ca: service("kms's own ca"), ..profile() },
+            Profile { kms: service("another kms"), ..profile() },
+        ];
+        for lie in lies {
+            assert!(successor(&old, &signed(&lie, "kms signing")).is_err(), "{lie:?}");
+        }
+        for signer in ["ca signing", "another kms signing"] {
+            assert!(successor(&old, &signed(&moved, signer)).is_err(), "{signer}");
+        }
+    }
 }

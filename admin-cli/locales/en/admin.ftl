@@ -63,6 +63,17 @@ site-preview = Site { $name } at { $address } will join.
     Fingerprint: { $fingerprint }
     Compare it with what the site's console shows.
 site-joined = Site { $name } has joined.
+sites-added-preview = { $units } address(es) will be served by other sites. New sites get { $shares } share(s) from sites that have them.
+sites-changed = The sites of the address are changed.
+waiting-for-site-shares = Waiting for the shares …
+site-shares = Site { $site } has { $held } of { $grants } share(s).
+site-leaves-preview = Site { $site } leaves, for ever. It destroys every key it has; other sites have them all.
+site-lost-preview = Site { $site } leaves, for ever, with everything that its HSM had.
+    Addresses that other sites serve as well, for which nothing is to be done: { $shared }
+    Addresses that nobody else serves: { $alone }
+    Rights that are put on cards anew: { $grants }. No file is touched.
+site-lost-left = Not done: the rights of { $names }. Nobody signs for himself. Give the same command again with the cards of two others.
+site-lost-done = Site { $site } has left. The new rights go onto the cards at the officers' desk, or at the next insertion where the address allows it.
 
 register-unsound = ! { $count } names in the kms's register are not those that were signed. They are not shown. Call the helpdesk.
 unit-rename-preview = { $name } will be called { $new }.
@@ -216,6 +227,10 @@ fault-not-agreed = It was not confirmed, and nothing was done.
     .remedy = To have it done, answer y.
 fault-not-ready = “{ $what }” is ordered but not ready yet.
     .remedy = Check that ca, kms and all sites run; they finish by themselves.
+fault-shares-missing = Site { $site } lacks { $missing } share(s) that no other site would have.
+    .remedy = Add another site first (`warifu-admin unit sites … --add … --watch`), and repeat this when it has every share.
+fault-nobody-serves = Nobody else serves: { $units }.
+    .remedy = Add another site with `warifu-admin unit sites`; if this site's HSM is lost, repeat this with --lost --to and another site.
 fault-not-confirmed = Not every site has confirmed.
     .remedy = Call the sites that are named above.
 fault-file = { $path } cannot be used ({ $why }).
@@ -231,6 +246,7 @@ help-warifu-admin-init = Found the organization with its officers' cards
 help-warifu-admin-profile = Fetch the organization's profile for the PCs of its members
 help-warifu-admin-unit = Departments, front desks and contractors' teams
 help-warifu-admin-unit-add = Order a unit and wait until it has its key
+help-warifu-admin-unit-sites = Have other sites serve a unit (two officers): a new one gets its shares from one that has them
 help-warifu-admin-unit-list = All units
 help-warifu-admin-unit-recipient = A unit's recipient: what senders give to age
 help-warifu-admin-contract = Contracts: who works for the organization from outside, and until when
@@ -252,6 +268,7 @@ help-warifu-admin-card-bring = Bring onto the cards in the readers what waits fo
 help-warifu-admin-card-resume = Let a suspended card work again
 help-warifu-admin-site = Sites
 help-warifu-admin-site-add = A site joins (two officers), with the statement its console wrote
+help-warifu-admin-site-remove = A site leaves, for ever (two officers)
 help-warifu-admin-site-list = All sites: how far they have read the ledger, and their lease
 help-warifu-admin-doctor = Look for what does not work, each finding with what to do; on a service's machine, with --config
 help-arg-config = The configuration of a service on this machine
@@ -276,6 +293,12 @@ help-arg-name = The name people use
 help-arg-front_desk = It routes files and cannot open them
 help-arg-routes_to = Units that a front desk may route to
 help-arg-contract = The contract it belongs to
+help-arg-add = Sites that serve it as well from now on
+help-arg-remove = Sites that serve it no more; the others must have all its shares
+help-arg-watch_shares = Wait until the new sites have every share
+help-arg-serves = Units that it serves from the beginning, or all [default: none]
+help-arg-lost = Its HSM is lost: grants that no other site serves are ordered anew, with the same cards
+help-arg-to = The site that serves those grants from now on
 help-arg-sites = Sites that serve it [default: all]
 help-arg-two_people = Grants to it need two people
 help-arg-ends = The last day, inclusive, such as 2027-03-31, 令和9年3月31日 or R9.3.31

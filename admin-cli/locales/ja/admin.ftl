@@ -63,6 +63,17 @@ site-preview = 拠点「{ $name }」（{ $address }）が加わります。
     指紋: { $fingerprint }
     拠点の画面の表示と見比べてください。
 site-joined = 拠点「{ $name }」が加わりました。
+sites-added-preview = 宛先 { $units } 件を受け持つ拠点が変わります。新しい拠点は、持っている拠点から割符 { $shares } 件を受け取ります。
+sites-changed = 宛先を受け持つ拠点を変えました。
+waiting-for-site-shares = 割符が届くのを待っています…
+site-shares = 拠点「{ $site }」に割符が { $held }/{ $grants } 件あります。
+site-leaves-preview = 拠点「{ $site }」を外します（元に戻せません）。この拠点の鍵はすべて破棄されます。割符はほかの拠点にもすべてあります。
+site-lost-preview = 拠点「{ $site }」を、HSM の中身とともに外します（元に戻せません）。
+    ほかの拠点も受け持っていて、何もしなくてよい宛先: { $shared }
+    この拠点だけが受け持つ宛先: { $alone }
+    カードに入れ直す権限: { $grants } 件。ファイルには触れません。
+site-lost-left = 残っています: { $names } の権限。自分の権限に自分で署名することはできません。別の二人のカードで、同じコマンドをもう一度実行してください。
+site-lost-done = 拠点「{ $site }」を外しました。新しい権限は、担当者の机で、または宛先が許していれば次にカードを挿したときに、カードに入ります。
 
 register-unsound = ! kms の名簿のうち { $count } 件が、署名された名前と一致しません。その名前は表示しません。情報システム担当に連絡してください。
 unit-rename-preview = 「{ $name }」の名前を「{ $new }」に変えます。
@@ -216,6 +227,10 @@ fault-not-agreed = 確認されなかったため、何もしていません。
     .remedy = 実行するときは、y と答えてください。
 fault-not-ready = 「{ $what }」は指図済みですが、まだできていません。
     .remedy = ca・kms・全拠点が動いているか確かめてください。動けば自動で完了します。
+fault-shares-missing = 拠点「{ $site }」に割符が { $missing } 件足りず、ほかの拠点にもありません。
+    .remedy = 先に拠点を加え（warifu-admin unit sites … --add … --watch）、割符がすべて届いてから、もう一度実行してください。
+fault-nobody-serves = ほかに受け持つ拠点がない宛先があります: { $units }
+    .remedy = 「warifu-admin unit sites」で拠点を加えてください。この拠点の HSM が失われた場合は、--lost と、代わりの拠点を示す --to を付けて実行してください。
 fault-not-confirmed = 受領していない拠点があります。
     .remedy = 上に名前が出た拠点に連絡してください。
 fault-file = { $path } を使えません（{ $why }）。
@@ -231,6 +246,7 @@ help-warifu-admin-init = セキュリティ担当のカードで組織を設立�
 help-warifu-admin-profile = 職員の PC に置く接続情報を取り出します。
 help-warifu-admin-unit = 部署・受付窓口・委託先の宛先
 help-warifu-admin-unit-add = 宛先を作り、鍵ができるまで待ちます。
+help-warifu-admin-unit-sites = 宛先を受け持つ拠点を変えます（セキュリティ担当二人）。新しい拠点は、持っている拠点から割符を受け取ります。
 help-warifu-admin-unit-list = 宛先の一覧
 help-warifu-admin-unit-recipient = 宛先の公開鍵（送り主が age に渡すもの）を示します。
 help-warifu-admin-contract = 契約: 外部の誰が、いつまで働くか
@@ -252,6 +268,7 @@ help-warifu-admin-card-bring = リーダーに入っているカードに、届�
 help-warifu-admin-card-resume = 一時停止したカードを再び使えるようにします。
 help-warifu-admin-site = 拠点
 help-warifu-admin-site-add = 拠点が加わります（セキュリティ担当二人）。拠点の端末が書き出した申告書を使います。
+help-warifu-admin-site-remove = 拠点を外します（セキュリティ担当二人。元に戻せません）
 help-warifu-admin-site-list = 拠点の一覧: 台帳をどこまで読んだか、有効期限
 help-warifu-admin-doctor = 動かないものを探し、直し方をひとつずつ示します。サーバーの端末では --config を付けます。
 help-arg-config = このコンピューターのサーバーの設定ファイル
@@ -276,6 +293,12 @@ help-arg-name = 呼び名
 help-arg-front_desk = 振り分けるだけで開けない窓口にします
 help-arg-routes_to = 窓口が振り分けてよい宛先
 help-arg-contract = 属する契約
+help-arg-add = 新たに受け持つ拠点
+help-arg-remove = 受け持ちをやめる拠点（残る拠点に割符がすべて必要です）
+help-arg-watch_shares = 新しい拠点に割符がすべて届くまで待ちます。
+help-arg-serves = はじめから受け持つ宛先、または all [既定: なし]
+help-arg-lost = HSM が失われています。ほかの拠点が受け持たない権限は、同じカードに入れ直します。
+help-arg-to = それらの権限を今後受け持つ拠点
 help-arg-sites = 受け持つ拠点 [既定: すべて]
 help-arg-two_people = 権限を付けるのに二人の署名を必要とします
 help-arg-ends = 最終日（当日を含む。例 2027-03-31、令和9年3月31日、R9.3.31）

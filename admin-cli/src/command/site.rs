@@ -11,6 +11,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Profile, ServiceKind};
 
+use super::serving;
 use crate::args::Site;
 use crate::desk::{Desk, rng};
 use crate::fault::Fault;
@@ -19,7 +20,7 @@ use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault> {
     match command {
-        Site::Add { label, name, statement: path, fingerprint } => {
+        Site::Add { label, name, statement: path, fingerprint, serves, watch_shares } => {
             let (joining, found) = statement(&path, ServiceKind::Site)?;
             let found = found.to_string();
             if fingerprint.as_ref().is_some_and(|told| *told != found) {
@@ -29,6 +30,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
                 joining.address.ok_or_else(|| Fault::Ledger("a site without address".to_owned()))?;
             let book = desk.book().await?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
+            let units = serving::named(&book, &serves)?;
             let site = match book.begun(&name, book.state.sites().map(|(id, s)| (id, s.name)), "site")? {
                 Some(site) => {
                     let same = book.state.site(&site).is_some_and(|found| {
@@ -36,6 +38,13 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
                     });
                     if !same {
                         return Err(Fault::LabelTaken { label: name.label });
+                    }
+                    // It has joined; what it is to serve may be more than it does.
+                    let more = units.iter().filter(|unit| !book.state.serves(&site, unit)).copied().collect();
+                    let acts = serving::served_too(desk, &book, &more, site);
+                    if !acts.is_empty() {
+                        desk.screen.agree()?;
+                        desk.order(&book, acts, Vec::new()).await?;
                     }
                     site
                 }
@@ -49,9 +58,10 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
                     if fingerprint.is_none() {
                         desk.screen.agree()?;
                     }
-                    let act =
-                        Act::SiteJoined { site, name: record.commitment(), keys: joining.keys, address };
-                    desk.order(&book, vec![act], vec![record]).await?;
+                    let name = record.commitment();
+                    let mut acts = vec![Act::SiteJoined { site, name, keys: joining.keys, address }];
+                    acts.extend(serving::served_too(desk, &book, &units, site));
+                    desk.order(&book, acts, vec![record]).await?;
                     site
                 }
             };
@@ -60,7 +70,17 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault>
             desk.screen.result(&json!({ "site": site }), || {
                 desk.screen.text("site-joined", &[("name", name.name.clone())])
             });
-            Ok(())
+            if watch_shares { serving::watch(desk, &book, &site, &name.name).await } else { Ok(()) }
+        }
+        Site::Remove { label, lost, to, watch } => {
+            let book = desk.book().await?;
+            let site = book.site(&label)?;
+            let to = to.map(|to| book.site(&to)).transpose()?;
+            if lost {
+                serving::lost(desk, &book, site, to).await
+            } else {
+                serving::leaves(desk, &book, site, watch).await
+            }
         }
         Site::List => {
             let book = desk.book().await?;

@@ -68,6 +68,9 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
             });
             Ok(())
         }
+        Unit::Sites { label, add, remove, watch_shares } => {
+            super::serving::change(desk, &label, &add, &remove, watch_shares).await
+        }
         Unit::List => {
             let book = desk.book().await?;
             let mut list =

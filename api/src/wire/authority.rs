@@ -21,6 +21,10 @@
 //! | `POST /v1/grant-keys` | site | `Envelope` of a `GrantKey` → [`Done`](super::Done) |
 //! | `GET /v1/wraps/{grant}` | site | → [`Wrap`] for that site |
 //! | `DELETE /v1/wraps/{grant}` | site | → [`Done`](super::Done): unwrapped, checked, durable |
+//! | `POST /v1/wraps/{grant}/refusal` | site | [`Done`](super::Done) → [`Done`](super::Done): what another site wrapped is not the share |
+//! | `GET /v1/rewraps` | site | → [`Rewraps`]; waits up to 5 s for another site's key while one is to come |
+//! | `PUT /v1/wraps/{grant}/{site}` | another site | [`Rewrap`] → [`Done`](super::Done) |
+//! | `GET /v1/sites/{site}/holdings` | an officer's or administrator's card | → [`Holdings`] |
 //! | `POST /v1/receipts` | site | `Envelope` of a `Receipt` → [`Done`](super::Done) |
 //! | `GET /v1/certificates/{kind}/{id}` | anybody | → [`Certificate`] |
 //! | `GET /v1/cards/{card}/package` | that card, an officer's card | → [`Package`] |
@@ -276,6 +280,39 @@ pub struct Cosignature {
 pub struct Wrap {
     /// `WrappedShare` in its byte form (`docs/protocol.md` section 6).
     pub wrapped: Bytes,
+}
+
+/// What a site is asked to do for sites that came later to a unit (P-6.9).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewraps {
+    /// `Envelope`s of [`GrantKey`](warifu_ledger::statement::GrantKey): keys of other sites for grants whose shares this
+    /// site has. To be checked against the ledger: whoever owns such a key learns a share.
+    pub keys: Vec<Envelope>,
+    /// Whether another site still lacks a share that this site has.
+    pub outstanding: bool,
+}
+
+/// A site share that one site wrapped to another's key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrap {
+    /// The key of the other site for this grant.
+    pub key: PublicKey,
+    /// As in [`Wrap::wrapped`].
+    pub wrapped: Bytes,
+}
+
+/// How far a site has come with the shares of the units that it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holdings {
+    /// Live grants with shares, of all units that it serves.
+    pub grants: u64,
+    /// Of those, the ones whose share it has acknowledged.
+    pub held: u64,
+    /// Of the others, the first 10,000 by their ids.
+    pub missing: Vec<Id>,
 }
 
 /// What has to go onto a card.

@@ -40,11 +40,12 @@ CREATE TABLE keeper_half (
     sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The key pairs that sites made for grants.
+-- The key pairs that sites made for grants, with the signed statements: another site believes nothing else.
 CREATE TABLE grant_key (
     grant_id BLOB NOT NULL,
     site BLOB NOT NULL,
     key BLOB NOT NULL,
+    statement TEXT NOT NULL,
     PRIMARY KEY (grant_id, site)
 ) STRICT, WITHOUT ROWID;
 
@@ -67,7 +68,17 @@ CREATE TABLE wrap (
     grant_id BLOB NOT NULL,
     site BLOB NOT NULL,
     wrapped BLOB NOT NULL,
+    -- The site that wrapped it; none if this kms did.
+    by_site BLOB,
     PRIMARY KEY (grant_id, site)
+) STRICT, WITHOUT ROWID;
+
+-- Whose wraps a site has found to be no share: they are asked for no more.
+CREATE TABLE refused_wrap (
+    grant_id BLOB NOT NULL,
+    site BLOB NOT NULL,
+    by_site BLOB NOT NULL,
+    PRIMARY KEY (grant_id, site, by_site)
 ) STRICT, WITHOUT ROWID;
 
 -- The sites that have unwrapped and checked their share.
@@ -76,6 +87,7 @@ CREATE TABLE acknowledgement (
     site BLOB NOT NULL,
     PRIMARY KEY (grant_id, site)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX acknowledgement_of_site ON acknowledgement (site);
 
 -- What the ca issued: a JSON array of base64 DER.
 CREATE TABLE certificate (

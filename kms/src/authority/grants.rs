@@ -18,8 +18,14 @@ pub(crate) fn live_grant<'s>(state: &'s State, grant: &Id, now: Millis) -> Resul
     Ok(state.live_grant(grant, now)?)
 }
 
+/// A grant is served by its unit's sites of today.
+pub(crate) fn must_serve(state: &State, site: &Id, grant: &Grant) -> Result<()> {
+    if state.serves(site, &grant.unit) { Ok(()) } else { Err(NotAnswered::NotServedHere.into()) }
+}
+
 impl Authority {
-    /// Keeps a site's public key for a grant. The first one stays.
+    /// Keeps a site's public key for a grant. Until shares are made, the first one stays; after that it is the key of a site
+    /// that has no share, and waits for one from another site (P-6.9).
     pub(crate) async fn grant_key(&self, site: Id, envelope: &Envelope) -> Result<()> {
         let state = self.state()?;
         let keys = &state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?.keys;
@@ -28,11 +34,11 @@ impl Authority {
             return Err(AuthorityError::NotOneself);
         }
         let grant = live_grant(&state, &statement.grant, self.now(&state))?;
-        if !state.serves(&site, &grant.unit) {
-            return Err(NotAnswered::NotServedHere.into());
-        }
-        let key = statement.key.0;
-        if self.store.keep_grant_key(&statement.grant, &site, &key).await? != key {
+        must_serve(&state, &site, grant)?;
+        let (id, key) = (&statement.grant, statement.key.0);
+        if grant.issued.is_some() {
+            self.store.keep_later_key(id, &site, &key, envelope).await?;
+        } else if self.store.keep_grant_key(id, &site, &key, envelope).await? != key {
             return Err(AuthorityError::KeyTaken);
         }
         reached(CrashPoint::KmsGrantKeyKept).await;
@@ -62,10 +68,8 @@ impl Authority {
     pub(crate) async fn wrap(&self, site: Id, grant: Id) -> Result<Wrap> {
         let state = self.state()?;
         let found = live_grant(&state, &grant, self.now(&state))?;
-        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
-        if !issued.sites.contains(&site) {
-            return Err(NotAnswered::NotServedHere.into());
-        }
+        found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
+        must_serve(&state, &site, found)?;
         let wrapped = self.store.wrap(&grant, &site).await?;
         Ok(Wrap { wrapped: Bytes(wrapped.ok_or(AuthorityError::NotFound { what: "wrap" })?) })
     }
@@ -74,10 +78,8 @@ impl Authority {
     pub(crate) async fn acknowledge(&self, site: Id, grant: Id) -> Result<()> {
         let state = self.state()?;
         let found = live_grant(&state, &grant, self.now(&state))?;
-        let issued = found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
-        if !issued.sites.contains(&site) {
-            return Err(NotAnswered::NotServedHere.into());
-        }
+        found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;
+        must_serve(&state, &site, found)?;
         self.store.acknowledge(&grant, &site).await?;
         reached(CrashPoint::KmsAckKept).await;
         self.progressed();

@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use warifu_api::server::Peer;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
-    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow, ShareRequest,
-    StampRequest,
+    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow, Rewrap,
+    ShareRequest, StampRequest,
 };
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
@@ -79,6 +79,10 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/cosignatures", post(cosignature))
         .route("/v1/grant-keys", post(grant_key))
         .route("/v1/wraps/{grant}", get(wrap).delete(acknowledge))
+        .route("/v1/wraps/{grant}/refusal", post(wrap_refused))
+        .route("/v1/wraps/{grant}/{site}", put(rewrapped))
+        .route("/v1/rewraps", get(rewraps))
+        .route("/v1/sites/{site}/holdings", get(holdings))
         .route("/v1/receipts", post(receipt))
         .route("/v1/certificates/{kind}/{id}", get(certificate))
         .route("/v1/cards/{card}/package", get(package))
@@ -305,6 +309,40 @@ async fn wrap(
 
 async fn acknowledge(State(authority): Shared, OfSite(site): OfSite, At(grant): At<Id>) -> Answer<Done> {
     done(authority.acknowledge(site, grant).await)
+}
+
+async fn wrap_refused(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    At(grant): At<Id>,
+    Body(Done {}): Body<Done>,
+) -> Answer<Done> {
+    done(authority.wrap_refused(site, grant).await)
+}
+
+async fn rewraps(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+) -> Answer<warifu_api::wire::authority::Rewraps> {
+    answer(authority.rewraps(site).await)
+}
+
+async fn rewrapped(
+    State(authority): Shared,
+    OfSite(by): OfSite,
+    At((grant, to)): At<(Id, Id)>,
+    Body(rewrap): Body<Rewrap>,
+) -> Answer<Done> {
+    done(authority.rewrapped(by, grant, to, rewrap).await)
+}
+
+async fn holdings(
+    State(authority): Shared,
+    caller: OfCard,
+    At(site): At<Id>,
+) -> Answer<warifu_api::wire::authority::Holdings> {
+    caller.may_administer().map_err(AuthorityError::into_body)?;
+    answer(authority.holdings(site).await)
 }
 
 async fn receipt(

@@ -169,20 +169,34 @@ impl Authority {
             tracing::error!(error, "the PUKs of cards that are over could not be deleted");
         }
         let ended: BTreeSet<_> = order.acts.iter().flat_map(|act| before.ended_by(act)).collect();
-        if ended.is_empty() {
-            return;
-        }
+        let moved = order.acts.iter().any(|act| matches!(act, Act::UnitChanged { sites: Some(_), .. }));
         // The order is in the ledger whatever happens here, and nothing is handed out for a grant that is over. The next
         // start tries again.
-        if let Err(error) = self.store.forget_grants(&ended).await {
+        let forgotten = async {
+            if !ended.is_empty() {
+                self.store.forget_grants(&ended).await?;
+            }
+            if moved { self.forget_former_sites().await } else { Ok(()) }
+        };
+        if let Err(error) = forgotten.await {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, "what waits under ended grants could not be deleted");
         }
     }
 
-    /// Deletes what a crash left of grants that are over.
+    /// Deletes what is kept of sites for grants that they do not serve any more: if they ever do again, they have to ask
+    /// for their shares anew (P-6.10).
+    async fn forget_former_sites(&self) -> Result<()> {
+        let Some(state) = self.replica.state() else { return Ok(()) };
+        let mut kept = self.store.grants_and_sites().await?;
+        kept.retain(|(grant, site)| state.grant(grant).is_none_or(|grant| !state.serves(site, &grant.unit)));
+        self.store.forget_sites(&kept).await
+    }
+
+    /// Deletes what a crash left of grants that are over, and of sites that do not serve them any more.
     pub(crate) async fn forget_ended_grants(&self) -> Result<()> {
         let Some(state) = self.replica.state() else { return Ok(()) };
+        self.forget_former_sites().await?;
         let mut ended = self.store.grants_under_way().await?;
         let now = self.now(&state);
         ended.retain(|grant| state.live_grant(grant, now).is_err());

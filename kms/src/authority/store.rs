@@ -13,6 +13,10 @@ use warifu_ledger::statement::Millis;
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
 
+mod grants;
+
+pub(crate) use grants::{CardShareRow, KeyKept};
+
 use super::error::AuthorityError;
 
 type Result<T> = std::result::Result<T, AuthorityError>;
@@ -29,14 +33,6 @@ pub(crate) struct Entry {
     pub(crate) is_order: bool,
     /// The lease that the policy set before this entry.
     pub(crate) lease_ms: u64,
-}
-
-/// `A`, `B`, and `a` sealed to the card.
-#[derive(Debug, Clone)]
-pub(crate) struct CardShareRow {
-    pub(crate) card_point: Point,
-    pub(crate) site_point: Point,
-    pub(crate) sealed: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -224,86 +220,6 @@ impl Store {
         Ok(())
     }
 
-    // Grants.
-
-    pub(crate) async fn grant_keys(&self, grant: &Id) -> Result<BTreeMap<Id, Point>> {
-        let rows = sqlx::query("SELECT site, key FROM grant_key WHERE grant_id = ?")
-            .bind(bytes(grant))
-            .fetch_all(&self.0)
-            .await?;
-        rows.iter().map(|row| Ok((id(row, "site")?, point(row, "key")?))).collect()
-    }
-
-    /// The site's key for the grant: the one given, or the one that was given first.
-    pub(crate) async fn keep_grant_key(&self, grant: &Id, site: &Id, key: &Point) -> Result<Point> {
-        let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO grant_key (grant_id, site, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .bind(key.to_compressed().as_slice())
-            .execute(&mut *transaction)
-            .await?;
-        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = ? AND site = ?")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .fetch_one(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        point(&row, "key")
-    }
-
-    /// Puts shares and wraps of a grant in the place of those that may be there.
-    pub(crate) async fn keep_share(
-        &self,
-        grant: &Id,
-        share: &CardShareRow,
-        wraps: &BTreeMap<Id, Vec<u8>>,
-    ) -> Result<()> {
-        let mut transaction = self.write().await?;
-        sqlx::query("DELETE FROM wrap WHERE grant_id = ?")
-            .bind(bytes(grant))
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO card_share (grant_id, card_point, site_point, sealed) VALUES (?, ?, ?, ?)",
-        )
-        .bind(bytes(grant))
-        .bind(share.card_point.to_compressed().as_slice())
-        .bind(share.site_point.to_compressed().as_slice())
-        .bind(&share.sealed)
-        .execute(&mut *transaction)
-        .await?;
-        for (site, wrapped) in wraps {
-            sqlx::query("INSERT INTO wrap (grant_id, site, wrapped) VALUES (?, ?, ?)")
-                .bind(bytes(grant))
-                .bind(bytes(site))
-                .bind(wrapped)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        Ok(transaction.commit().await?)
-    }
-
-    pub(crate) async fn card_share(&self, grant: &Id) -> Result<Option<CardShareRow>> {
-        let row = sqlx::query("SELECT card_point, site_point, sealed FROM card_share WHERE grant_id = ?")
-            .bind(bytes(grant))
-            .fetch_optional(&self.0)
-            .await?;
-        row.map(|row| {
-            Ok(CardShareRow {
-                card_point: point(&row, "card_point")?,
-                site_point: point(&row, "site_point")?,
-                sealed: row.try_get("sealed")?,
-            })
-        })
-        .transpose()
-    }
-
-    pub(crate) async fn forget_card_share(&self, grant: &Id) -> Result<()> {
-        sqlx::query("DELETE FROM card_share WHERE grant_id = ?").bind(bytes(grant)).execute(&self.0).await?;
-        Ok(())
-    }
-
     // PUKs.
 
     pub(crate) async fn keep_puk(&self, card: &Id, escrow: &PukEscrow) -> Result<()> {
@@ -342,69 +258,6 @@ impl Store {
                 .bind(bytes(card))
                 .execute(&mut *transaction)
                 .await?;
-        }
-        Ok(transaction.commit().await?)
-    }
-
-    pub(crate) async fn wrap(&self, grant: &Id, site: &Id) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT wrapped FROM wrap WHERE grant_id = ? AND site = ?")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .fetch_optional(&self.0)
-            .await?;
-        row.map(|row| Ok(row.try_get("wrapped")?)).transpose()
-    }
-
-    pub(crate) async fn wrapped_to(&self, grant: &Id) -> Result<BTreeSet<Id>> {
-        self.sites("SELECT site FROM wrap WHERE grant_id = ?", grant).await
-    }
-
-    pub(crate) async fn acknowledge(&self, grant: &Id, site: &Id) -> Result<()> {
-        let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO acknowledgement (grant_id, site) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("DELETE FROM wrap WHERE grant_id = ? AND site = ?")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction.commit().await?)
-    }
-
-    pub(crate) async fn acknowledged(&self, grant: &Id) -> Result<BTreeSet<Id>> {
-        self.sites("SELECT site FROM acknowledgement WHERE grant_id = ?", grant).await
-    }
-
-    async fn sites(&self, sql: &'static str, grant: &Id) -> Result<BTreeSet<Id>> {
-        let rows = sqlx::query(sql).bind(bytes(grant)).fetch_all(&self.0).await?;
-        rows.iter().map(|row| id(row, "site")).collect()
-    }
-
-    /// Grants of which something is kept that a card or a site still waits for.
-    pub(crate) async fn grants_under_way(&self) -> Result<BTreeSet<Id>> {
-        let rows = sqlx::query(
-            "SELECT grant_id FROM wrap UNION SELECT grant_id FROM card_share UNION SELECT grant_id FROM grant_key",
-        )
-        .fetch_all(&self.0)
-        .await?;
-        rows.iter().map(|row| id(row, "grant_id")).collect()
-    }
-
-    /// Deletes everything of grants that are over.
-    pub(crate) async fn forget_grants(&self, grants: &BTreeSet<Id>) -> Result<()> {
-        let mut transaction = self.write().await?;
-        for grant in grants {
-            for sql in [
-                "DELETE FROM wrap WHERE grant_id = ?",
-                "DELETE FROM card_share WHERE grant_id = ?",
-                "DELETE FROM grant_key WHERE grant_id = ?",
-                "DELETE FROM acknowledgement WHERE grant_id = ?",
-            ] {
-                sqlx::query(sql).bind(bytes(grant)).execute(&mut *transaction).await?;
-            }
         }
         Ok(transaction.commit().await?)
     }

@@ -11,6 +11,8 @@ use warifu_replica::ReplicaError;
 use warifu_replica::follow::FollowError;
 use warifu_replica::storage::StorageError;
 
+use super::rewrapping::NotRewrapped;
+
 /// Why a site does not start, or cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,7 +65,17 @@ pub enum SiteError {
     /// The fold refuses the order.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// A share is not wrapped to another site's key.
+    #[error("a share is not wrapped to another site's key")]
+    NotRewrapped(#[from] NotRewrapped),
     /// The caller is refused, and told why.
     #[error("{}", .0.message)]
     Refused(ErrorBody),
+}
+
+impl SiteError {
+    /// Whether the HSM found a share to be none, or another.
+    pub(super) fn refuses_share(&self) -> bool {
+        matches!(self, Self::Hsm(HsmError::ShareRefused { .. }))
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_crash_point::{CrashPoint, reached};
+use warifu_ledger::Id;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{Act, Fact, FactBody, Order};
 use warifu_replica::ReplicaError;
@@ -55,17 +56,22 @@ impl Core {
                     if position.joined && order.acts.iter().any(calls_for_receipt) {
                         self.act_on(envelope.digest(), &order.acts, None).await?;
                     }
-                    if order.acts.iter().any(|act| matches!(act, Act::UnitChanged { sites: Some(_), .. })) {
-                        self.sweeping.notify_one();
+                    for act in &order.acts {
+                        match act {
+                            Act::GrantOrdered { grant, .. } => self.want([*grant]),
+                            Act::UnitChanged { unit, sites: Some(_), .. } => {
+                                self.sweeping.notify_one();
+                                self.sites_changed(unit).await?;
+                            }
+                            _ => {}
+                        }
                     }
-                    self.want(order.acts.iter().filter_map(|act| match act {
-                        Act::GrantOrdered { grant, .. } => Some(*grant),
-                        _ => None,
-                    }));
                 } else if let Ok(Fact { fact: FactBody::GrantIssued { grant, .. }, .. }) =
                     envelope.statement()
                 {
                     self.want([grant]);
+                    // It may have been ordered before another site came, and issued without it.
+                    self.others.notify_one();
                 }
                 position.leaves += 1;
                 reached(CrashPoint::SiteLeafActedOn).await;
@@ -74,6 +80,18 @@ impl Core {
             reached(CrashPoint::SitePositionKept).await;
             self.acted.send_replace(position.leaves);
         }
+    }
+
+    /// Other sites serve this unit now: this one may lack its shares, or others may. The kms forgot what a site that was
+    /// taken off had acknowledged; a site that never noticed says again what it has.
+    async fn sites_changed(&self, unit: &Id) -> Result<(), SiteError> {
+        if let Some(state) = self.replica.state() {
+            let grants: Vec<Id> = state.grants_of_unit(*unit).map(|(grant, _)| grant).collect();
+            self.store.acknowledge_again(&grants).await?;
+            self.want(grants);
+        }
+        self.others.notify_one();
+        Ok(())
     }
 
     fn lets_us_join(&self, act: &Act) -> bool {

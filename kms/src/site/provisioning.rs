@@ -1,5 +1,5 @@
 //! Key pairs and shares: for each live grant that is served here, one EC key pair in the HSM, then the share that the kms
-//! wrapped to it (P-6.4).
+//! wrapped to it (P-6.4), or another site (P-6.9).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,22 +25,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a grant wants of this site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Nothing,
     /// A key pair, announced to the kms.
     KeyPair,
-    /// The share `b` of this `B`.
+    /// The share `b` of this `B`, for which there has to be a key pair.
     Share(Point),
 }
 
 /// What this grant wants at `at`, as far as the ledger and what is dead here say.
-fn wanted(state: &State, dead: &Dead, site: &Id, id: &Id, at: Millis) -> Wanted {
+pub(super) fn wanted(state: &State, dead: &Dead, site: &Id, id: &Id, at: Millis) -> Wanted {
     let Some(grant) = state.grant(id) else { return Wanted::Nothing };
     let over = dead.is_over(state, id) || state.live_grant(id, at).is_err();
     match &grant.issued {
         _ if over || !state.serves(site, &grant.unit) => Wanted::Nothing,
-        Some(issued) if issued.sites.contains(site) => Wanted::Share(issued.site_point),
-        Some(_) => Wanted::Nothing,
+        // Also where it was issued without this site, which came later (P-6.9).
+        Some(issued) => Wanted::Share(issued.site_point),
         None => Wanted::KeyPair,
     }
 }
@@ -111,13 +111,20 @@ impl Core {
             Wanted::Share(site_point) => match self.store.has_share(&grant).await? {
                 Some(true) => Ok(true),
                 Some(false) => self.acknowledge(grant).await,
-                None => match self.kms.get::<Wrap>(&format!("/v1/wraps/{grant}")).await {
-                    Ok(wrap) => self.take_share(grant, site_point, &wrap).await,
-                    Err(error) if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::NotReady)) => {
-                        Ok(false)
+                None => {
+                    if !self.store.is_announced(&grant).await? {
+                        self.make_key_pair(site, grant).await?;
                     }
-                    Err(error) => Err(error.into()),
-                },
+                    match self.kms.get::<Wrap>(&format!("/v1/wraps/{grant}")).await {
+                        Ok(wrap) => self.take_share(grant, site_point, &wrap).await,
+                        Err(error)
+                            if matches!(error.code(), Some(ErrorCode::NotFound | ErrorCode::NotReady)) =>
+                        {
+                            Ok(false)
+                        }
+                        Err(error) => Err(error.into()),
+                    }
+                }
             },
         }
     }
@@ -125,7 +132,7 @@ impl Core {
     async fn make_key_pair(&self, site: Id, grant: Id) -> Result<(), SiteError> {
         let keys = self.vault.keys().await;
         // Asked again now that nobody destroys anything: a revocation comes entirely before or entirely after.
-        if !matches!(self.wanted(&grant), Some((_, Wanted::KeyPair))) {
+        if !matches!(self.wanted(&grant), Some((_, Wanted::KeyPair | Wanted::Share(_)))) {
             return Ok(());
         }
         let (keys, key) = keys.generate(grant).await?;
@@ -152,13 +159,30 @@ impl Core {
         if !matches!(self.wanted(&grant), Some((_, Wanted::Share(point))) if point == site_point) {
             return Ok(true);
         }
-        let keys = keys.check_share(grant, share.clone(), site_point).await?;
+        let keys = match keys.check_share(grant, share.clone(), site_point).await {
+            Ok(keys) => keys,
+            Err(error) if error.refuses_share() => {
+                self.refuse_wrap(grant).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         reached(CrashPoint::SiteShareChecked).await;
         // Before the right to the keys is given up: a revocation that comes now finds the row and deletes it.
         self.store.put_share(&grant, &share).await?;
         drop(keys);
         reached(CrashPoint::SiteShareStored).await;
         self.acknowledge(grant).await
+    }
+
+    /// Tells the kms that what another site wrapped is no share, so that the next may try.
+    async fn refuse_wrap(&self, grant: Id) -> Result<(), SiteError> {
+        match self.kms.post(&format!("/v1/wraps/{grant}/refusal"), &Done {}).await {
+            Ok(Done {}) => Ok(()),
+            // The kms itself has made this wrap, and there is no other: an operator has to look.
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn acknowledge(&self, grant: Id) -> Result<bool, SiteError> {

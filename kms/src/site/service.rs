@@ -73,6 +73,8 @@ pub(super) struct Core {
     pub(super) connections: Connections,
     pub(super) identity: Identity,
     pub(super) kms: Client,
+    /// For questions that the kms may let wait: one connection answers one after the other.
+    pub(super) kms_waiting: Client,
     pub(super) clock: Arc<dyn Clock>,
     signing: SigningKey,
     keys: ServiceKeys,
@@ -85,6 +87,8 @@ pub(super) struct Core {
     /// Grants that may want a key pair or a share.
     pub(super) wanting: Mutex<BTreeSet<Id>>,
     pub(super) provision: Notify,
+    /// Another site may lack a share that is here.
+    pub(super) others: Notify,
     /// A receipt waits for the kms.
     pub(super) post: Notify,
     /// An order waits for the kms.
@@ -137,7 +141,8 @@ impl Site {
             log: None,
         };
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
-        let kms = Client::new(settings.kms_address.as_str(), settings.kms_tls_key, Some(&identity))?;
+        let client = || Client::new(settings.kms_address.as_str(), settings.kms_tls_key, Some(&identity));
+        let (kms, kms_waiting) = (client()?, client()?);
         let store = Store::new(settings.pool.clone());
         let core = Arc::new(Core {
             dead: RwLock::new(store.dead().await?),
@@ -152,6 +157,7 @@ impl Site {
             connections: Connections::default(),
             identity,
             kms,
+            kms_waiting,
             clock: settings.clock,
             signing,
             keys,
@@ -160,6 +166,7 @@ impl Site {
             revoking: tokio::sync::Mutex::default(),
             wanting: Mutex::default(),
             provision: Notify::new(),
+            others: Notify::new(),
             post: Notify::new(),
             courier: Notify::new(),
             sweeping: Notify::new(),
@@ -170,6 +177,7 @@ impl Site {
         tasks.spawn(core.clone().follow(settings.kms_address, settings.kms_tls_key));
         tasks.spawn(core.clone().act_on_leaves());
         tasks.spawn(core.clone().provision());
+        tasks.spawn(core.clone().serve_later_sites());
         tasks.spawn(core.clone().deliver_receipts());
         tasks.spawn(core.clone().courier_orders());
         tasks.spawn(core.clone().run_errands());

@@ -299,6 +299,19 @@ impl Store {
         Ok(())
     }
 
+    /// The kms is to be told again of the shares of these grants that are here.
+    pub(super) async fn acknowledge_again(&self, grants: &[Id]) -> Result<(), SiteError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        for grant in grants {
+            sqlx::query("UPDATE site_share SET acknowledged = 0 WHERE grant_id = ?")
+                .bind(grant.as_bytes().as_slice())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// The wrapped shares of these grants, those that are here.
     pub(super) async fn shares(
         &self,

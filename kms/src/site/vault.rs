@@ -1,4 +1,5 @@
-//! The site's HSM: one key pair for each grant. A partial is computed for an [`AuditRecorded`] and for nothing else.
+//! The site's HSM: one key pair for each grant. A partial is computed for an [`AuditRecorded`], a share wrapped to another
+//! site for a [`MayRewrap`], and either for nothing else.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use warifu_split_key::point::Point;
 
 use super::error::SiteError;
 use super::journal::AuditRecorded;
+use super::rewrapping::MayRewrap;
 
 /// The HSM, with the grants that have a key pair in it.
 pub(super) struct Vault {
@@ -82,6 +84,19 @@ impl Keys {
         blocking(move || {
             self.hsm.unwrap_check(&grant.to_string(), &share, &site_point)?;
             Ok(self)
+        })
+        .await?
+    }
+
+    /// Wraps the grant's share to another site's key, inside the HSM.
+    pub(super) async fn rewrap(
+        self,
+        may: MayRewrap,
+        share: WrappedShare,
+    ) -> Result<(Self, WrappedShare), SiteError> {
+        blocking(move || {
+            let rewrapped = self.hsm.rewrap(&may.grant().to_string(), &share, may.key())?;
+            Ok((self, rewrapped))
         })
         .await?
     }

@@ -19,6 +19,7 @@ mod issuing;
 mod program;
 mod puks;
 mod receipts;
+mod rewraps;
 mod roles;
 mod stage;
 mod town;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::{Path, Query, State as Shared};
 use axum::response::sse::{Event, Sse};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use ed25519_dalek::Signer as _;
 use futures_util::stream;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::{Connections, Limits, Peer, serve};
 use warifu_api::wire::authority::{
-    Appended, Certificate, CertificateKind, OrderRequest, Register, StampRequest, Wrap,
+    Appended, Certificate, CertificateKind, OrderRequest, Register, Rewrap, Rewraps, StampRequest, Wrap,
 };
 use warifu_api::wire::{Done, LeafEvent, Leaves};
 use warifu_hardware::hsm::wrap::wrap_share;
@@ -61,6 +61,12 @@ pub(crate) struct Data {
     pub(crate) grant_keys: BTreeMap<Id, Point>,
     pub(crate) grant_key_posts: usize,
     pub(crate) wraps: BTreeMap<Id, Vec<u8>>,
+    /// Wraps that were found to be no share.
+    pub(crate) refused_wraps: Vec<Id>,
+    /// The keys of other sites that it offers, again and again.
+    pub(crate) offered: Vec<Envelope>,
+    /// What was wrapped to other sites.
+    pub(crate) rewraps: Vec<(Id, Id, Rewrap)>,
     pub(crate) receipts: BTreeMap<Digest, Vec<Receipt>>,
     /// The certificate chain that the ca issued for the site.
     pub(crate) chain: Option<Vec<Vec<u8>>>,
@@ -274,6 +280,9 @@ impl Kms {
             .route("/v1/stamps", post(stamp))
             .route("/v1/grant-keys", post(grant_key))
             .route("/v1/wraps/{grant}", get(wrap).delete(acknowledge))
+            .route("/v1/wraps/{grant}/refusal", post(refuse_wrap))
+            .route("/v1/wraps/{grant}/{site}", put(rewrapped))
+            .route("/v1/rewraps", get(rewraps))
             .route("/v1/receipts", post(receipt))
             .route("/v1/orders", post(order))
             .route("/v1/register/served", get(names))
@@ -401,6 +410,41 @@ async fn acknowledge(
 ) -> Answer<Done> {
     kms.site(peer)?;
     kms.set(|data| drop(data.wraps.remove(&grant)));
+    Ok(Json(Done {}))
+}
+
+async fn refuse_wrap(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Path(grant): Path<Id>,
+) -> Answer<Done> {
+    kms.site(peer)?;
+    kms.set(|data| data.refused_wraps.push(grant));
+    Ok(Json(Done {}))
+}
+
+/// Answers as soon as there is something to offer.
+async fn rewraps(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<Rewraps> {
+    kms.site(peer)?;
+    let mut changed = kms.0.changed.subscribe();
+    let offered = changed.wait_for(|_| !kms.data().offered.is_empty());
+    drop(tokio::time::timeout(crate::town::PATIENCE, offered).await);
+    Ok(Json(Rewraps { keys: kms.data().offered.clone(), outstanding: true }))
+}
+
+async fn rewrapped(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Path((grant, to)): Path<(Id, Id)>,
+    Json(rewrap): Json<Rewrap>,
+) -> Answer<Done> {
+    kms.site(peer)?;
+    kms.set(|data| {
+        data.offered.retain(|key| {
+            key.statement::<GrantKey>().map_or(true, |key| (key.grant, key.site) != (grant, to))
+        });
+        data.rewraps.push((grant, to, rewrap));
+    });
     Ok(Json(Done {}))
 }
 

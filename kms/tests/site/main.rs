@@ -18,5 +18,6 @@ mod lease;
 mod people;
 mod preconditions;
 mod revocation;
+mod rewrapping;
 mod stage;
 mod town;

@@ -7,8 +7,9 @@ use warifu_api::wire::agent::{
     Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::authority::{
-    Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, OrderRequest, Package,
-    PukEscrow, Readiness, Receipts, Records, Register, ShareRequest, StampRequest, Wrap,
+    Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, Holdings,
+    OrderRequest, Package, PukEscrow, Readiness, Receipts, Records, Register, Rewrap, Rewraps, ShareRequest,
+    StampRequest, Wrap,
 };
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
@@ -68,6 +69,9 @@ types! {
     Crl => [json!({"issuer": "issuing", "der": bytes(300)}), json!({"issuer": "root", "der": bytes(1)})];
     Cosignature => [json!({"note": NOTE})];
     Wrap => [json!({"wrapped": bytes(105)})];
+    Rewraps => [json!({"keys": [envelopes()[3]], "outstanding": true})];
+    Rewrap => [json!({"key": public_of("grant key"), "wrapped": bytes(145)})];
+    Holdings => [json!({"grants": 3, "held": 2, "missing": [id("grant")]})];
     Package => [json!({
         "authentication": [bytes(40)], "signature": null, "pending": [id("grant")],
         "shares": [{"grant": id("grant"), "unit": id("tax"), "custody": "own-pc",
