@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use warifu_ca::issue::{IssueError, Progress};
 use warifu_ledger::Id;
-use warifu_ledger::dsse::EnvelopeError;
+use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::Rejected;
+use warifu_ledger::statement::{Act, Order};
 use warifu_replica::follow::Halt;
 
 use crate::fixture::{card_id, enrol, grant, grant_id, id, revoke_grant, site, suspend, unit};
@@ -18,6 +19,8 @@ in_a_process!(
     a_grant_with_anything_else_in_it_is_not_signed,
     what_nobody_ordered_is_not_even_asked_for,
     a_kms_that_makes_orders_of_its_own_gets_nothing,
+    a_kms_that_alters_a_cards_transport_key_gets_nothing,
+    a_kms_that_replays_an_order_gets_nothing,
     a_kms_that_hides_the_ledger_gets_nothing,
     a_grant_that_is_over_gets_nothing,
     a_suspended_card_gets_nothing,
@@ -138,6 +141,51 @@ async fn a_kms_that_makes_orders_of_its_own_gets_nothing(folder: PathBuf) {
     let error = ca.issuing.issue_grant(&ca.client, grant).await.unwrap_err();
     assert!(matches!(error, IssueError::NoLease));
     assert_eq!(kms.asked().len(), asked);
+    assert!(kms.shares().is_empty());
+}
+
+/// The share would be sealed to a key of the kms's own.
+async fn a_kms_that_alters_a_cards_transport_key_gets_nothing(folder: PathBuf) {
+    let kms = town(&folder).await;
+    let leaves = kms.in_secret(|town| town.leaves.clone());
+    let own = crate::fixture::public_of("kms's own transport key");
+    let enrols = |order: Order| order.acts.iter().any(|act| matches!(act, Act::CardEnrolled(_)));
+    let found = leaves.iter().position(|leaf| leaf.envelope().statement().is_ok_and(enrols));
+    let index = found.unwrap();
+    let mut order: Order = leaves[index].envelope().statement().unwrap();
+    for act in &mut order.acts {
+        if let Act::CardEnrolled(card) = act {
+            card.transport = own;
+        }
+    }
+    // The people's signatures are over something else.
+    let mut altered = Envelope::unsigned(&order).unwrap();
+    altered.signatures.clone_from(&leaves[index].envelope().signatures);
+    let mut shown = leaves[..index].to_vec();
+    shown.push(Leaf::new(leaves[index].at(), altered).unwrap());
+    kms.shows(&shown);
+    let ca = Ca::following(&folder, &kms).await;
+    let halt = ca.halted().await;
+    let index = index as u64;
+    assert!(matches!(halt, Halt::Refused { index: at, .. } if at == index), "{halt:?}");
+    let error = ca.issuing.issue_grant(&ca.client, grant_id("hanako", "tax")).await.unwrap_err();
+    assert!(matches!(error, IssueError::NoLease));
+    assert!(kms.shares().is_empty() && kms.asked().is_empty());
+}
+
+async fn a_kms_that_replays_an_order_gets_nothing(folder: PathBuf) {
+    let (kms, ca, grant) = with_grant(&folder).await;
+    kms.ordered([revoke_grant("hanako", "tax")]);
+    ca.folded(kms.state().tree().size()).await;
+    // What people signed when hanako was to have it, once more.
+    let mut leaves = kms.in_secret(|town| town.leaves.clone());
+    let granting = leaves[leaves.len() - 2].envelope().clone();
+    leaves.push(Leaf::new(kms.at() + 1, granting).unwrap());
+    kms.shows(&leaves);
+    let halt = ca.halted().await;
+    assert!(matches!(halt, Halt::Refused { why: Rejected::Replayed { .. }, .. }), "{halt:?}");
+    let error = ca.issuing.issue_grant(&ca.client, grant).await.unwrap_err();
+    assert!(matches!(error, IssueError::NoLease));
     assert!(kms.shares().is_empty());
 }
 

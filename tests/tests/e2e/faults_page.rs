@@ -171,7 +171,7 @@ fn no_fault_is_left_out() {
 }
 
 /// Whether a file has a test of this name: marked as one, or made by one of its folder's macros that mark it.
-fn is_test(file: &Path, name: &str) -> bool {
+pub(crate) fn is_test(file: &Path, name: &str) -> bool {
     let path = workspace().join(file);
     let text = read(&path);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
