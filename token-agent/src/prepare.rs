@@ -134,14 +134,10 @@ fn attested(
         Err(CardError::NotAttested) => return Ok(None),
         Err(error) => return Err(error),
     };
-    match attestation::verify(&chain, roots, role) {
-        Ok(found) if found.serial == serial && found.public_key == key => {
+    match attestation::verify_key(&chain, roots, role, &key, serial) {
+        Ok(found) => {
             let certificate = chain.into_iter().next().unwrap_or_default();
             Ok(Some(Attested { firmware: found.firmware, certificate }))
-        }
-        Ok(_) => {
-            tracing::warn!(serial, "the card's attestation is about another card or key");
-            Ok(None)
         }
         Err(error) => {
             tracing::warn!(serial, %error, "the card's attestation is not believed");

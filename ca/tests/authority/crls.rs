@@ -11,7 +11,7 @@ use warifu_ledger::statement::{Act, Millis, Right};
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use crate::fixture::*;
-use crate::foreign::{certtool_takes_crl, crl_pem, judged, openssl, openssl_judges, pem};
+use crate::foreign::{certtool_takes_crl, crl_pem, judged, openssl, openssl_judges, pem, webpki_judges};
 use crate::kms::Kms;
 use crate::stage::{Ca, in_a_process, keys, serve_until};
 
@@ -118,6 +118,20 @@ async fn others_refuse_what_was_revoked_and_nothing_else(folder: PathBuf) {
         assert_eq!(judge(&kms, kind, id), None, "{kind:?} before anything was revoked");
     }
     let seconds = kms.at() / 1000;
+    let webpki = |kms: &Kms, kind, id, name, seconds| {
+        let chain: Vec<_> = kms.certificate(kind, id).unwrap().chain.into_iter().map(|der| der.0).collect();
+        let crls = [CrlIssuer::Issuing, CrlIssuer::Root].map(|issuer| newest(kms, issuer));
+        webpki_judges(&chain, crls, name, seconds)
+    };
+    let branch = (K::Service, id("branch"), Some("branch.example"));
+    let hanako = (K::CardAuthentication, card_id("hanako"), None);
+    for (kind, id, name) in [branch, hanako] {
+        webpki(&kms, kind, id, name, seconds).unwrap();
+    }
+    webpki(&kms, branch.0, branch.1, Some("main.example"), seconds).unwrap_err();
+    webpki(&kms, K::CardSignature, card_id("hanako"), Some("branch.example"), seconds).unwrap_err();
+    let expired = webpki(&kms, branch.0, branch.1, branch.2, seconds + 25 * 60 * 60).unwrap_err();
+    assert!(expired.to_string().to_lowercase().contains("revocation"), "{expired}");
     assert!(certtool_takes_crl(&folder, seconds, "ca.crl.pem", "issuing.pem"));
     assert!(certtool_takes_crl(&folder, seconds, "root.crl.pem", "root.pem"));
     assert!(!certtool_takes_crl(&folder, seconds, "ca.crl.pem", "root.pem"), "another issuer's");
@@ -136,6 +150,11 @@ async fn others_refuse_what_was_revoked_and_nothing_else(folder: PathBuf) {
         if let Some(verdict) = verdict {
             assert!(verdict.contains("certificate revoked"), "{verdict}");
         }
+    }
+    for (kind, id, name) in [branch, hanako] {
+        let refused = webpki(&kms, kind, id, name, kms.at() / 1000).unwrap_err();
+        let revoked = rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked);
+        assert_eq!(refused, revoked);
     }
     // A CRL that is withheld runs out, and then nothing is believed any more.
     show(&folder, &kms, K::Service, id("main"));

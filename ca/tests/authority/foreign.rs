@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn run(program: &str, folder: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(program).args(arguments).env("TZ", "UTC").current_dir(folder).output().unwrap();
@@ -61,6 +63,45 @@ pub(crate) fn judged(folder: &Path, seconds: u64, purpose: &str) -> Option<Strin
     let (also_good, certtool_said) = run("faketime", folder, &[&certtool[..], &roots[..]].concat());
     assert_eq!(good, also_good, "they do not agree.\nopenssl: {openssl_said}\ncerttool: {certtool_said}");
     (!good).then(|| format!("{openssl_said}{certtool_said}"))
+}
+
+/// What rustls-webpki thinks of a chain (DER, the root last) as a client's, or as a server's under its name, with CRLs for all of
+/// it, at a time in seconds.
+pub(crate) fn webpki_judges(
+    chain: &[Vec<u8>],
+    crls: [Vec<u8>; 2],
+    server_name: Option<&str>,
+    seconds: u64,
+) -> Result<(), rustls::Error> {
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::server::WebPkiClientVerifier;
+    let mut roots = RootCertStore::empty();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ders: Vec<CertificateDer<'static>> = chain.iter().map(|der| der.clone().into()).collect();
+    let [leaf, issuing, root] = ders.as_slice() else { panic!("a chain of {}", chain.len()) };
+    roots.add(root.clone()).unwrap();
+    let roots = Arc::new(roots);
+    let crls = crls.into_iter().map(Into::into);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let above = [issuing.clone()];
+    match server_name {
+        Some(name) => {
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                .with_crls(crls)
+                .enforce_revocation_expiration();
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            verifier.build().unwrap().verify_server_cert(leaf, &above, &name, &[], now).map(drop)
+        }
+        None => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .with_crls(crls)
+                .enforce_revocation_expiration();
+            verifier.build().unwrap().verify_client_cert(leaf, &above, now).map(drop)
+        }
+    }
 }
 
 fn date(folder: &Path, seconds: u64) -> String {

@@ -99,12 +99,49 @@ pub enum AttestationError {
     /// The attested key is not on P-256.
     #[error("the attested key is not a P-256 key")]
     NotP256,
+    /// The attestation is another card's.
+    #[error("the attestation is of the card {serial}")]
+    OtherCard {
+        /// That card's serial number.
+        serial: u32,
+    },
+    /// The attestation is for another key than the one in the slot.
+    #[error("the attestation is for another key than the one in the slot")]
+    OtherKey,
+    /// The card would use the key without the PIN.
+    #[error("the key may be used without the PIN")]
+    NoPin,
     /// A statement that an attestation must make is missing or malformed.
     #[error("the attestation does not state the card's {what}")]
     Missing {
         /// What is missing.
         what: &'static str,
     },
+}
+
+/// As [`verify`], of just this key on the card with this serial number, which uses it only after the PIN. What a touch is wanted
+/// for is the card's own affair.
+///
+/// # Errors
+/// [`AttestationError`].
+pub fn verify_key(
+    chain: &[impl AsRef<[u8]>],
+    roots: &[impl AsRef<[u8]>],
+    role: KeyRole,
+    key: &Point,
+    serial: u32,
+) -> Result<AttestedKey, AttestationError> {
+    let attested = verify(chain, roots, role)?;
+    if attested.serial != serial {
+        return Err(AttestationError::OtherCard { serial: attested.serial });
+    }
+    if attested.public_key != *key {
+        return Err(AttestationError::OtherKey);
+    }
+    if attested.pin_policy == PinPolicy::Never {
+        return Err(AttestationError::NoPin);
+    }
+    Ok(attested)
 }
 
 /// Judges `chain` (DER; the attestation first, then the certificate that signed it, and so on; a root at the end is

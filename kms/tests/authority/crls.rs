@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
     CrlIssuingDistributionPoint, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber, date_time_ymd,
 };
-use warifu_api::wire::Done;
-use warifu_api::wire::authority::{Certificate, CertificateKind, Crl, CrlIssuer, Status};
+use warifu_api::tls::Identity;
+use warifu_api::wire::authority::{Certificate, CertificateKind, Crl, CrlIssuer, Package, Status};
+use warifu_api::wire::{Done, Leaves};
 use warifu_api::{ClientError, ErrorCode};
+use warifu_hardware::signer::CertKey;
 use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
 
 use crate::fixture::*;
-use crate::stage::{code, staged};
+use crate::stage::{code, signer, staged};
 use crate::town::Town;
 
 const NOBODY: Id = Id([0; 16]);
@@ -196,6 +198,31 @@ staged! {
         }
         let long = format!("X: {}", "x".repeat(64 << 10));
         assert_eq!(status(&["-H", &long], "/root.crl").0, "431");
+    }
+
+    // I8: a certificate never stands in for a card, not even one that the organization's own issuing key has signed.
+    async fn a_rogue_ca_makes_nobody_a_member(stage) {
+        let town = Town::open_to_all(&stage).await;
+        let pki = Pki::new();
+        let Done {} = town.ca().put("/v1/certificates", &pki.authority()).await.unwrap();
+        let organization = town.state().await.organization();
+        let card = card_id("hanako");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("card {card}"));
+        let uri = format!("urn:warifu:{organization}:card:{card}");
+        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        let signer = signer(key("rogue"));
+        let leaf = params.signed_by(&CertKey::new(signer.clone()), &pki.issuing.0).unwrap();
+        let above = [&pki.issuing.1, &pki.root.1].map(|der| der.0.clone().into());
+        let chain = std::iter::once(leaf.der().clone()).chain(above).collect();
+        let rogue = town.kms.with(&Identity::with_chain(signer, chain).unwrap());
+        assert_eq!(code(rogue.get::<Leaves>("/v1/ledger?from=0").await), ErrorCode::Forbidden);
+        let package = format!("/v1/cards/{card}/package");
+        assert_eq!(code(rogue.get::<Package>(&package).await), ErrorCode::Forbidden);
+        town.kms.by(card_key("hanako", "9A")).get::<Package>(&package).await.unwrap();
+        // Nor does the kms hand it out as hers.
+        let minted = Certificate { kind: CertificateKind::CardAuthentication, id: card, chain: vec![Bytes(leaf.der().to_vec())] };
+        assert_eq!(code(town.ca().put::<Done>("/v1/certificates", &minted).await), ErrorCode::Rejected);
     }
 
     async fn a_thousand_fetches_a_second_disturb_nobody(stage) {

@@ -104,7 +104,11 @@ impl DigestSigner for Soft {
 }
 
 pub(crate) fn identity(key: SigningKey) -> Identity {
-    Identity::self_signed(Arc::new(Soft(key)), "test").unwrap()
+    Identity::self_signed(signer(key), "test").unwrap()
+}
+
+pub(crate) fn signer(key: SigningKey) -> Arc<dyn DigestSigner> {
+    Arc::new(Soft(key))
 }
 
 /// Why the service refused.
@@ -237,7 +241,12 @@ impl Kms {
 
     /// A client that holds this key.
     pub(crate) fn by(&self, key: SigningKey) -> Client {
-        Client::new(&self.address, self.tls, Some(&identity(key))).unwrap()
+        self.with(&identity(key))
+    }
+
+    /// A client that shows this identity.
+    pub(crate) fn with(&self, identity: &Identity) -> Client {
+        Client::new(&self.address, self.tls, Some(identity)).unwrap()
     }
 
     /// Ends it without any farewell, wherever it is.

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use warifu_api::error::ErrorCode;
-use warifu_api::wire::site::{PartialItem, PartialsRequest, RevocationRequest};
+use warifu_api::wire::site::{Me, PartialItem, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{LEAVES_LIMIT, Leaves};
 use warifu_ledger::key::Bytes;
 
@@ -34,6 +34,20 @@ async fn status_of(mut stream: TlsStream<TcpStream>, bytes: &[u8]) -> Option<Str
     tokio::time::timeout(PATIENCE, exchange).await.expect("neither an answer nor an end");
     let line = String::from_utf8_lossy(&answer).lines().next()?.to_owned();
     line.strip_prefix("HTTP/1.1 ").map(|status| status[..3].to_owned())
+}
+
+test! {
+    // I8: a site knows cards by the keys that officers signed. What an authority mints in a card's name is no card.
+    async fn a_minted_certificate_is_no_card(folder) {
+        let town = Town::working(folder).await;
+        let rogue = town.client_as(&minted("rogue", town.organization(), card_id("hanako")));
+        let refused = rogue.get::<Me>("/v1/me").await.unwrap_err();
+        assert_eq!(refused.code(), Some(ErrorCode::CardNotLive), "{refused}");
+        let item = PartialItem { grant: grant_id("hanako", "tax"), encapsulated: Bytes(vec![4; 65]) };
+        let asked = rogue.post::<PartialsAnswer>("/v1/partials", &PartialsRequest { items: vec![item] }).await;
+        assert_eq!(asked.err().and_then(|error| error.code()), Some(ErrorCode::CardNotLive));
+        town.opens("hanako", "tax").await;
+    }
 }
 
 test! {

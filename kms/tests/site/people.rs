@@ -81,6 +81,24 @@ pub(crate) fn certificate_chain(subject: &Point) -> Vec<Vec<u8>> {
     [leaf, root_certificate].map(|certificate| certificate.der().to_vec()).to_vec()
 }
 
+/// A TLS identity with the key of that label, and a certificate in a card's name by an authority that mints what it likes.
+pub(crate) fn minted(label: &str, organization: Digest, card: Id) -> Identity {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+    use warifu_hardware::signer::CertKey;
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name.push(DnType::CommonName, format!("Warifu issuing CA {organization}"));
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let authority_key = KeyPair::generate().unwrap();
+    let above = authority.self_signed(&authority_key).unwrap().der().clone();
+    let mut leaf = CertificateParams::default();
+    leaf.distinguished_name.push(DnType::CommonName, format!("card {card}"));
+    let uri = format!("urn:warifu:{organization}:card:{card}");
+    leaf.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+    let signer: Arc<Software> = Arc::new(Software(key(label)));
+    let leaf = leaf.signed_by(&CertKey::new(signer.clone()), &Issuer::new(authority, authority_key)).unwrap();
+    Identity::with_chain(signer, vec![leaf.der().clone(), above]).unwrap()
+}
+
 /// A TLS identity with the key of that label.
 pub(crate) fn identity(label: &str) -> Identity {
     Identity::self_signed(Arc::new(Software(key(label))), label).unwrap()

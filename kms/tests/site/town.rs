@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use warifu_api::error::ErrorCode;
-use warifu_api::tls::client_config;
+use warifu_api::tls::{Identity, client_config};
 use warifu_api::wire::Leaves;
 use warifu_api::wire::site::{
     Me, PartialItem, PartialOutcome, PartialsAnswer, PartialsRequest, RevocationRequest, Status,
@@ -256,6 +256,11 @@ impl Town {
     pub(crate) fn client(&self, tls_key: Option<&str>) -> Client {
         let identity = tls_key.map(identity);
         Client::new(self.address.as_str(), self.keys.tls.0, identity.as_ref()).unwrap()
+    }
+
+    /// A client that shows this identity.
+    pub(crate) fn client_as(&self, identity: &Identity) -> Client {
+        Client::new(self.address.as_str(), self.keys.tls.0, Some(identity)).unwrap()
     }
 
     /// A bare connection with a card.
