@@ -104,7 +104,14 @@ struct Inner {
 #[derive(Default)]
 struct Open {
     next: u64,
-    by_id: HashMap<u64, (Option<PeerKey>, Arc<Notify>)>,
+    by_id: HashMap<u64, Opened>,
+}
+
+struct Opened {
+    key: Option<PeerKey>,
+    /// Whether it has, or is about to have, the place of somebody known.
+    as_known: bool,
+    end: Arc<Notify>,
 }
 
 impl Connections {
@@ -129,8 +136,34 @@ impl Connections {
         let mut open = self.open();
         let id = open.next;
         open.next += 1;
-        open.by_id.insert(id, (key, end.clone()));
+        open.by_id.insert(id, Opened { key, as_known: false, end: end.clone() });
         Registered { connections: self.clone(), id, end }
+    }
+
+    /// Whether this connection gets the place of somebody known.
+    fn admit(&self, id: u64, key: &PeerKey) -> bool {
+        if !self.know(key) {
+            return false;
+        }
+        if let Some(opened) = self.open().by_id.get_mut(&id) {
+            opened.as_known = true;
+        }
+        // What has changed meanwhile is seen here; what changes from now on, by `end_unknown`.
+        self.know(key)
+    }
+
+    /// Ends the connections of those who were known when they came and are no longer: they would keep the places of others.
+    pub fn end_unknown(&self) {
+        let admitted: Vec<(PeerKey, Arc<Notify>)> = {
+            let open = self.open();
+            let admitted = open.by_id.values().filter(|opened| opened.as_known);
+            admitted.filter_map(|opened| Some((opened.key?, opened.end.clone()))).collect()
+        };
+        for (key, end) in admitted {
+            if !self.know(&key) {
+                end.notify_one();
+            }
+        }
     }
 
     /// Ends every connection that this peer has now and returns when none of them is left. Nothing more leaves on them.
@@ -142,10 +175,10 @@ impl Connections {
         loop {
             let closed = self.inner.closed.notified();
             let mut left = false;
-            for (id, (peer, end)) in &self.open().by_id {
-                if *peer == Some(key) && *id < next {
+            for (id, opened) in &self.open().by_id {
+                if opened.key == Some(key) && *id < next {
                     left = true;
-                    end.notify_one();
+                    opened.end.notify_one();
                 }
             }
             if !left {
@@ -318,7 +351,7 @@ impl Door {
         let certificate = chain.and_then(|chain| chain.first());
         let key = certificate.and_then(|certificate| key_of_certificate(certificate).ok()).map(PeerKey);
         let registered = self.connections.register(key);
-        let known = key.is_some_and(|key| self.connections.know(&key));
+        let known = key.is_some_and(|key| self.connections.admit(registered.id, &key));
         Some(Shaken { stream, peer: Peer { key, known, address }, registered })
     }
 

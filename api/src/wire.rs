@@ -75,6 +75,33 @@ fn at_most<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>, const LIMIT: u
     deserializer.deserialize_seq(AtMost::<T, LIMIT>(std::marker::PhantomData))
 }
 
+/// Reads a map, each key once (P-1.1): of two, serde would keep the last.
+fn each_once<'de, D: serde::Deserializer<'de>, K: Deserialize<'de> + Ord, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<K, V>, D::Error> {
+    struct EachOnce<K, V>(std::marker::PhantomData<(K, V)>);
+
+    impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> serde::de::Visitor<'de> for EachOnce<K, V> {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map with each key once")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut read = BTreeMap::new();
+            while let Some((key, value)) = entries.next_entry()? {
+                if read.insert(key, value).is_some() {
+                    return Err(serde::de::Error::custom("a key comes twice"));
+                }
+            }
+            Ok(read)
+        }
+    }
+
+    deserializer.deserialize_map(EachOnce(std::marker::PhantomData))
+}
+
 /// A piece of the ledger: consecutive leaves, each in its exact bytes, and the newest checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,4 +145,20 @@ pub struct UnitEntry {
     /// names: else whoever keeps the register could give one unit's name to another's key. None if the record was erased;
     /// then label and name are its id.
     pub name_key: Option<Base64<32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::authority::Register;
+
+    #[test]
+    fn a_map_has_each_key_once() {
+        let read =
+            |entries: &str| serde_json::from_str::<Register>(&format!("{{\"records\":{{{entries}}}}}"));
+        let (one, other) =
+            (format!("\"{}\":\"税務課\"", "01".repeat(16)), format!("\"{}\":\"福祉課\"", "02".repeat(16)));
+        assert_eq!(read(&format!("{one},{other}")).unwrap().records.len(), 2);
+        assert!(read(&format!("{one},{one}")).is_err());
+        assert!(read(&one.replace("01", "0A")).is_err());
+    }
 }

@@ -167,6 +167,10 @@ impl Settings for Config {
         &self.data
     }
 
+    fn token(&mut self) -> &mut Token {
+        &mut self.hsm
+    }
+
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         [&mut self.data].into_iter().chain(self.hsm.paths()).chain(&mut self.kms.statement).collect()
     }

@@ -9,7 +9,7 @@ use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{ServiceKind, ServiceStatement};
 use warifu_split_key::point::Point;
 
-use crate::{ConsoleError, file};
+use crate::{ConsoleError, Token, file};
 
 /// A service's configuration.
 pub trait Settings: DeserializeOwned {
@@ -18,6 +18,9 @@ pub trait Settings: DeserializeOwned {
 
     /// The paths in it, to be made absolute.
     fn paths(&mut self) -> Vec<&mut PathBuf>;
+
+    /// The service's token.
+    fn token(&mut self) -> &mut Token;
 
     /// Where `init` writes the signed statement of the service's keys.
     fn statement(&self) -> PathBuf {
@@ -44,6 +47,7 @@ pub trait Settings: DeserializeOwned {
         for relative in settings.paths() {
             *relative = folder.join(&*relative);
         }
+        settings.token().data = settings.data().to_owned();
         Ok(settings)
     }
 }
@@ -100,7 +104,6 @@ pub fn plain_address(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Token;
     use crate::fixture::{envelope_by_services, service_keys};
 
     #[derive(Deserialize)]
@@ -114,6 +117,10 @@ mod tests {
     impl Settings for Example {
         fn data(&self) -> &Path {
             &self.data
+        }
+
+        fn token(&mut self) -> &mut Token {
+            &mut self.hsm
         }
 
         fn paths(&mut self) -> Vec<&mut PathBuf> {

@@ -1,5 +1,6 @@
 //! A service's token in its HSM, and the statement of the keys in it.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub struct Token {
     /// The file with the token's PIN, which others than owner and group may not use. `init` draws a PIN into it if it is not
     /// there.
     pub pin_file: PathBuf,
+    /// The service's data folder, as its configuration says: there it is remembered which PIN was refused.
+    #[serde(skip)]
+    pub data: PathBuf,
 }
 
 fn softhsm() -> PathBuf {
@@ -82,23 +86,32 @@ impl Token {
         }
         let opened = Hsm::open(config);
         if let (Err(HsmError::PinWrong { .. }), Some(pin)) = (&opened, pin) {
-            // Where no file can be written there, the refusal itself is what the person has to hear of.
+            // Where it cannot be written, the refusal itself is what the person has to hear of.
             let _ = file::write_whole(&self.refusal_mark(), pin.as_bytes());
         }
         Ok(opened?)
     }
 
-    /// Whether the token has refused the PIN that is in the file now.
+    /// Whether the token has refused the PIN that is in the file now. A mark that cannot be read counts, unless the PIN file
+    /// was written after it: one try too many locks some HSMs for good.
     fn pin_was_refused(&self) -> bool {
-        let refused = std::fs::read_to_string(self.refusal_mark()).ok();
-        refused.is_some() && refused == self.pin_as_it_is()
+        let mark = self.refusal_mark();
+        match std::fs::read_to_string(&mark) {
+            Ok(refused) => self.pin_as_it_is().is_some_and(|pin| pin == refused),
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(_) => {
+                let written = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified());
+                match (written(&self.pin_file), written(&mark)) {
+                    (Ok(pin), Ok(mark)) => pin <= mark,
+                    _ => true,
+                }
+            }
+        }
     }
 
-    /// Beside the PIN file: which of its versions was refused.
+    /// In the service's own folder, which it can write: which version of the PIN file was refused.
     fn refusal_mark(&self) -> PathBuf {
-        let mut path = self.pin_file.clone().into_os_string();
-        path.push(".refused");
-        path.into()
+        self.data.join("pin.refused")
     }
 
     /// Tells one version of the PIN file from another, and nothing of the PIN.
@@ -142,4 +155,50 @@ pub fn statement(
     let mut envelope = Envelope::unsigned(&ServiceStatement { service, keys, address })?;
     envelope.add_signature(&signer, signing.sign_digest(envelope.digest().0)?);
     Ok(envelope)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    /// Opens the token with no module there: what is said besides means that the PIN was not to be shown.
+    fn is_shown(token: &Token) -> bool {
+        match token.open() {
+            Err(ConsoleError::PinRefusedBefore { .. }) => false,
+            Err(ConsoleError::Hsm(_)) => true,
+            other => panic!("{:?}", other.err()),
+        }
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_read_counts_until_the_pin_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("data")).unwrap();
+        file::write_new_secret(&path("pin"), b"123456").unwrap();
+        let token = Token {
+            module: path("nothing.so"),
+            token_label: "t".to_owned(),
+            pin_file: path("pin"),
+            data: path("data"),
+        };
+        assert!(is_shown(&token), "nothing was refused");
+
+        let mark = token.refusal_mark();
+        let pin = std::fs::File::options().write(true).open(path("pin")).unwrap();
+        let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+        pin.set_modified(yesterday).unwrap();
+        std::fs::write(&mark, token.pin_as_it_is().unwrap()).unwrap();
+        assert!(!is_shown(&token));
+        // What stands there is no text; or nothing that can be read at all.
+        std::fs::write(&mark, [0xff]).unwrap();
+        assert!(!is_shown(&token));
+        std::fs::remove_file(&mark).unwrap();
+        std::fs::create_dir(&mark).unwrap();
+        assert!(!is_shown(&token));
+        pin.set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+        assert!(is_shown(&token), "whoever corrects the file has it shown again");
+    }
 }

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -56,6 +56,8 @@ type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// How long a question waits for an answer that is not there yet.
 const LONG_POLL: Duration = Duration::from_secs(5);
+/// How long a connection lives on whose card is over: the answer to whoever ordered it for his own card is still to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Large orders that are brought at once: with a card of this organization, and by anybody.
 const BRINGING_KNOWN: usize = 8;
 const BRINGING_STRANGERS: usize = 4;
@@ -131,6 +133,8 @@ pub struct Authority {
     publication: Publication,
     /// Those who bring orders that are not small.
     bringing: Seats,
+    /// Set once it serves.
+    connections: OnceLock<Connections>,
     /// One process for one data folder; released with the file.
     _lock: File,
 }
@@ -173,6 +177,7 @@ impl Authority {
             profile: Cached::default(),
             publication: Publication::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
+            connections: OnceLock::new(),
             _lock: lock,
         });
         authority.show_issued_certificate().await?;
@@ -194,7 +199,7 @@ impl Authority {
     ) -> Result<()> {
         let weak = Arc::downgrade(self);
         let known = move |key: &PeerKey| weak.upgrade().is_some_and(|authority| authority.knows(*key));
-        let connections = Connections::default().knowing(known);
+        let connections = self.connections.get_or_init(|| Connections::default().knowing(known)).clone();
         let router = http::router(self.clone());
         serve(listener, &self.identity, router, Limits::default(), connections, shutdown).await?;
         drop(self.appending.lock().await);
@@ -227,6 +232,15 @@ impl Authority {
     async fn sign(&self, statement: impl Statement + Send + 'static) -> Result<Envelope> {
         let keys = self.keys.clone();
         blocking(move || keys.sign(&statement)).await
+    }
+
+    /// Whoever has come with a card that is over now does not keep a member's place.
+    fn part_from_the_ended(&self) {
+        let Some(connections) = self.connections.get().cloned() else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            connections.end_unknown();
+        });
     }
 
     fn progressed(&self) {

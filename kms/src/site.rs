@@ -1,7 +1,7 @@
 //! A site: it keeps site shares in its HSM, follows the ledger, answers the cards of its members, and destroys what orders
 //! end.
 //!
-//! What holds it together (design sections 6 and 7):
+//! What holds it together (P-7.2, P-8.1 to P-8.4):
 //!
 //! - **A missing check does not compile.** A partial is computed for an `AuditRecorded`, which only the journal makes, of a
 //!   `MayAnswer`, which only the check makes, under the `Turn` of the card (I2).

@@ -227,7 +227,7 @@ pub enum FactBody {
     },
 }
 
-/// One public half of a unit key with its proof of possession (design section 3.1).
+/// One public half of a unit key with its proof of possession (P-3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublicHalf {

@@ -2,7 +2,7 @@
 //!
 //! The agent watches the readers, talks to the cards, asks sites for their part of each file key, joins the two parts and
 //! decrypts. When a card goes, so does everything that it has opened: within one second no viewer runs, no plaintext
-//! lies anywhere, and no PIN is kept (design section 8). What was exported on purpose stays.
+//! lies anywhere, and no PIN is kept (invariant I7 of `docs/security.md`). What was exported on purpose stays.
 
 mod actor;
 mod agent;

@@ -1,5 +1,5 @@
 //! What waits for a card at the kms, picked up at a member's own PC once the PIN was entered: shares of units that allow that
-//! (design section 3.8). Others wait for the officers' desk.
+//! (`docs/security.md`, custody of `a`). Others wait for the officers' desk.
 
 use std::sync::{Arc, Weak};
 

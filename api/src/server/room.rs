@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::HttpBody;
 use tokio::sync::Notify;
 
 use super::Peer;
@@ -133,8 +134,8 @@ pub struct Seats {
     strangers: Room<Network>,
 }
 
-/// A seat; it is free again when this is dropped.
-pub struct Seat(#[expect(dead_code, reason = "held, and let go of")] Either);
+/// A seat, if one was needed; it is free again when this is dropped.
+pub struct Seat(#[expect(dead_code, reason = "held, and let go of")] Option<Either>);
 
 #[expect(dead_code, reason = "held, and let go of")]
 enum Either {
@@ -142,6 +143,8 @@ enum Either {
     Stranger(Place<Network>),
 }
 
+/// The largest body for which no seat is needed, in bytes.
+const NO_SEAT: u64 = 64 << 10;
 /// How many of the seats one guest may have.
 const SEATS_EACH: usize = 2;
 
@@ -152,14 +155,18 @@ impl Seats {
         Self { known: Room::new(known, SEATS_EACH), strangers: Room::new(strangers, SEATS_EACH) }
     }
 
-    /// A seat for this peer, if one is free.
+    /// A seat for what this peer is going to send, if one is free. A body that says beforehand that it has at most 64 KiB needs
+    /// none: what is small is read whoever sits there.
     #[must_use]
-    pub fn take(&self, peer: &Peer) -> Option<Seat> {
+    pub fn take(&self, peer: &Peer, body: &impl HttpBody) -> Option<Seat> {
+        if body.size_hint().upper().is_some_and(|bytes| bytes <= NO_SEAT) {
+            return Some(Seat(None));
+        }
         let either = match peer.key.filter(|_| peer.known) {
             Some(key) => Either::Known(self.known.try_enter(key)?),
             None => Either::Stranger(self.strangers.try_enter(peer.address.ip().into())?),
         };
-        Some(Seat(either))
+        Some(Seat(Some(either)))
     }
 }
 

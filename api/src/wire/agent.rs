@@ -62,7 +62,7 @@ pub struct Status {
     pub helpdesk: Option<String>,
 }
 
-/// Where the agent stands (design section 8).
+/// Where the agent stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]

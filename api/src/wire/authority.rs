@@ -388,6 +388,7 @@ pub struct Records {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Register {
-    /// Record id to text.
+    /// Record id to text; each id once.
+    #[serde(deserialize_with = "each_once")]
     pub records: BTreeMap<Id, String>,
 }

@@ -125,7 +125,7 @@ impl Hsm {
 
     /// The site's half of an opening: `x(bR)`, 32 bytes big-endian.
     ///
-    /// The caller has checked everything that design 6 lists, and the audit record is durable.
+    /// The caller has checked everything that P-7.2 lists, and the audit record is durable.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The wrap that carries a site share into one site's HSM (design 3.2): from the key management service, or out of the HSM
+//! The wrap that carries a site share into one site's HSM (P-6.4): from the key management service, or out of the HSM
 //! of another site, which makes the same bytes inside itself ([`Hsm::rewrap`](super::Hsm::rewrap)).
 //!
 //! Ephemeral ECDH on P-256 with the site's key for this grant; the raw x-coordinate, 32 bytes, is the AES-256 key of

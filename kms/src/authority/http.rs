@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody as _};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -189,11 +189,8 @@ async fn order(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<warifu_api::wire::authority::Appended> {
-    let small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= BODY_LIMIT as u64);
-    let _seat = match small {
-        true => None,
-        false => Some(authority.bringing.take(&peer).ok_or_else(|| AuthorityError::Busy.into_body())?),
-    };
+    let seat = authority.bringing.take(&peer, request.body());
+    let _seat = seat.ok_or_else(|| AuthorityError::Busy.into_body())?;
     // Anybody may bring an order; a large one only with a card, or as a site, or strangers could fill the memory.
     let limit = match caller {
         Caller::Card(_) | Caller::Site(_) => LARGE_BODY_LIMIT,

@@ -1,4 +1,4 @@
-//! The kms's part of a grant: `b = s2 + d`, wrapped to the sites and forgotten (design section 3.2).
+//! The kms's part of a grant: `b = s2 + d`, wrapped to the sites and forgotten (P-6.2).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -145,6 +145,7 @@ impl Authority {
             this.forget_what_ended(&appended).await;
             this.progressed();
             if is_order {
+                this.part_from_the_ended();
                 reached(CrashPoint::KmsOrderDone).await;
             }
             Ok(Appended { index: appended.index, digest, at })

@@ -1,4 +1,4 @@
-//! Keeper halves: drawn once for each unit, proved, and at rest sealed by the HSM (design section 3.1).
+//! Keeper halves: drawn once for each unit, proved, and at rest sealed by the HSM (P-3.2, P-6.1).
 
 use std::sync::Arc;
 

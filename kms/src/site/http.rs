@@ -91,7 +91,7 @@ async fn revocations(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Json<Envelope>, SiteError> {
-    let seat = core.bringing.take(&peer).ok_or_else(|| {
+    let seat = core.bringing.take(&peer, request.body()).ok_or_else(|| {
         SiteError::Refused(ErrorBody::new(ErrorCode::Busy, "others are bringing orders: try again"))
     })?;
     let request: RevocationRequest = read(request, REVOCATION_BODY).await?;

@@ -34,7 +34,7 @@ use super::vault::{Vault, blocking};
 pub(super) const TLS_KEY: &str = "tls";
 pub(super) const SIGNING_KEY: &str = "signing";
 
-/// Requests that bring an order, at once: from callers whose key the ledger knows, and from anybody.
+/// Requests that bring a large order, at once: from callers whose key the ledger knows, and from anybody.
 const BRINGING_KNOWN: usize = 8;
 const BRINGING_STRANGERS: usize = 4;
 

@@ -74,7 +74,7 @@ impl Keys {
         .await?
     }
 
-    /// Checks inside the HSM that the share is `b` (design section 3.2).
+    /// Checks inside the HSM that the share is `b` (`docs/protocol.md` section 6).
     pub(super) async fn check_share(
         self,
         grant: Id,

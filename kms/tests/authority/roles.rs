@@ -2,7 +2,8 @@
 
 use warifu_api::wire::Leaves;
 use warifu_api::wire::authority::{
-    Certificate, CertificateKind, Cosignature, HalfRequest, Package, Readiness, Records, StampRequest, Wrap,
+    Certificate, CertificateKind, Cosignature, HalfRequest, Package, Readiness, Receipts, Records,
+    StampRequest, Wrap,
 };
 use warifu_api::{Client, ErrorCode};
 use warifu_ledger::Digest;
@@ -142,6 +143,26 @@ staged! {
         assert_eq!(code(reads(&branch).await), ErrorCode::Forbidden);
         town.done([resume("jiro")], ONE).await;
         reads(&jiro).await.unwrap();
+    }
+
+    async fn a_card_that_is_over_keeps_no_place(stage) {
+        let town = Town::working(&stage).await;
+        let order = town.done([suspend("jiro")], ONE).await.digest;
+        town.done([resume("jiro")], TWO).await;
+        // Each waits for a receipt that does not come; the answer of the one whose card ends does not come either.
+        let path = format!("/v1/orders/{order}/receipts?known=2");
+        let wait = |client: Client| {
+            let path = path.clone();
+            tokio::spawn(async move { client.get::<Receipts>(&path).await.map(|_| ()) })
+        };
+        let (jiro, hanako, stranger) = (town.card("jiro"), town.card("hanako"), town.stranger());
+        reads(&jiro).await.unwrap();
+        reads(&hanako).await.unwrap();
+        let (jiro, hanako, stranger) = (wait(jiro), wait(hanako), wait(stranger));
+        town.done([revoke_card("jiro")], ONE).await;
+        assert!(jiro.await.unwrap().is_err(), "the connection is still there");
+        hanako.await.unwrap().unwrap();
+        stranger.await.unwrap().unwrap();
     }
 
     async fn a_card_that_one_officer_enrolled_carries_no_role(stage) {

@@ -138,7 +138,7 @@ impl Stage {
             crl_listen: None,
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
-            hsm: Token { module, token_label: "kms".to_owned(), pin_file },
+            hsm: Token { module, token_label: "kms".to_owned(), pin_file, data: folder.join("data") },
         };
         let statement = init(&config, None).unwrap();
         let again = init(&config, None).unwrap();

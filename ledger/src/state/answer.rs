@@ -1,4 +1,4 @@
-//! Whether a site may answer: the one question of design section 6 that the ledger decides.
+//! Whether a site may answer: the one question of P-7.2 that the ledger decides.
 
 use super::{CardStatus, Grant, Rejected, State};
 use crate::Id;

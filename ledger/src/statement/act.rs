@@ -46,7 +46,7 @@ pub enum Right {
     Route,
 }
 
-/// How a card share reaches its card (design section 3.8).
+/// How a card share reaches its card (`docs/security.md`, custody of `a`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Custody {

@@ -81,6 +81,7 @@ impl Place {
             module: "/usr/lib/softhsm/libsofthsm2.so".into(),
             token_label: who.name().to_owned(),
             pin_file: self.folder.join(format!("{}.pin", who.name())),
+            data: self.folder.clone(),
         }
     }
 

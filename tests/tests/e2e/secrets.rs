@@ -55,7 +55,7 @@ fn the_whole_key_is_nowhere() {
     });
 }
 
-/// All that a town's keys are split into, and what would join it, by the names of the design.
+/// All that a town's keys are split into, and what would join it, by the names of `docs/architecture.md`.
 pub(crate) fn scalars(play: &Play) -> Vec<(&'static str, Scalar)> {
     let organization = play.town.organization().to_owned();
     let s1 = unseal(&play.path("ca"), &organization, "issuer_half", "issuer");
