@@ -66,6 +66,9 @@ pub(crate) enum Command {
     /// Sites
     #[command(subcommand)]
     Site(Site),
+    /// Backups of the ca and the kms: who keeps their keys, and opening them
+    #[command(subcommand)]
+    Backup(Backup),
     /// Look for what does not work, each finding with what to do: at this desk, or with --config on a service's machine
     Doctor {
         /// The configuration of a service on this machine
@@ -349,6 +352,44 @@ pub(crate) enum Card {
         #[arg(long)]
         watch: bool,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Backup {
+    /// Name the custodians of a server's backups (two officers)
+    Custodians {
+        /// The server: ca or kms
+        holder: Holder,
+        /// How many of them open a backup together, at least two
+        #[arg(long, default_value_t = 2)]
+        threshold: u8,
+        /// The custodians
+        #[arg(long, required = true, value_delimiter = ',')]
+        members: Vec<String>,
+    },
+    /// Open a backup for a new machine, with the custodians' cards one after the other
+    Open {
+        /// The backup
+        backup: PathBuf,
+        /// The request that the new machine's console wrote
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// The fingerprint that console shows
+        #[arg(long)]
+        fingerprint: Option<String>,
+        /// Where the pieces are written; what is there already is added to
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+}
+
+/// A server whose backups are kept by custodians.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Holder {
+    /// The ca
+    Ca,
+    /// The kms
+    Kms,
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! The commands: each reads the ledger, shows what it will do, has it signed, and says what came of it.
 
+mod backup;
 mod card;
 mod contract;
 pub(crate) mod doctor;
@@ -14,6 +15,7 @@ mod site;
 mod unit;
 mod units;
 
+pub(crate) use backup::service_key;
 pub(crate) use unit::kind_key;
 
 use serde_json::json;
@@ -35,6 +37,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Member(command) => member::run(desk, command).await,
         Command::Card(command) => card::run(desk, command).await,
         Command::Site(command) => site::run(desk, command).await,
+        Command::Backup(command) => backup::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.
         Command::Doctor { .. } => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
+use warifu_backup::file::BackupError;
 use warifu_ledger::state::Rejected;
 use warifu_token_agent::client::AgentError;
 
@@ -153,6 +154,9 @@ pub(crate) enum Fault {
         /// What the file has.
         found: String,
     },
+    /// A backup, a request or pieces are not what they should be, or custodians are missing.
+    #[error(transparent)]
+    Backup(Box<BackupError>),
     /// The person at the terminal did not agree.
     #[error("not agreed")]
     NotAgreed,
@@ -194,6 +198,12 @@ pub(crate) enum Fault {
     /// The terminal does not work.
     #[error(transparent)]
     Terminal(std::io::Error),
+}
+
+impl From<BackupError> for Fault {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(Box::new(error))
+    }
 }
 
 impl From<AgentError> for Fault {
@@ -243,6 +253,11 @@ impl Fault {
             | Self::SharesMissing { .. }
             | Self::NobodyServes { .. }
             | Self::NotAgreed => 2,
+            Self::Backup(error) => match **error {
+                BackupError::Io(_) => 1,
+                BackupError::TooFew { .. } => 3,
+                _ => 2,
+            },
             Self::NoOfficerCard
             | Self::NoNewCard
             | Self::CardNotHere { .. }

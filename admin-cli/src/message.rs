@@ -97,6 +97,7 @@ impl Spoken for Fault {
                 said("fault-shares-missing").with("site", site).with("missing", missing)
             }
             Self::NobodyServes { units } => said("fault-nobody-serves").with("units", units),
+            Self::Backup(error) => error.message(),
             Self::NotConfirmed => said("fault-not-confirmed"),
             Self::File { path, source } => {
                 said("fault-file").with("path", path).with_message("why", system(source))
@@ -142,6 +143,7 @@ mod tests {
             include_str!("pins.rs"),
             include_str!("preview.rs"),
             include_str!("command.rs"),
+            include_str!("command/backup.rs"),
             include_str!("command/card.rs"),
             include_str!("command/contract.rs"),
             include_str!("command/member.rs"),

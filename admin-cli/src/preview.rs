@@ -7,7 +7,7 @@ use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Attestation, Card, Custody, Millis, Order, Right, Role, UnitKind};
 
-use crate::command::kind_key;
+use crate::command::{kind_key, service_key};
 use crate::desk::Book;
 use crate::screen::Screen;
 
@@ -124,6 +124,14 @@ impl<'a> Preview<'a> {
             ),
             Act::SiteRemoved { site } => say("act-site-removed", &[("name", self.site(site))]),
             Act::FileShredded { file } => say("act-file-shredded", &[("file", file.to_string())]),
+            Act::CustodiansChanged { service, threshold, cards } => say(
+                "act-custodians",
+                &[
+                    ("service", self.screen.text(service_key(*service), &[])),
+                    ("threshold", threshold.to_string()),
+                    ("names", self.all(cards, |card| self.holder_and_serial(card))),
+                ],
+            ),
             // Of a later version of this program; nothing is signed unseen all the same.
             other => format!("- {}", serde_json::to_string(other).unwrap_or_default()),
         }
@@ -246,6 +254,12 @@ impl<'a> Preview<'a> {
             Some(self.name(&self.book.state.member(&found.card.member)?.name.record))
         };
         enrolled.or_else(known).unwrap_or_else(|| card.to_string())
+    }
+
+    fn holder_and_serial(&self, card: &Id) -> String {
+        let serial = self.book.state.card(card).map(|found| self.attested_serial(&found.card));
+        let serial = self.optional(serial);
+        self.screen.text("holder-and-serial", &[("name", self.holder(card)), ("serial", serial)])
     }
 
     fn kind(&self, kind: UnitKind) -> String {

@@ -9,7 +9,9 @@ use warifu_ca::config::Config;
 use warifu_ca::founding::{FoundingError, Proposal, service_statement};
 use warifu_ca::keys::Keys;
 use warifu_ca::service::{Service, ServiceError};
+use warifu_ca::vault::kept;
 use warifu_ca::words::CA;
+use warifu_console::backup::{self, BackupFault};
 use warifu_console::{ConsoleError, Settings as _, doctor, file, process, token, words};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Digest;
@@ -42,6 +44,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Backup {
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+    },
+    Restore {
+        #[arg(value_name = "FILE")]
+        backup: PathBuf,
+        #[arg(long, value_name = "FILE", requires = "organization")]
+        pieces: Option<PathBuf>,
+        #[arg(long, value_name = "HEX", requires = "pieces")]
+        organization: Option<Digest>,
+    },
     Run,
 }
 
@@ -55,6 +69,8 @@ enum Fault {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
+    Backup(#[from] BackupFault),
+    #[error(transparent)]
     Founding(#[from] FoundingError),
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -66,6 +82,7 @@ impl Spoken for Fault {
             Self::Console(error) => error.message(),
             Self::Hsm(error) => words::hsm(error),
             Self::Storage(error) => words::storage(error),
+            Self::Backup(error) => error.message(),
             Self::Founding(error) => error.message(),
             Self::Service(error) => error.message(),
         }
@@ -90,6 +107,15 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
     match &arguments.command {
         Command::Init { so_pin_file } => init(&config, so_pin_file.as_deref())?,
         Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint))?,
+        Command::Backup { out } => {
+            process::run(backup::backup(&kept(&config), &token_of(&config)?, out))?;
+        }
+        Command::Restore { backup, pieces, organization } => {
+            let pieces = pieces.as_deref().zip(*organization);
+            let migrations = sqlx::migrate!("./migrations");
+            let token = token_of(&config)?;
+            process::run(backup::restore_with(&kept(&config), token, backup, pieces, migrations))?;
+        }
         Command::Run => process::run(run(&config))?,
         Command::Doctor { .. } => {}
     }
@@ -106,6 +132,12 @@ fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<(), Fault> {
 
 fn open_keys(config: &Config) -> Result<Keys, Fault> {
     Ok(Keys::ensure(&config.hsm.open()?)?)
+}
+
+fn token_of(config: &Config) -> Result<backup::Token, Fault> {
+    let hsm = config.hsm.open()?;
+    let keys = Keys::ensure(&hsm)?;
+    Ok(backup::Token { hsm, keys: keys.service_keys(), signing: keys.signing, kek: keys.kek })
 }
 
 async fn open_database(config: &Config) -> Result<SqlitePool, Fault> {

@@ -9,11 +9,12 @@ use rand_core::UnwrapErr;
 use sqlx::{Row as _, SqliteExecutor, SqlitePool};
 use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::ShareRequest;
+use warifu_console::backup::{Kept, seal_context};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::{HsmError, Kek};
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::key::{Base64, Bytes};
-use warifu_ledger::statement::PublicHalf;
+use warifu_ledger::statement::{HalfHolder, PublicHalf};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::ScalarError;
 use warifu_split_key::half::{HalfContext, HalfRole};
@@ -22,13 +23,13 @@ use warifu_split_key::issuer::{CardShare, IssuerHalf};
 use warifu_split_key::point::{Point, PointError};
 use zeroize::Zeroizing;
 
+use crate::config::Config;
 use crate::standing::{OrderedGrant, OrderedUnit};
 
 mod certificates;
 
 pub use certificates::{Issued, Published, Revoked, Standing, root_fingerprint};
 
-const ISSUER_HALF: &[u8] = b"issuer";
 const CARD_SHARE: &[u8] = b"share";
 /// The HPKE info that begins a card share's (protocol P-6.3).
 const CARD_SHARE_INFO: &[u8] = b"warifu/card-share/v1";
@@ -123,8 +124,27 @@ fn rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
-fn aad(organization: Digest, id: Id, role: &[u8]) -> Vec<u8> {
-    [&organization.0[..], &id.0, role].concat()
+/// What the seal of a grant's card share is bound to.
+fn share_context(organization: Digest, grant: Id) -> Vec<u8> {
+    [&organization.0[..], &grant.0, CARD_SHARE].concat()
+}
+
+/// What backups of the ca are made of.
+#[must_use]
+pub fn kept(config: &Config) -> Kept {
+    Kept {
+        holder: HalfHolder::Ca,
+        data: config.data.clone(),
+        database: config.database(),
+        halves: "SELECT unit, sealed FROM issuer_half ORDER BY unit",
+        reseal: "UPDATE issuer_half SET sealed = ? WHERE unit = ?",
+        // Shares on their way to cards are drawn anew. Certificates come from a new root, and CRLs with the next number.
+        forgotten: &[
+            "DELETE FROM card_share",
+            "DELETE FROM certificate",
+            "UPDATE crl SET next_update = 0, covers = zeroblob(32)",
+        ],
+    }
 }
 
 fn open_scalar(kek: &Kek, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<[u8; 32]>, VaultError> {
@@ -152,7 +172,7 @@ impl Vault {
             order: ordered.order().0,
             role: HalfRole::Issuer,
         };
-        let aad = aad(organization, unit, ISSUER_HALF);
+        let aad = seal_context(&organization, &unit, HalfHolder::Ca);
         let sealed = match self.sealed_half(unit).await? {
             Some(sealed) => sealed,
             None => {
@@ -197,7 +217,7 @@ impl Vault {
         let (organization, grant, unit) = (ordered.organization(), ordered.grant(), ordered.unit());
         let half_sealed =
             self.sealed_half(unit).await?.ok_or(VaultError::Malformed { table: "issuer_half" })?;
-        let share_aad = aad(organization, grant, CARD_SHARE);
+        let share_aad = share_context(organization, grant);
         let share_sealed = match self.sealed_share(grant).await? {
             Some(sealed) => sealed,
             None => {
@@ -218,7 +238,7 @@ impl Vault {
         };
         let (kek, transport) = (self.kek.clone(), ordered.transport());
         blocking(move || {
-            let half_aad = aad(organization, unit, ISSUER_HALF);
+            let half_aad = seal_context(&organization, &unit, HalfHolder::Ca);
             let half = IssuerHalf::from_bytes(&*open_scalar(&kek, &half_sealed, &half_aad)?)?;
             let share = CardShare::from_bytes(&*open_scalar(&kek, &share_sealed, &share_aad)?)?;
             let delta = half.delta(&share)?;

@@ -1,6 +1,7 @@
 //! What every service does at its own console before and while it serves: reads its configuration, makes its token, signs
 //! the statement of its keys that people compare, behaves as a process that holds secrets, and says in words what is wrong.
 
+pub mod backup;
 pub mod config;
 pub mod doctor;
 pub mod file;

@@ -5,6 +5,7 @@
 use std::error::Error;
 
 use warifu_api::client::ClientError;
+use warifu_envelope::WholeError;
 use warifu_hardware::hsm::HsmError;
 use warifu_replica::ReplicaError;
 use warifu_replica::follow::FollowError;
@@ -12,6 +13,7 @@ use warifu_replica::storage::StorageError;
 use warifu_texts::{Message, Sources, Spoken, system};
 
 use crate::ConsoleError;
+use crate::backup::BackupFault;
 
 /// The texts of every service. Each has its own beside them.
 pub const CONSOLE: Sources =
@@ -52,6 +54,38 @@ impl Spoken for ConsoleError {
             Self::Texts(error) => unexpected(error),
             Self::Randomness(_) => Message::new("fault-randomness"),
             Self::System(source) => Message::new("fault-system").with_message("why", system(source)),
+        }
+    }
+}
+
+impl Spoken for BackupFault {
+    fn message(&self) -> Message {
+        match self {
+            Self::NotFounded => Message::new("backup-not-founded"),
+            Self::NoCustodians => Message::new("backup-no-custodians"),
+            Self::CustodiansGone { living, needed } => {
+                Message::new("backup-custodians-gone").with("living", living).with("needed", needed)
+            }
+            Self::OtherKeys => Message::new("backup-other-keys"),
+            Self::NotEmpty => Message::new("backup-not-empty"),
+            Self::OtherService => Message::new("backup-other-service"),
+            Self::OtherContent { .. } | Self::OtherHalf { .. } => {
+                Message::new("backup-unsound").with("why", self)
+            }
+            Self::Backup(error) => error.message(),
+            Self::Whole(WholeError::Exists { path }) => {
+                Message::new("backup-exists").with("path", path.display())
+            }
+            Self::Whole(WholeError::Create { source, .. } | WholeError::Publish { source, .. })
+            | Self::File(source) => Message::new("backup-io").with_message("why", system(source)),
+            Self::Whole(other) => unexpected(other),
+            Self::Scalar(error) => unexpected(error),
+            Self::Hsm(error) => hsm(error),
+            Self::Database(error) => database(error),
+            Self::Storage(error) => storage(error),
+            Self::Replica(error) => replica(error),
+            Self::Console(error) => error.message(),
+            Self::Stopping => Message::new("fault-stopping"),
         }
     }
 }

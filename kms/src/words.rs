@@ -27,6 +27,7 @@ impl Spoken for AuthorityError {
             Self::Stopping => Message::new("fault-stopping"),
             Self::TimedOut => Message::new("fault-timed-out"),
             Self::Console(error) => error.message(),
+            Self::Backup(error) => error.message(),
             Self::Hsm(error) => words::hsm(error),
             Self::Database(error) => words::database(error),
             Self::Storage(error) => words::storage(error),

@@ -10,12 +10,15 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use warifu_split_key::point::Point;
 
 use crate::register::Commitment;
-use crate::statement::{Card, Custody, Founding, Millis, Policy, Right, Role, ServiceKeys, UnitKind};
+use crate::statement::{
+    Card, Custody, Founding, HalfHolder, Millis, Policy, Right, Role, ServiceKeys, UnitKind,
+};
 use crate::tree::Tree;
 use crate::{Digest, Id};
 
 mod act;
 mod answer;
+mod custodians;
 pub mod fact;
 mod fold;
 mod grant;
@@ -26,6 +29,7 @@ mod standing;
 mod unit;
 
 pub use answer::NotAnswered;
+pub use custodians::{CUSTODIANS_LIMIT, Custodians};
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
 
@@ -202,6 +206,9 @@ pub struct State {
     /// Orders that executed, by expiry and digest, until they have expired.
     executed: Set<(Millis, Digest)>,
     shredded: Set<Digest>,
+    custodians: Map<HalfHolder, Custodians>,
+    /// Members who are custodians of a service's backups, or were.
+    ever_custodians: Set<(HalfHolder, Id)>,
 }
 
 /// The second halves of the pairs that begin with `first`.
@@ -220,6 +227,15 @@ impl State {
     #[must_use]
     pub fn founding(&self) -> &Founding {
         &self.founding
+    }
+
+    /// The keys with which a service speaks now.
+    #[must_use]
+    pub fn keys_of(&self, service: HalfHolder) -> &ServiceKeys {
+        match service {
+            HalfHolder::Ca => &self.founding.ca,
+            HalfHolder::Kms => &self.founding.kms,
+        }
     }
 
     /// The tree over the leaves folded so far.

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use warifu_split_key::half::HalfRole;
 
-use crate::key::{Base64, PublicKey};
+use crate::key::{Base64, Bytes, PublicKey};
 use crate::register::Commitment;
 use crate::{Digest, Id};
 
@@ -41,6 +42,8 @@ statement!(Receipt, "receipt");
 statement!(ServiceStatement, "service");
 statement!(GrantKey, "grant-key");
 statement!(Profile, "profile");
+statement!(Backup, "backup");
+statement!(RestoreRequest, "restore-request");
 
 /// Entry 0 of every ledger: who founds the organization, with which services and under which policy.
 ///
@@ -113,6 +116,45 @@ pub enum ServiceKind {
     Kms,
     /// A site.
     Site,
+}
+
+/// One of the two services that hold a half of every unit key, and whose halves are backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfHolder {
+    /// The issuing authority, holder of `s1`.
+    Ca,
+    /// The kms authority, holder of `s2`.
+    Kms,
+}
+
+impl HalfHolder {
+    /// As statements write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ca => "ca",
+            Self::Kms => "kms",
+        }
+    }
+
+    /// Which half it holds.
+    #[must_use]
+    pub fn role(self) -> HalfRole {
+        match self {
+            Self::Ca => HalfRole::Issuer,
+            Self::Kms => HalfRole::Keeper,
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Ca => Self::Kms,
+            Self::Kms => Self::Ca,
+        }
+    }
 }
 
 /// A member's card, with the three keys that were generated on it.
@@ -321,4 +363,52 @@ pub struct ProfileSite {
     pub address: String,
     /// Its keys.
     pub keys: ServiceKeys,
+}
+
+/// What is in a backup, and to whom its key was given. Signed by the service; the first line of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// The organization's name.
+    pub organization: Digest,
+    /// Whose halves and database these are.
+    pub service: HalfHolder,
+    /// Random.
+    pub id: Id,
+    /// When it was made, by the service's clock.
+    pub at: Millis,
+    /// How many leaves of the ledger it has.
+    pub size: u64,
+    /// The root over them.
+    pub root: Digest,
+    /// How many custodians open it together.
+    pub threshold: u8,
+    /// One piece of its key for each custodian.
+    pub pieces: Vec<BackupPiece>,
+}
+
+/// A custodian's piece of the key of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupPiece {
+    /// The custodian's card.
+    pub card: Id,
+    /// Its transport key (9D).
+    pub transport: PublicKey,
+    /// The piece, sealed to that key (P-10.4).
+    pub sealed: Bytes,
+    /// SHA-256 over what the seal holds, with its place (P-10.3): tells a wrong piece from a right one.
+    pub commitment: Digest,
+}
+
+/// A service on a new machine asks for the pieces of a backup. Signed by its new signing key; people compare its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// The digest of the [`Backup`].
+    pub backup: Digest,
+    /// The keys in the new token.
+    pub keys: ServiceKeys,
+    /// The key in the new token to which pieces are sealed.
+    pub transport: PublicKey,
 }

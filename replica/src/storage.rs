@@ -136,6 +136,16 @@ pub async fn read_only(path: &Path) -> Result<SqliteConnection, StorageError> {
     options.connect().await.map_err(|error| damage(path, error))
 }
 
+/// As [`read_only`], for a database that nobody writes.
+///
+/// # Errors
+/// [`StorageError::Damaged`], [`StorageError::Database`].
+pub async fn read_only_pool(path: &Path) -> Result<SqlitePool, StorageError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).create_if_missing(false);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+    pool.map_err(|error| damage(path, error))
+}
+
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, extended or not, are the file's fault; all others are not.
 fn damage(path: &Path, error: sqlx::Error) -> StorageError {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());

@@ -328,14 +328,37 @@ impl Town {
 
     /// The ca and the kms authority make their keys.
     pub fn equip_authorities(&mut self) -> Result<()> {
+        self.equip_authority("kms")?;
+        self.equip_authority("ca")
+    }
+
+    /// The ca or the kms authority makes its keys, on a machine with a token of its own.
+    pub fn equip_authority(&mut self, name: &str) -> Result<()> {
+        if name == "ca" {
+            let crls = self.address("crls")?;
+            let settings = format!("{}\n[crl]\nurl = \"http://{crls}\"\n", self.kms_section()?);
+            return self.equip("ca", CA, &settings);
+        }
         let kms = self.address("kms")?;
         let crls = self.address("crls")?;
         let settings = format!(
             "listen = \"{kms}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n"
         );
-        self.equip("kms", KMS, &settings)?;
-        let settings = format!("{}\n[crl]\nurl = \"http://{crls}\"\n", self.kms_section()?);
-        self.equip("ca", CA, &settings)
+        self.equip("kms", KMS, &settings)
+    }
+
+    /// A command at the console of the ca or the kms authority, whatever comes of it.
+    pub fn at_console(&self, name: &str, args: &[&str]) -> Result<Output> {
+        let program = if name == "ca" { CA } else { KMS };
+        run(self.console(name, program, args)?.command(), b"")
+    }
+
+    /// A machine burns, with its disk and its HSM. What was on it is in the folder answered, for tests alone.
+    pub fn lose(&mut self, name: &str) -> Result<PathBuf> {
+        self.kill(name);
+        let lost = self.folder.join(format!("lost-{name}"));
+        fs::rename(self.folder.join(name), &lost)?;
+        Ok(lost)
     }
 
     /// `[kms]`, for those who follow it.

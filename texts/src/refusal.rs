@@ -48,6 +48,8 @@ impl Spoken for Rejected {
             Self::CardSuspended { .. } => said("rejected-card-suspended"),
             Self::RoleUnderContract { .. } => said("rejected-role-under-contract"),
             Self::PolicyOutOfBounds { .. } => said("rejected-policy-out-of-bounds"),
+            Self::CustodiansMalformed { why, .. } => said("rejected-custodians").with("why", why),
+            Self::CustodianOfBoth { .. } => said("rejected-custodian-of-both"),
             Self::LockOut => said("rejected-lock-out"),
             Self::UnitWithoutKey { .. } => said("rejected-unit-without-key"),
             Self::RepeatedPoint => said("rejected-repeated-point"),

@@ -17,15 +17,16 @@ use tokio::sync::Semaphore;
 use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
-    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    AgentFault, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
+    OpenRequest, OpenedPuk, Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest,
+    Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::{forward, opening, personalize, prepare};
+use crate::{custody, forward, opening, personalize, prepare};
 
 /// The largest request, in bytes: an order of the largest size in base64, forwarded.
 const BODY_LIMIT: usize = 16 << 20;
@@ -85,6 +86,7 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/cards/puk", post(open_puk))
         .route("/v1/cards/unblock", post(unblock))
         .route("/v1/pin", post(change_pin))
+        .route("/v1/cards/piece", post(give_piece))
         .route("/v1/sign", post(sign))
         .route("/v1/forward", post(pass_on))
         .fallback(|| async { refused(StatusCode::NOT_FOUND, "no such path") })
@@ -242,6 +244,10 @@ async fn open_puk(State(agent): Shared, Body(request): Body<OpenPuk>) -> Answer<
 
 async fn change_pin(State(agent): Shared, Body(request): Body<ChangePin>) -> Answer<Done> {
     detached(async move { agent.change_pin(request).await.map(|()| Done {}) }).await
+}
+
+async fn give_piece(State(agent): Shared, Body(request): Body<GivePiece>) -> Answer<GivenPiece> {
+    detached(async move { custody::give_piece(&agent, request).await }).await
 }
 
 async fn sign(State(agent): Shared, Body(request): Body<SignRequest>) -> Answer<SignAnswer> {

@@ -7,6 +7,7 @@
 mod actor;
 mod agent;
 pub mod client;
+mod custody;
 pub mod directory;
 mod facts;
 mod fault;

@@ -75,6 +75,16 @@ site-lost-preview = Site { $site } leaves, for ever, with everything that its HS
 site-lost-left = Not done: the rights of { $names }. Nobody signs for himself. Give the same command again with the cards of two others.
 site-lost-done = Site { $site } has left. The new rights go onto the cards at the officers' desk, or at the next insertion where the address allows it.
 
+custodians-preview = The backups of the { $service } will be kept by: { $names }.
+    Any { $threshold } of them open one together. None of them may ever keep those of the other server.
+custodians-named = The backups of the { $service } are kept by: { $names }. Make a new backup now.
+backup-preview = Backup of the { $service }, of { $at }, for a new machine.
+    Fingerprint of the request: { $fingerprint }
+    Compare it with what the new machine's console shows.
+insert-custodian = Insert the card of a custodian ({ $have } of { $needed } have given their piece).
+custodian-gave = { $have } of { $needed } custodians have given their piece. Take the card out.
+backup-opened = Written to { $file }. Take it to the new machine's console.
+
 register-unsound = ! { $count } names in the kms's register are not those that were signed. They are not shown. Call the helpdesk.
 unit-rename-preview = { $name } will be called { $new }.
 unit-renamed-already = { $name } has that name already.
@@ -127,6 +137,10 @@ act-card-suspended = - a card of { $name } is suspended
 act-card-resumed = - a card of { $name } works again
 act-card-revoked = - a card of { $name } ends, for ever
 act-member-revoked = - { $name } leaves: all cards and grants end, for ever; from: { $from }
+act-custodians = - these people keep the backups of the { $service }; any { $threshold } of them open one together: { $names }
+holder-and-serial = { $name } (card { $serial })
+service-ca = ca
+service-kms = kms
 unit-kind-department = department
 unit-kind-front-desk = front desk
 unit-kind-contractor = contractor
@@ -266,6 +280,9 @@ help-warifu-admin-card-unblock = Set a new PIN on a card whose PIN is blocked or
 help-warifu-admin-card-replace = Gives a member a new card with all that the lost or broken one could do; the old one is over everywhere
 help-warifu-admin-card-bring = Bring onto the cards in the readers what waits for them
 help-warifu-admin-card-resume = Let a suspended card work again
+help-warifu-admin-backup = Backups of the ca and the kms: who keeps their keys, and opening them
+help-warifu-admin-backup-custodians = Name the custodians of a server's backups (two officers)
+help-warifu-admin-backup-open = Open a backup for a new machine, with the custodians' cards one after the other
 help-warifu-admin-site = Sites
 help-warifu-admin-site-add = A site joins (two officers), with the statement its console wrote
 help-warifu-admin-site-remove = A site leaves, for ever (two officers)
@@ -315,6 +332,11 @@ help-arg-ask_puk = Ask for the PUK, which somebody has on paper
 help-arg-old_card = The old card's number, where the member has several
 help-arg-new_card = The new card's number [default: the one card that has no keys]
 help-arg-member = The member
+help-arg-holder = The server: ca or kms
+help-arg-threshold = How many of them open a backup together, at least two
+help-arg-members = The custodians, by short name
+help-arg-backup = The backup
+help-arg-request = The request that the new machine's console wrote
 help-arg-statement = The site's statement
 help-arg-fingerprint = The fingerprint that its console shows
 help-warifu-admin-unit-rename = Give a unit another name; its label, its key and its files stay

@@ -75,6 +75,16 @@ site-lost-preview = 拠点「{ $site }」を、HSM の中身とともに外し�
 site-lost-left = 残っています: { $names } の権限。自分の権限に自分で署名することはできません。別の二人のカードで、同じコマンドをもう一度実行してください。
 site-lost-done = 拠点「{ $site }」を外しました。新しい権限は、担当者の机で、または宛先が許していれば次にカードを挿したときに、カードに入ります。
 
+custodians-preview = { $service }のバックアップの保管人: { $names }
+    このうち { $threshold } 人がそろうと開けます。この人たちは今後、もう一方のサーバーの保管人にはなれません。
+custodians-named = { $service }のバックアップの保管人は { $names } です。すぐに新しいバックアップを作ってください。
+backup-preview = { $service }の { $at } のバックアップを、新しい機械のために開きます。
+    復元の依頼の指紋: { $fingerprint }
+    新しい機械の画面に出ている指紋と比べてください。
+insert-custodian = 保管人のカードを入れてください（{ $needed } 人のうち { $have } 人が済みました）。
+custodian-gave = { $needed } 人のうち { $have } 人が済みました。カードを抜いてください。
+backup-opened = { $file } に書きました。新しい機械へ持って行ってください。
+
 register-unsound = ! kms の名簿のうち { $count } 件が、署名された名前と一致しません。その名前は表示しません。情報システム担当に連絡してください。
 unit-rename-preview = 「{ $name }」の名前を「{ $new }」に変えます。
 unit-renamed-already = 「{ $name }」は、すでにその名前です。
@@ -127,6 +137,10 @@ act-card-suspended = - 「{ $name }」のカードを一時停止する
 act-card-resumed = - 「{ $name }」のカードを再開する
 act-card-revoked = - 「{ $name }」のカードを終了する（元に戻せない）
 act-member-revoked = - 「{ $name }」の登録を終了する。カードと権限はすべて終わる（元に戻せない）。開始: { $from }
+act-custodians = - { $service }のバックアップの保管人を、次の人たちにする（{ $threshold } 人がそろうと開ける）: { $names }
+holder-and-serial = { $name }（カード { $serial }）
+service-ca = 発行サーバー（ca）
+service-kms = 鍵管理サーバー（kms）
 unit-kind-department = 部署
 unit-kind-front-desk = 受付窓口
 unit-kind-contractor = 委託先
@@ -266,6 +280,9 @@ help-warifu-admin-card-unblock = 使えなくなったカードに、新しい�
 help-warifu-admin-card-replace = なくした、または壊れたカードの代わりに、同じことができる新しいカードを渡します。古いカードはどこでも使えなくなります。
 help-warifu-admin-card-bring = リーダーに入っているカードに、届いているものを入れます
 help-warifu-admin-card-resume = 一時停止したカードを再び使えるようにします。
+help-warifu-admin-backup = 発行サーバー（ca）と鍵管理サーバー（kms）のバックアップ: 保管人を決め、開きます。
+help-warifu-admin-backup-custodians = バックアップの保管人を決めます（セキュリティ担当二人）。
+help-warifu-admin-backup-open = 保管人のカードを順に入れて、新しい機械のためにバックアップを開きます。
 help-warifu-admin-site = 拠点
 help-warifu-admin-site-add = 拠点が加わります（セキュリティ担当二人）。拠点の端末が書き出した申告書を使います。
 help-warifu-admin-site-remove = 拠点を外します（セキュリティ担当二人。元に戻せません）
@@ -315,6 +332,11 @@ help-arg-ask_puk = 解除番号（PUK）を紙で持っているとき、それ�
 help-arg-old_card = 古いカードの番号（何枚も持っている人のとき）
 help-arg-new_card = 新しいカードの番号 [既定: 鍵のない唯一のカード]
 help-arg-member = 職員・受託者の略称
+help-arg-holder = サーバー: ca または kms
+help-arg-threshold = 何人そろうと開けるか（二人以上）
+help-arg-members = 保管人の短い名前
+help-arg-backup = バックアップのファイル
+help-arg-request = 新しい機械が書き出した復元の依頼
 help-arg-statement = 拠点の申告書
 help-arg-fingerprint = 拠点の端末に表示された指紋
 help-warifu-admin-unit-rename = 宛先の名前を変える（略称、鍵、届いたファイルはそのまま）

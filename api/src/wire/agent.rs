@@ -21,6 +21,7 @@
 //! | `POST /v1/cards/puk` | [`OpenPuk`] → [`OpenedPuk`]: an officer's card opens what was sealed to it |
 //! | `POST /v1/cards/unblock` | [`Unblock`] → [`Done`](super::Done): a new PIN, by the card's PUK |
 //! | `POST /v1/pin` | [`ChangePin`] → [`Done`](super::Done): another PIN, by the present one |
+//! | `POST /v1/cards/piece` | [`GivePiece`] → [`GivenPiece`]: a custodian's piece of a backup, for a new machine |
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
@@ -353,6 +354,9 @@ pub enum AgentFault {
     /// The card holds keys already.
     #[serde(deserialize_with = "nothing_more")]
     CardInUse,
+    /// The card has no piece of this backup.
+    #[serde(deserialize_with = "nothing_more")]
+    NoPiece,
     /// No site can be reached.
     #[serde(deserialize_with = "nothing_more")]
     SiteUnreachable,
@@ -581,6 +585,30 @@ pub struct Personalized {
     pub imported: Vec<Id>,
     /// Whether the factory's PUK was replaced now.
     pub puk_replaced: bool,
+}
+
+/// Give a custodian's piece of a backup to the service that restores it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivePiece {
+    /// The serial number of the custodian's card.
+    pub serial: u32,
+    /// Its PIN: the piece is sealed to its 9D key.
+    pub pin: PinText,
+    /// The backup's manifest (P-10.2).
+    pub manifest: Envelope,
+    /// The new machine's request, whose fingerprint people have compared (P-10.6).
+    pub request: Envelope,
+}
+
+/// The piece, sealed to the service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenPiece {
+    /// The custodian's card.
+    pub card: Id,
+    /// 65 bytes of encapsulated key, 49 of ciphertext.
+    pub sealed: Bytes,
 }
 
 /// A signature by a card's 9C key.

@@ -2,6 +2,8 @@ help-warifu-ca = The issuing authority (ca). It holds one half of the organizati
 help-warifu-ca-init = Make the keys in the HSM, and write statement.json, whose fingerprint the officers compare. What is there stays as it is
 help-warifu-ca-found = Sign a founding that the officers have signed, and serve its organization from then on
 help-warifu-ca-doctor = Look for what does not work, each finding with what to do. Changes nothing, and may run beside the service. Ends with 6 if something does not work
+help-warifu-ca-backup = Make a backup, also while the service runs. Only its custodians together can open it
+help-warifu-ca-restore = Restore a backup on a new machine: first writes the request for the custodians; given their --pieces, restores
 help-warifu-ca-run = Follow the ledger, and make the keys and certificates that it asks for, until told to stop. Prints ready when it does
 
 fault-other-ca = The founding names other keys for the ca than those in this HSM.

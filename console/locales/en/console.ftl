@@ -139,3 +139,25 @@ kms-broke-off = The connection to the kms at { $address } broke.
     .remedy = Check the network connection.
 kms-refuses = The kms refuses ({ $why }).
     .remedy = Use the same version of both programs.
+
+## backups
+
+help-arg-backup = The backup
+help-arg-out = Where the backup is written: a new file
+help-arg-pieces = The pieces that the custodians' cards gave, as “warifu-admin backup open” wrote them
+help-arg-organization = The fingerprint of the founding, as it was written down then
+
+backup-not-founded = This server has no organization yet, so there is nothing to back up.
+    .remedy = Go through the founding first.
+backup-no-custodians = Nobody has named the custodians of this server's backups yet.
+    .remedy = Have two officers name them with “warifu-admin backup custodians”.
+backup-custodians-gone = Only { $living } of the custodians have a card that works; { $needed } are needed.
+    .remedy = Have two officers name others with “warifu-admin backup custodians”.
+backup-other-keys = The keys in this HSM are not those that the ledger has for this server.
+    .remedy = Check that the configuration names the right HSM.
+backup-not-empty = This server has a database already, so nothing is restored.
+    .remedy = Restore into an empty folder on a new machine.
+backup-other-service = This is a backup of the other server.
+    .remedy = Name a backup of this one.
+backup-exists = { $path } is there already.
+    .remedy = Choose a new name.

@@ -139,3 +139,25 @@ kms-broke-off = 鍵管理サーバー（kms）{ $address } との接続が切れ
     .remedy = ネットワークの接続を確かめてください。
 kms-refuses = 鍵管理サーバー（kms）が断りました（{ $why }）。
     .remedy = 両方のプログラムを同じ版にそろえてください。
+
+## バックアップ
+
+help-arg-backup = バックアップのファイル
+help-arg-out = バックアップを書き出すファイル（新しい名前）
+help-arg-pieces = 保管人のカードから集めた分割鍵のファイル（warifu-admin backup open が書き出したもの）
+help-arg-organization = 設立の指紋（設立のときに控えたもの）
+
+backup-not-founded = このサーバーには、まだ組織がないので、バックアップするものがありません。
+    .remedy = 先に設立を済ませてください。
+backup-no-custodians = このサーバーのバックアップの保管人が、まだ決まっていません。
+    .remedy = セキュリティ担当二人に、warifu-admin backup custodians で決めてもらってください。
+backup-custodians-gone = 使えるカードを持つ保管人が { $living } 人だけです（{ $needed } 人が必要です）。
+    .remedy = セキュリティ担当二人に、warifu-admin backup custodians で保管人を決め直してもらってください。
+backup-other-keys = この HSM の鍵は、台帳にあるこのサーバーの鍵ではありません。
+    .remedy = 設定の HSM が正しいか確かめてください。
+backup-not-empty = このサーバーにはすでにデータベースがあるので、復元しません。
+    .remedy = 新しい機械の、空のフォルダーに復元してください。
+backup-other-service = これは、もう一方のサーバーのバックアップです。
+    .remedy = このサーバーのバックアップを指定してください。
+backup-exists = { $path } は、すでにあります。
+    .remedy = 新しい名前を指定してください。

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use warifu_console::backup;
 use warifu_console::founding::Proposal;
 use warifu_console::{Settings as _, doctor, file, process, token};
 use warifu_ledger::Digest;
@@ -13,7 +14,8 @@ use warifu_replica::clock::SystemClock;
 
 use super::doctor::look;
 use super::founding::{found, init};
-use super::{Authority as Service, Config, Result};
+use super::units::kept;
+use super::{Authority as Service, Config, Keys, Result};
 
 /// What can be asked of the authority at its console.
 #[derive(Debug, Args)]
@@ -41,6 +43,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Backup {
+        #[arg(long, short, value_name = "FILE")]
+        out: PathBuf,
+    },
+    Restore {
+        #[arg(value_name = "FILE")]
+        backup: PathBuf,
+        #[arg(long, value_name = "FILE", requires = "organization")]
+        pieces: Option<PathBuf>,
+        #[arg(long, value_name = "HEX", requires = "pieces")]
+        organization: Option<Digest>,
+    },
     Run,
 }
 
@@ -62,10 +76,25 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
         Command::Found { file, fingerprint, records } => {
             begin(&config, file, *fingerprint, records.as_deref())?;
         }
+        Command::Backup { out } => {
+            process::run(backup::backup(&kept(&config), &token_of(&config)?, out))?;
+        }
+        Command::Restore { backup, pieces, organization } => {
+            let pieces = pieces.as_deref().zip(*organization);
+            let migrations = sqlx::migrate!("migrations/authority");
+            let token = token_of(&config)?;
+            process::run(backup::restore_with(&kept(&config), token, backup, pieces, migrations))?;
+        }
         Command::Run => process::run(serve(&config))?,
         Command::Doctor { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn token_of(config: &Config) -> Result<backup::Token> {
+    let hsm = config.hsm.open()?;
+    let keys = Keys::ensure(&hsm)?;
+    Ok(backup::Token { hsm, keys: keys.public(), signing: keys.signing, kek: keys.kek })
 }
 
 fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Option<&Path>) -> Result<()> {

@@ -4,6 +4,7 @@ use warifu_api::crl::CrlError;
 use warifu_api::tls::TlsError;
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_console::ConsoleError;
+use warifu_console::backup::BackupFault;
 use warifu_hardware::hsm::HsmError;
 use warifu_hardware::hsm::wrap::WrapError;
 use warifu_ledger::checkpoint::CheckpointError;
@@ -135,6 +136,9 @@ pub enum AuthorityError {
     /// The HSM failed.
     #[error("the HSM failed")]
     Hsm(#[from] HsmError),
+    /// A backup could not be made or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupFault),
     /// A share could not be wrapped.
     #[error("a share could not be wrapped")]
     Wrap(#[from] WrapError),
@@ -231,6 +235,7 @@ impl AuthorityError {
             }
             Self::Stopping
             | Self::Console(_)
+            | Self::Backup(_)
             | Self::Wrap(_)
             | Self::HalfDamaged(_)
             | Self::Leaf(_)

@@ -4,26 +4,34 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
+use warifu_console::backup::{Kept, seal_context};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
 use warifu_ledger::state::{Kind, Rejected};
-use warifu_ledger::statement::{Fact, FactBody, PublicHalf};
+use warifu_ledger::statement::{Fact, FactBody, HalfHolder, PublicHalf};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
 use warifu_split_key::keeper::KeeperHalf;
 
 use super::error::AuthorityError;
-use super::{Authority, Keys, Result, blocking, whole};
+use super::{Authority, Config, Keys, Result, blocking, whole};
 
-/// What a sealed half is bound to: `organization (32) ‖ unit (16) ‖ "keeper"`.
-fn seal_context(organization: &Digest, unit: &Id) -> Vec<u8> {
-    [organization.as_bytes().as_slice(), unit.as_bytes(), b"keeper"].concat()
+/// What backups of the authority are made of.
+pub(crate) fn kept(config: &Config) -> Kept {
+    Kept {
+        holder: HalfHolder::Kms,
+        data: config.data.clone(),
+        database: config.database(),
+        halves: "SELECT unit, sealed FROM keeper_half ORDER BY unit",
+        reseal: "UPDATE keeper_half SET sealed = ? WHERE unit = ?",
+        forgotten: &[],
+    }
 }
 
 /// Opens a half. Blocks.
 pub(crate) fn open_half(keys: &Keys, organization: &Digest, unit: &Id, sealed: &[u8]) -> Result<KeeperHalf> {
-    let opened = keys.kek.open(sealed, &seal_context(organization, unit))?;
+    let opened = keys.kek.open(sealed, &seal_context(organization, unit, HalfHolder::Kms))?;
     let bytes: &[u8; 32] =
         opened.as_slice().try_into().map_err(|_| AuthorityError::Damaged { what: "keeper half" })?;
     Ok(KeeperHalf::from_bytes(bytes)?)
@@ -32,7 +40,7 @@ pub(crate) fn open_half(keys: &Keys, organization: &Digest, unit: &Id, sealed: &
 /// Draws a half and seals it. Blocks.
 fn draw_half(keys: &Keys, organization: &Digest, unit: &Id) -> Result<Vec<u8>> {
     let half = KeeperHalf::draw(&mut UnwrapErr(SysRng));
-    Ok(keys.kek.seal(half.expose_bytes().as_slice(), &seal_context(organization, unit))?)
+    Ok(keys.kek.seal(half.expose_bytes().as_slice(), &seal_context(organization, unit, HalfHolder::Kms))?)
 }
 
 impl Authority {

@@ -209,6 +209,10 @@ impl State {
                 }
                 Ok(())
             }
+            Act::CustodiansChanged { service, threshold, cards } => {
+                signers.satisfy(two_officers())?;
+                self.change_custodians(*service, *threshold, cards, at)
+            }
             Act::FileShredded { file } => {
                 signers.satisfy(two_officers())?;
                 self.shredded.insert_mut(*file);

@@ -64,6 +64,8 @@ impl State {
             role_holders: Set::new_sync(),
             executed: Set::new_sync(),
             shredded: Set::new_sync(),
+            custodians: Map::new_sync(),
+            ever_custodians: Set::new_sync(),
         };
         check_policy(&founding.policy)?;
         for keys in [&founding.ca, &founding.kms] {

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::dsse::EnvelopeError;
-use crate::statement::{Millis, Role};
+use crate::statement::{HalfHolder, Millis, Role};
 use crate::{Digest, Id};
 
 /// What an id names.
@@ -277,6 +277,20 @@ pub enum Rejected {
     /// Fewer than two people could sign afterwards.
     #[error("fewer than two officers would be left")]
     LockOut,
+    /// A backup cannot be kept by these people.
+    #[error("these cannot be the custodians of the {service}'s backups: {why}", service = service.name())]
+    CustodiansMalformed {
+        /// Whose backups.
+        service: HalfHolder,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// One person would open backups of both halves, older ones among them.
+    #[error("member {member} is custodian of the other half's backups, or was")]
+    CustodianOfBoth {
+        /// The member.
+        member: Id,
+    },
     /// The fact answers another order.
     #[error("{kind} {id} was asked for by another order")]
     OtherOrder {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Card, Millis, Policy, ServiceKeys};
+use super::{Card, HalfHolder, Millis, Policy, ServiceKeys};
 use crate::register::Commitment;
 use crate::{Digest, Id};
 
@@ -290,6 +290,16 @@ pub enum Act {
         /// Why, in the register.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Commitment>,
+    },
+    /// The people who hold the pieces of a service's backups become exactly these.
+    #[serde(rename = "custodians.changed")]
+    CustodiansChanged {
+        /// Whose backups.
+        service: HalfHolder,
+        /// How many of them open a backup together; at least two.
+        threshold: u8,
+        /// Their cards, one a person: pieces are sealed to the transport keys (9D).
+        cards: BTreeSet<Id>,
     },
     /// No site answers for this file any more.
     #[serde(rename = "file.shredded")]

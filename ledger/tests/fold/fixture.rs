@@ -15,8 +15,8 @@ use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::state::{NotAnswered, Rejected, State};
 use warifu_ledger::statement::{
-    Act, Attestation, Card, Custody, Fact, FactBody, Founding, Millis, Order, Policy, PublicHalf, Right,
-    Role, ServiceKeys, Statement, UnitKind,
+    Act, Attestation, Card, Custody, Fact, FactBody, Founding, HalfHolder, Millis, Order, Policy, PublicHalf,
+    Right, Role, ServiceKeys, Statement, UnitKind,
 };
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfRole};
@@ -371,6 +371,10 @@ pub(crate) fn resume(card: &str) -> Act {
 
 pub(crate) fn roles(member: &str, roles: &[Role]) -> Act {
     Act::RoleChanged { member: id(member), roles: roles.iter().copied().collect() }
+}
+
+pub(crate) fn custodians(service: HalfHolder, threshold: u8, cards: &[&str]) -> Act {
+    Act::CustodiansChanged { service, threshold, cards: cards.iter().map(|card| card_id(card)).collect() }
 }
 
 // Halves and shares, by the label of their unit and of their card.

@@ -7,6 +7,7 @@
 )]
 
 mod acts;
+mod custodians;
 mod dates;
 mod facts;
 mod fixture;

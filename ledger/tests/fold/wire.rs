@@ -4,7 +4,7 @@ use serde_json::Value;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::key::{Base64, Bytes, PublicKey};
 use warifu_ledger::leaf::{Leaf, LeafError};
-use warifu_ledger::statement::{Act, Attestation, Card, Fact, Founding, Order, Stamp};
+use warifu_ledger::statement::{Act, Attestation, Card, Fact, Founding, HalfHolder, Order, Stamp};
 use warifu_ledger::{Digest, Id};
 
 use crate::fixture::*;
@@ -59,6 +59,7 @@ fn unknown_fields_of_each_act() {
         close("u", Some(1)),
         merge("u", "v", Some(1)),
         rekey("u", "v"),
+        custodians(HalfHolder::Ca, 2, &["e"]),
     ] {
         let mut json = serde_json::to_value(&act).unwrap();
         assert_eq!(serde_json::from_value::<Act>(json.clone()).unwrap(), act);

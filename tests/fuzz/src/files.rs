@@ -213,7 +213,7 @@ fn genuine() -> &'static [TagStanza] {
 }
 
 /// Not random at all.
-struct Numbered(u8);
+pub(crate) struct Numbered(pub(crate) u8);
 
 impl TryRng for Numbered {
     type Error = Infallible;

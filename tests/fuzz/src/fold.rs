@@ -9,7 +9,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Act, Attestation, Card, Custody, FactBody, Millis, Order, Policy, Right, Role, UnitKind,
+    Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, Policy, Right, Role, UnitKind,
 };
 
 use crate::cursor::Cursor;
@@ -70,7 +70,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 30] = [
+    let acts: [Act; 31] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -101,6 +101,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         close("tax", Some(T0 + 40 * DAY)),
         merge("tax", "welfare", None),
         rekey("tax", "tax 2"),
+        custodians(HalfHolder::Ca, 2, &["sakura", "kenji", "hanako"]),
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();
@@ -299,7 +300,7 @@ fn twisted_grant(town: &Town, card: &str, unit: &str, twist: usize) -> FactBody 
 }
 
 /// How many kinds of act there are below.
-const ACTS: u8 = 26;
+const ACTS: u8 = 27;
 
 fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
     let kind = script.below(usize::from(ACTS));
@@ -357,6 +358,11 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
         22 => close(unit_label, dated(option, ends_at)),
         23 => merge(unit_label, UNITS[option % 6], dated(option, ends_at)),
         24 => rekey(unit_label, UNITS[5 - option % 2]),
+        25 => custodians(
+            [HalfHolder::Ca, HalfHolder::Kms][option % 2],
+            [2, 2, 3, 1][option / 2],
+            &[card_label, ["sakura", "kenji", "jiro"][option % 3]],
+        ),
         _ => team(unit_label, CONTRACTS[option % 2]),
     }
 }

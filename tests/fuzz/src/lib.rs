@@ -12,6 +12,7 @@
     reason = "a target reports what it finds by panicking"
 )]
 
+mod backup;
 mod card;
 mod certificates;
 mod config;
@@ -76,6 +77,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tree", longest: 4 * KIB, run: log::tree, seeds: log::tree_seeds },
     Target { name: "page", longest: 64 * KIB, run: log::page, seeds: log::page_seeds },
     Target { name: "record", longest: KIB, run: lines::record, seeds: lines::record_seeds },
+    // backups
+    Target { name: "backup", longest: 16 * KIB, run: backup::file, seeds: backup::file_seeds },
+    Target { name: "backup-content", longest: KIB, run: backup::content, seeds: backup::content_seeds },
+    Target { name: "backup-pieces", longest: 4 * KIB, run: backup::pieces, seeds: backup::pieces_seeds },
     // between the programs
     Target { name: "wire", longest: 8 * KIB, run: wire::any, seeds: wire::seeds },
     Target { name: "events", longest: 16 * KIB, run: lines::events, seeds: lines::events_seeds },

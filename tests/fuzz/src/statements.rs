@@ -11,8 +11,8 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
-    Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, ServiceKind, ServiceStatement, Stamp,
-    Statement,
+    Backup, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, RestoreRequest, ServiceKind,
+    ServiceStatement, Stamp, Statement,
 };
 
 use crate::fixture::{
@@ -102,7 +102,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Founding, Order, Fact, Stamp, Receipt, ServiceStatement, GrantKey, Profile);
+kinds!(Founding, Order, Fact, Stamp, Receipt, ServiceStatement, GrantKey, Profile, Backup, RestoreRequest);
 
 /// The payload types that have a target.
 #[must_use]

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use warifu_api::ErrorBody;
 use warifu_api::wire::agent::{
-    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
-    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Unblock, Unlock,
+    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
+    OpenRequest, OpenedPuk, Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest,
+    Unblock, Unlock,
 };
 use warifu_api::wire::authority::{
     Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, Holdings,
@@ -143,6 +144,8 @@ types! {
     Personalize => [json!({"serial": 1, "pin": "123456", "card": id("card"), "grants": [id("grant")],
         "officers": [public_of("t")], "dead": [public_of("a")]})];
     Personalized => [json!({"imported": [id("grant")], "puk_replaced": true})];
+    GivePiece => [json!({"serial": 7, "pin": "123456", "manifest": envelopes()[1], "request": envelopes()[2]})];
+    GivenPiece => [json!({"card": id("card hanako"), "sealed": bytes(114)})];
     SignRequest => [json!({"serial": 1, "pin": "123456", "envelope": envelopes()[1]})];
     SignAnswer => [json!({"key": public_of("k"), "signature": Base64([3; 64])})];
     Forward, open "body" => [

@@ -56,6 +56,7 @@ fn sources() -> Vec<(String, String)> {
     for member in [
         "admin-cli",
         "api",
+        "backup",
         "ca",
         "console",
         "envelope",
@@ -155,6 +156,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("api/src/client.rs", &["wire"]),
     ("api/src/crl.rs", &["crl"]),
     ("api/src/tls.rs", &["certificate"]),
+    ("backup/src/file.rs", &["backup", "backup-content"]),
     ("ca/src/vault/certificates.rs", &[]),
     ("console/src/config.rs", &["config"]),
     ("console/src/file.rs", &["envelope", "statement"]),

@@ -51,6 +51,7 @@ pub(super) fn rightly_signed(before: &State, order: &Order, signers: &[&str], at
             | Act::SiteRemoved { .. }
             | Act::ContractOpened { .. }
             | Act::ContractExtended { .. }
+            | Act::CustodiansChanged { .. }
             | Act::FileShredded { .. } => (officer, 2),
             Act::UnitOrdered { kind: UnitKind::FrontDesk | UnitKind::Contractor, .. } => (officer, 2),
             Act::UnitOrdered { .. } | Act::MemberEnrolled { .. } => (officer, 1),

@@ -1,0 +1,212 @@
+//! `backup`: who keeps the keys of backups, and the custodians' part in a restore.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+use warifu_api::wire::agent::{CardInReader, GivePiece, GivenPiece};
+use warifu_backup::file::{BackupError, Manifest};
+use warifu_backup::restore::{Request, RestoredPiece, RestoredPieces};
+use warifu_envelope::{Overwrite, WholeError, write_whole};
+use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::state::CardStatus;
+use warifu_ledger::statement::{Act, HalfHolder};
+
+use crate::args::{Backup, Holder};
+use crate::day::Zone;
+use crate::desk::{Book, CARD_APPEARS, Desk, LOOK_AGAIN};
+use crate::fault::Fault;
+use crate::found::read;
+
+pub(super) async fn run(desk: &mut Desk<'_>, command: Backup) -> Result<(), Fault> {
+    match command {
+        Backup::Custodians { holder, threshold, members } => {
+            name_custodians(desk, holder.into(), threshold, &members).await
+        }
+        Backup::Open { backup, request, fingerprint, out } => {
+            open(desk, &backup, &request, fingerprint.as_deref(), &out).await
+        }
+    }
+}
+
+impl From<Holder> for HalfHolder {
+    fn from(holder: Holder) -> Self {
+        match holder {
+            Holder::Ca => Self::Ca,
+            Holder::Kms => Self::Kms,
+        }
+    }
+}
+
+/// The text that names a service whose halves are backed up.
+pub(crate) fn service_key(service: HalfHolder) -> &'static str {
+    match service {
+        HalfHolder::Ca => "service-ca",
+        HalfHolder::Kms => "service-kms",
+    }
+}
+
+async fn name_custodians(
+    desk: &mut Desk<'_>,
+    service: HalfHolder,
+    threshold: u8,
+    members: &[String],
+) -> Result<(), Fault> {
+    let book = desk.book().await?;
+    let mut cards = BTreeSet::new();
+    let mut names = Vec::new();
+    for label in members {
+        let member = book.member(label)?;
+        cards.insert(card_of(&book, member, label)?);
+        names.extend(book.state.member(&member).map(|found| book.name(&found.name.record)));
+    }
+    let values = [
+        ("service", desk.screen.text(service_key(service), &[])),
+        ("threshold", threshold.to_string()),
+        ("names", names.join(desk.screen.separator())),
+    ];
+    desk.screen.say_with("custodians-preview", &values);
+    desk.screen.agree()?;
+    let json = json!({ "service": service, "threshold": threshold, "cards": cards });
+    desk.order(&book, vec![Act::CustodiansChanged { service, threshold, cards }], vec![]).await?;
+    desk.screen.result(&json, || desk.screen.text("custodians-named", &values));
+    Ok(())
+}
+
+/// The card with which a member is a custodian: the first that works and that two officers enrolled.
+fn card_of(book: &Book, member: Id, label: &str) -> Result<Id, Fault> {
+    let mut living = book.state.cards_of_member(member).filter(|(_, card)| card.status == CardStatus::Live);
+    let all: Vec<_> = living.by_ref().collect();
+    let vouched = all.iter().find(|(_, card)| card.vouched).or(all.first());
+    vouched.map(|(id, _)| *id).ok_or_else(|| Fault::NoCardLeft { label: label.to_owned() })
+}
+
+/// Has custodians' cards, one after the other in one reader, give their pieces to the machine that asks for them.
+async fn open(
+    desk: &mut Desk<'_>,
+    file: &Path,
+    request: &Path,
+    fingerprint: Option<&str>,
+    out: &Path,
+) -> Result<(), Fault> {
+    let opened =
+        File::open(file).map_err(|source| Fault::File { path: file.display().to_string(), source })?;
+    let manifest = Manifest::read(&mut BufReader::new(opened))?;
+    let envelope: Envelope = read(request)?;
+    let asked = Request::read(&envelope, &manifest)?;
+    let found = asked.fingerprint().to_string();
+    if fingerprint.is_some_and(|told| told != found) {
+        return Err(Fault::Fingerprint { found });
+    }
+    let profile = desk.agent.profile().await?;
+    let backup = manifest.backup();
+    desk.screen.say_with(
+        "backup-preview",
+        &[
+            ("service", desk.screen.text(service_key(backup.service), &[])),
+            ("at", Zone::named(&profile.zone).instant(backup.at)),
+            ("fingerprint", found),
+        ],
+    );
+    if fingerprint.is_none() {
+        desk.screen.agree()?;
+    }
+    let mut brought = begun(out, &asked)?;
+    let needed = usize::from(backup.threshold);
+    while brought.pieces.len() < needed {
+        let card = next_custodian(desk, &manifest, &brought).await?;
+        let pin = desk.pins.pin(desk.screen, card.serial, card.tries_left)?;
+        let give = GivePiece {
+            serial: card.serial,
+            pin,
+            manifest: manifest.envelope().clone(),
+            request: envelope.clone(),
+        };
+        let GivenPiece { card, sealed } = desk.agent.post("/v1/cards/piece", &give).await?;
+        brought.pieces.push(RestoredPiece { card, sealed });
+        keep(out, &brought)?;
+        desk.screen.say_with("custodian-gave", &counted(brought.pieces.len(), needed));
+    }
+    desk.screen.result(&json!({ "pieces": brought.pieces.len() }), || {
+        desk.screen.text("backup-opened", &[("file", out.display().to_string())])
+    });
+    Ok(())
+}
+
+fn counted(have: usize, needed: usize) -> [(&'static str, String); 2] {
+    [("have", have.to_string()), ("needed", needed.to_string())]
+}
+
+/// The pieces that are there already, from custodians who came before, to this desk or to another.
+fn begun(out: &Path, asked: &Request) -> Result<RestoredPieces, Fault> {
+    if !out.exists() {
+        return Ok(RestoredPieces { request: asked.fingerprint(), pieces: Vec::new() });
+    }
+    let begun: RestoredPieces = read(out)?;
+    if begun.request != asked.fingerprint() {
+        return Err(BackupError::OtherRequest.into());
+    }
+    Ok(begun)
+}
+
+/// After every custodian: whoever has given a piece need not come again.
+fn keep(out: &Path, brought: &RestoredPieces) -> Result<(), Fault> {
+    let json = serde_json::to_vec_pretty(brought).map_err(Fault::Json)?;
+    write_whole(out, Overwrite::Replace, |file| std::io::Write::write_all(file, &json).map_err(Unwritten::Io))
+        .map_err(|unwritten| Fault::File { path: out.display().to_string(), source: unwritten.into() })
+}
+
+/// Why pieces could not be kept.
+enum Unwritten {
+    Io(std::io::Error),
+    Whole(WholeError),
+}
+
+impl From<WholeError> for Unwritten {
+    fn from(error: WholeError) -> Self {
+        Self::Whole(error)
+    }
+}
+
+impl From<Unwritten> for std::io::Error {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Io(error) => error,
+            Unwritten::Whole(error) => Self::other(error),
+        }
+    }
+}
+
+/// The next card with a piece that is not given yet. Waits for it to be inserted if people sit at the desk.
+async fn next_custodian(
+    desk: &Desk<'_>,
+    manifest: &Manifest,
+    brought: &RestoredPieces,
+) -> Result<CardInReader, Fault> {
+    let (asked_at, mut asked) = (Instant::now(), false);
+    let (have, needed) = (brought.pieces.len(), manifest.backup().threshold);
+    let waiting = |card: &CardInReader| {
+        let piece = card
+            .keys
+            .and_then(|keys| manifest.backup().pieces.iter().find(|piece| piece.transport == keys.transport));
+        piece.is_some_and(|piece| brought.pieces.iter().all(|given| given.card != piece.card))
+            && (!desk.pins.scripted() || desk.pins.knows(card.serial))
+    };
+    loop {
+        if let Some(card) = desk.cards().await?.into_iter().find(waiting) {
+            return Ok(card);
+        }
+        if desk.pins.scripted() && asked_at.elapsed() > CARD_APPEARS {
+            return Err(BackupError::TooFew { have, needed }.into());
+        }
+        if !asked && !desk.pins.scripted() {
+            desk.screen.say_with("insert-custodian", &counted(have, needed.into()));
+            asked = true;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

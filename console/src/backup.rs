@@ -1,0 +1,197 @@
+//! Backups of the two services that hold halves, as their consoles make and restore them (protocol section 10).
+//!
+//! A backup is made while the service runs: from a snapshot of its database, with every half opened by the token and copied
+//! into the sealed file, one at a time. A restore puts a database in its place only when all of it was found to be right.
+
+mod make;
+mod restore;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::migrate::Migrator;
+use warifu_backup::file::BackupError;
+use warifu_envelope::WholeError;
+use warifu_hardware::hsm::{Hsm, HsmError, Kek, SigningKey};
+use warifu_ledger::statement::{HalfHolder, ServiceKeys};
+use warifu_ledger::{Digest, Id};
+use warifu_replica::ReplicaError;
+use warifu_replica::clock::{Clock as _, SystemClock};
+use warifu_replica::storage::StorageError;
+use warifu_split_key::ScalarError;
+
+use crate::{ConsoleError, file, process};
+
+pub use make::{Made, make};
+pub use restore::{Restored, ask, restore};
+
+/// A service's token, as backups need it.
+#[derive(Clone)]
+pub struct Token {
+    /// The token.
+    pub hsm: Hsm,
+    /// Its public keys.
+    pub keys: ServiceKeys,
+    /// Signs manifests and requests.
+    pub signing: SigningKey,
+    /// Seals the halves.
+    pub kek: Kek,
+}
+
+/// What a service keeps, and where.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Whose halves these are.
+    pub holder: HalfHolder,
+    /// The folder of its database.
+    pub data: PathBuf,
+    /// The database in it.
+    pub database: PathBuf,
+    /// All rows of its table of halves: unit, sealed half.
+    pub halves: &'static str,
+    /// Puts another seal (1) in the place of a unit's (2).
+    pub reseal: &'static str,
+    /// What is not restored.
+    pub forgotten: &'static [&'static str],
+}
+
+/// What the seal of a half at rest is bound to: `organization (32) ‖ unit (16) ‖ "issuer" or "keeper"`.
+#[must_use]
+pub fn seal_context(organization: &Digest, unit: &Id, holder: HalfHolder) -> Vec<u8> {
+    let role: &[u8] = match holder {
+        HalfHolder::Ca => b"issuer",
+        HalfHolder::Kms => b"keeper",
+    };
+    [organization.as_bytes().as_slice(), unit.as_bytes(), role].concat()
+}
+
+/// Why there is no backup, or nothing was restored. What was there stays as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupFault {
+    /// There is no organization yet.
+    #[error("no organization has been founded here")]
+    NotFounded,
+    /// Nobody has named custodians.
+    #[error("this service's backups have no custodians yet")]
+    NoCustodians,
+    /// Too few custodians have a card that works.
+    #[error("{living} of the custodians' cards work; {needed} are needed")]
+    CustodiansGone {
+        /// Cards that work.
+        living: usize,
+        /// The threshold.
+        needed: u8,
+    },
+    /// The token has other keys than the ledger.
+    #[error("the token has other keys than the ledger names")]
+    OtherKeys,
+    /// There is a database already, which a restore would replace.
+    #[error("this service has a database already")]
+    NotEmpty,
+    /// The backup of another service.
+    #[error("the backup is of another service")]
+    OtherService,
+    /// What is in the backup is not what its manifest says.
+    #[error("the backup's content is not what its manifest says: {why}")]
+    OtherContent {
+        /// What differs.
+        why: &'static str,
+    },
+    /// A half is missing or is another one than the ledger has.
+    #[error("the backup's half of unit {unit} is not the one in its ledger")]
+    OtherHalf {
+        /// The unit.
+        unit: Id,
+    },
+    /// The file, its manifest or its pieces.
+    #[error(transparent)]
+    Backup(Box<BackupError>),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Whole(#[from] WholeError),
+    /// The operating system refused.
+    #[error("a file cannot be used")]
+    File(#[from] io::Error),
+    /// A half is no scalar.
+    #[error("what was sealed is no secret scalar")]
+    Scalar(#[from] ScalarError),
+    /// The HSM failed.
+    #[error("the HSM failed")]
+    Hsm(#[from] HsmError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The ledger in it is none.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// Something else at the console.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// The program is ending.
+    #[error("the program is ending")]
+    Stopping,
+}
+
+impl From<BackupError> for BackupFault {
+    fn from(error: BackupError) -> Self {
+        Self::Backup(Box::new(error))
+    }
+}
+
+/// Runs what waits for the token or the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupFault> + Send + 'static,
+) -> Result<T, BackupFault> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| BackupFault::Stopping)?
+}
+
+/// A folder for what is under way, which is gone afterwards.
+fn workshop(data: &Path) -> Result<tempfile::TempDir, BackupFault> {
+    Ok(tempfile::Builder::new().prefix(".backup-").tempdir_in(data)?)
+}
+
+/// The command `backup`: makes one, and says what came of it.
+///
+/// # Errors
+/// [`BackupFault`].
+pub async fn backup(kept: &Kept, token: &Token, out: &Path) -> Result<(), BackupFault> {
+    let made = make(kept, token, SystemClock.wall_ms(), out).await?;
+    process::say(&format!("backup {}", out.display()))?;
+    process::say(&format!("fingerprint {}", made.fingerprint))?;
+    process::say(&format!("halves {}", made.halves))?;
+    process::say(&format!("custodians {}", made.custodians))?;
+    process::say(&format!("threshold {}", made.threshold))?;
+    for card in made.left_out {
+        process::say(&["without ", &card.to_string()].concat())?;
+    }
+    Ok(())
+}
+
+/// The command `restore`: first writes the request for the custodians' desk, and then, with their pieces, restores.
+///
+/// # Errors
+/// [`BackupFault`].
+pub async fn restore_with(
+    kept: &Kept,
+    token: Token,
+    backup: &Path,
+    pieces: Option<(&Path, Digest)>,
+    migrations: Migrator,
+) -> Result<(), BackupFault> {
+    let _alone = file::lock_folder(&kept.data)?;
+    let Some((pieces, organization)) = pieces else {
+        let request = ask(kept, &token, backup)?;
+        let path = kept.data.join("restore-request.json");
+        file::write_json(&path, &request)?;
+        process::say(&format!("request {}", path.display()))?;
+        return Ok(process::say(&format!("fingerprint {}", request.digest()))?);
+    };
+    let restored = restore(kept, token, backup, pieces, organization, migrations).await?;
+    process::say(&format!("restored {}", restored.organization))?;
+    process::say(&format!("halves {}", restored.halves))?;
+    Ok(process::say(&format!("leaves {}", restored.size))?)
+}

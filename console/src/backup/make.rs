@@ -1,0 +1,142 @@
+//! Making a backup.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, Seek as _, SeekFrom};
+use std::path::Path;
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use sqlx::{Connection as _, Row as _};
+use warifu_backup::HalfBytes;
+use warifu_backup::file::{self, BackupError, Manifest, Subject, Writer};
+use warifu_envelope::{Overwrite, write_whole};
+use warifu_hardware::hsm::Kek;
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::statement::Millis;
+use warifu_ledger::{Digest, Id};
+use warifu_replica::{Replica, storage};
+use warifu_split_key::ScalarError;
+use zeroize::Zeroizing;
+
+use super::{BackupFault, Kept, Token, blocking, seal_context, workshop};
+
+/// A backup that is on the disk under its name, and was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The digest of its manifest.
+    pub fingerprint: Digest,
+    /// How many custodians open it together.
+    pub threshold: u8,
+    /// How many have a piece.
+    pub custodians: usize,
+    /// Custodians whose card does not work any more: they have no piece.
+    pub left_out: BTreeSet<Id>,
+    /// How many halves it has.
+    pub halves: usize,
+    /// Leaves of the ledger in it.
+    pub size: u64,
+}
+
+/// Makes a backup of what a service keeps, as of now, in a new file. The service may be running.
+///
+/// # Errors
+/// [`BackupFault`]; there is no file then.
+pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<Made, BackupFault> {
+    if !kept.database.exists() {
+        return Err(BackupFault::NotFounded);
+    }
+    let workshop = workshop(&kept.data)?;
+    let snapshot = workshop.path().join("snapshot.sqlite");
+    take_snapshot(&kept.database, &snapshot).await?;
+    let pool = storage::read_only_pool(&snapshot).await?;
+    let replica = Replica::open(pool.clone(), None).await?;
+    let state = replica.state().ok_or(BackupFault::NotFounded)?;
+    if state.keys_of(kept.holder) != &token.keys {
+        return Err(BackupFault::OtherKeys);
+    }
+    let custodians = state.custodians(kept.holder).ok_or(BackupFault::NoCustodians)?;
+    let at = at.max(state.last_at());
+    let (living, left_out): (BTreeSet<Id>, BTreeSet<Id>) =
+        custodians.cards.iter().partition(|card| state.may_connect(card, at).is_ok());
+    let transports = living.iter().filter_map(|id| Some((*id, state.card(id)?.card.transport.0)));
+    let transports: Vec<_> = transports.collect();
+    if transports.len() < usize::from(custodians.threshold) {
+        return Err(BackupFault::CustodiansGone { living: transports.len(), needed: custodians.threshold });
+    }
+    let rows = sqlx::query(kept.halves).fetch_all(&pool).await?;
+    let halves = rows
+        .iter()
+        .map(|row| {
+            let unit: Vec<u8> = row.try_get(0)?;
+            let unit = unit.try_into().map_err(|_| sqlx::Error::Decode("a unit's id is too long".into()))?;
+            Ok((Id(unit), row.try_get(1)?))
+        })
+        .collect::<Result<Vec<(Id, Vec<u8>)>, sqlx::Error>>()?;
+    let size = state.tree().size();
+    let subject = Subject {
+        organization: state.organization(),
+        service: kept.holder,
+        at,
+        size,
+        root: state.tree().root(size).map_err(|_| BackupFault::OtherContent { why: "the root" })?,
+        threshold: custodians.threshold,
+        custodians: transports,
+    };
+    pool.close().await;
+
+    let (out, count, token) = (out.to_owned(), halves.len(), token.clone());
+    let custodians = subject.custodians.len();
+    let threshold = subject.threshold;
+    let fingerprint = blocking(move || write(&subject, &token, &halves, &snapshot, &out)).await?;
+    // Only now: the snapshot was in it.
+    drop(workshop);
+    Ok(Made { fingerprint, threshold, custodians, left_out, halves: count, size })
+}
+
+/// A copy of the database as of one instant, also while others write it.
+async fn take_snapshot(database: &Path, snapshot: &Path) -> Result<(), BackupFault> {
+    let mut connection = storage::read_only(database).await?;
+    // A path is data, and SQLite takes it as a value.
+    sqlx::query("VACUUM INTO ?").bind(snapshot.to_string_lossy()).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Writes the file, whole or not at all, and reads it back before it gets its name. Blocks.
+fn write(
+    subject: &Subject,
+    token: &Token,
+    halves: &[(Id, Vec<u8>)],
+    snapshot: &Path,
+    out: &Path,
+) -> Result<Digest, BackupFault> {
+    let (backup, key) = file::begin(subject, &mut UnwrapErr(SysRng))?;
+    let mut envelope = Envelope::unsigned(&backup).map_err(BackupError::from)?;
+    let signature = token.signing.sign_digest(envelope.digest().0)?;
+    envelope.add_signature(&token.keys.signing, signature);
+    let fingerprint = envelope.digest();
+    let count = u32::try_from(halves.len()).map_err(|_| BackupError::Senseless { why: "too many halves" })?;
+    write_whole(out, Overwrite::Refuse, |output| {
+        let mut writer = Writer::new(&mut *output, &envelope, &key, count)?;
+        for (unit, sealed) in halves {
+            writer.half(unit, &open_half(&token.kek, subject, unit, sealed)?)?;
+        }
+        let written = writer.database(File::open(snapshot)?, |_| {})?;
+        output.sync_all()?;
+        output.seek(SeekFrom::Start(0))?;
+        let mut input = BufReader::new(output);
+        let manifest = Manifest::read(&mut input)?;
+        let read = file::open(input, &key)?.database(std::io::sink(), |_| {})?;
+        if manifest.fingerprint() != fingerprint || read != written {
+            return Err(BackupFault::OtherContent { why: "what was written reads as something else" });
+        }
+        Ok(fingerprint)
+    })
+}
+
+fn open_half(kek: &Kek, subject: &Subject, unit: &Id, sealed: &[u8]) -> Result<HalfBytes, BackupFault> {
+    let opened = kek.open(sealed, &seal_context(&subject.organization, unit, subject.service))?;
+    let bytes: &[u8; 32] = opened.as_slice().try_into().map_err(|_| ScalarError::OutOfRange)?;
+    Ok(Zeroizing::new(*bytes))
+}

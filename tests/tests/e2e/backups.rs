@@ -1,0 +1,162 @@
+//! A town loses the machine and the HSM of its ca, then those of its kms. What two of three custodians open is on new machines
+//! afterwards, under new tokens, and in no file between.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use warifu_tests::town::READERS;
+use warifu_virtual_card::readers::private;
+
+use crate::Play;
+use crate::scan::{Secrets, files, raw};
+use crate::secrets::{scalars, unseal};
+
+/// The reader at the desk that no officer's card is in.
+const SPARE: usize = 3;
+const CUSTODIANS: [(&str, u32, &str); 3] =
+    [("aoi", 3001, "穂高 葵"), ("ren", 3002, "常念 蓮"), ("yui", 3003, "燕 結衣")];
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What a console's command says after this word.
+fn said(output: &Output, word: &str) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {word} in {text}{}", String::from_utf8_lossy(&output.stderr)))
+        .to_owned()
+}
+
+impl Play {
+    /// A command at a console that has to succeed.
+    fn console(&self, name: &str, args: &[&str]) -> Output {
+        let output = self.town.at_console(name, args).unwrap();
+        assert!(output.status.success(), "{name} {args:?}: {}", text(&output));
+        output
+    }
+
+    /// A command at a console that has to fail; what it says, in English.
+    fn console_refuses(&self, name: &str, args: &[&str]) -> String {
+        let output = self.town.at_console(name, &[&["--lang", "en"], args].concat()).unwrap();
+        assert!(!output.status.success(), "{name} {args:?} did it");
+        text(&output)
+    }
+
+    /// A custodian's card alone in the desk's spare reader, for one command.
+    fn opens_backup(&mut self, label: &str, serial: u32, args: &[&str]) -> Output {
+        self.town.insert(label, SPARE).unwrap();
+        self.town.wait_for_card(serial).unwrap();
+        let output = self.town.try_admin(args).unwrap();
+        self.town.remove(label);
+        output
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn what_two_of_three_custodians_open_is_restored() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 60);
+        // Members whose cards two officers have enrolled: their unit demands it.
+        play.town.admin(&["unit", "add", "vault", "--name", "金庫", "--two-people"]).unwrap();
+        for (label, serial, name) in CUSTODIANS {
+            play.town.enroll(label, serial, name, &["--unit", "vault"]).unwrap();
+        }
+
+        let (ca_backup, kms_backup) = (play.path("ca.backup"), play.path("kms.backup"));
+        let why = play.console_refuses("ca", &["backup", "--out", path(&ca_backup)]);
+        assert!(why.contains("custodians"), "{why}");
+        let custodians = |who: &str, members: &str| {
+            play.town.try_admin(&["--lang", "en", "backup", "custodians", who, "--members", members]).unwrap()
+        };
+        let named = custodians("ca", "aoi,ren,yui");
+        assert!(named.status.success(), "{}", text(&named));
+        // Nobody is custodian of both, and hanako's card was enrolled by one officer alone.
+        for members in ["ichiro,midori,aoi", "ichiro,hanako"] {
+            let refused = custodians("kms", members);
+            assert_eq!(refused.status.code(), Some(2), "{members}: {}", text(&refused));
+        }
+        let named = custodians("kms", "ichiro,midori,kenji");
+        assert!(named.status.success(), "{}", text(&named));
+
+        let halves: BTreeSet<(&str, [u8; 32])> = scalars(&play)
+            .iter()
+            .filter(|(name, _)| ["s1", "s2"].contains(name))
+            .map(|(name, half)| (*name, raw(half)))
+            .collect();
+        assert_eq!(halves.len(), 6, "three units");
+        let made = play.console("ca", &["backup", "--out", path(&ca_backup)]);
+        assert_eq!((said(&made, "custodians"), said(&made, "threshold")), ("3".to_owned(), "2".to_owned()));
+        assert_eq!(said(&made, "halves"), "3");
+        play.console("kms", &["backup", "--out", path(&kms_backup)]);
+        let why = play.console_refuses("kms", &["backup", "--out", path(&kms_backup)]);
+        assert!(why.contains("already"), "{why}");
+
+        let organization = play.town.organization().to_owned();
+        for (service, backup, other) in [("ca", &ca_backup, &kms_backup), ("kms", &kms_backup, &ca_backup)] {
+            play.town.lose(service).unwrap();
+            play.town.equip_authority(service).unwrap();
+            let why = play.console_refuses(service, &["restore", path(other)]);
+            assert!(why.contains("other server"), "{why}");
+            let asked = play.console(service, &["restore", path(backup)]);
+            let (request, fingerprint) = (said(&asked, "request"), said(&asked, "fingerprint"));
+            let pieces = play.path(&format!("{service}-pieces.json"));
+            let open = |fingerprint| {
+                let args = ["backup", "open", path(backup), "--request", &request, "--out", path(&pieces)];
+                [&args[..], &["--fingerprint", fingerprint]].concat()
+            };
+            let (open, wrong) = (open(&fingerprint), open(&organization));
+            let restore =
+                ["restore", path(backup), "--pieces", path(&pieces), "--organization", &organization];
+            if service == "ca" {
+                // One after the other, in one reader. The officers' cards have no piece of the ca's backup.
+                let refused = play.opens_backup("aoi", 3001, &wrong);
+                assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+                assert!(!pieces.exists());
+                let first = play.opens_backup("aoi", 3001, &open);
+                assert_eq!(first.status.code(), Some(3), "{}", text(&first));
+                let why = play.console_refuses(service, &restore);
+                assert!(why.contains("1 of 2"), "{why}");
+                let again = play.opens_backup("aoi", 3001, &open);
+                assert_eq!(again.status.code(), Some(3), "once more is not one more: {}", text(&again));
+                let second = play.opens_backup("yui", 3003, &open);
+                assert!(second.status.success(), "{}", text(&second));
+            } else {
+                play.town.admin(&open).unwrap();
+            }
+            let elsewhere = [&restore[..5], &[fingerprint.as_str()]].concat();
+            let why = play.console_refuses(service, &elsewhere);
+            assert!(why.contains("organization"), "{why}");
+            let restored = play.console(service, &restore);
+            assert_eq!(said(&restored, "restored"), organization);
+            assert_eq!(said(&restored, "halves"), "3");
+            let why = play.console_refuses(service, &restore);
+            assert!(why.contains("already"), "{why}");
+
+            let (table, role, name) = match service {
+                "ca" => ("issuer_half", "issuer", "s1"),
+                _ => ("keeper_half", "keeper", "s2"),
+            };
+            let there = unseal(&play.path(service), &organization, table, role);
+            let there: BTreeSet<_> = there.iter().map(|(_, half)| (name, raw(half))).collect();
+            assert_eq!(there, halves.iter().copied().filter(|(found, _)| *found == name).collect());
+        }
+
+        // Neither in the backups nor in what was carried about, nor on any disk.
+        let mut secrets = Secrets::default();
+        for (name, half) in &halves {
+            secrets.add_scalar(name, &crate::scan::scalar(half));
+        }
+        let searcher = secrets.searcher();
+        for file in files(play.folder.path()) {
+            let found = searcher.find(&fs::read(&file).unwrap());
+            assert!(found.is_empty(), "{found:?} in {}", file.display());
+        }
+    });
+}
