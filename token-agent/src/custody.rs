@@ -8,17 +8,23 @@ use warifu_backup::file::{BackupError, Manifest};
 use warifu_backup::pieces::{PieceError, SealedPiece};
 use warifu_backup::restore::Request;
 use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry};
+use warifu_ledger::statement::HalfHolder;
 
 use crate::agent::Agent;
 use crate::fault;
 
 /// Opens the piece of a card and seals it to the machine that asks.
 pub(crate) async fn give_piece(agent: &Agent, given: GivePiece) -> Result<GivenPiece, AgentFault> {
-    let organization = agent.profile().ok_or(AgentFault::NoProfile)?.organization;
+    let profile = agent.profile().ok_or(AgentFault::NoProfile)?;
     let manifest = Manifest::try_from(given.manifest).map_err(untrusted)?;
-    if manifest.backup().organization != organization {
+    if manifest.backup().organization != profile.organization {
         return Err(AgentFault::NotTrustworthy { why: "a backup of another organization".to_owned() });
     }
+    let service = match manifest.backup().service {
+        HalfHolder::Ca => &profile.ca,
+        HalfHolder::Kms => &profile.kms,
+    };
+    manifest.check_signature(service).map_err(untrusted)?;
     let asked = Request::read(&given.request, &manifest).map_err(untrusted)?;
     let session = agent.session(given.serial)?;
     let transport = session.facts().transport.ok_or_else(|| fault::of_card(CardError::KeyMissing))?;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use warifu_ledger::dsse::Envelope;
 use warifu_tests::town::READERS;
 use warifu_virtual_card::readers::private;
 
@@ -57,6 +58,19 @@ impl Play {
 
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// A copy of a backup that has the signature of another one.
+fn sign_as(backup: &Path, other: &Path, copy: &Path) {
+    let split = |path| {
+        let bytes = fs::read(path).unwrap();
+        let line = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        let manifest: Envelope = serde_json::from_slice(&bytes[..line]).unwrap();
+        (manifest, bytes[line..].to_vec())
+    };
+    let ((mut manifest, content), (signed, _)) = (split(backup), split(other));
+    manifest.signatures = signed.signatures;
+    fs::write(copy, [serde_json::to_vec(&manifest).unwrap(), content].concat()).unwrap();
 }
 
 #[test]
@@ -118,6 +132,13 @@ fn what_two_of_three_custodians_open_is_restored() {
                 // One after the other, in one reader. The officers' cards have no piece of the ca's backup.
                 let refused = play.opens_backup("aoi", 3001, &wrong);
                 assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+                // Nor does a card open anything of a backup that another key than the ca's signed.
+                let forged = play.path("forged.backup");
+                sign_as(backup, other, &forged);
+                let mut open_forged = open.clone();
+                open_forged[2] = path(&forged);
+                let refused = play.opens_backup("aoi", 3001, &open_forged);
+                assert!(!refused.status.success(), "{}", text(&refused));
                 assert!(!pieces.exists());
                 let first = play.opens_backup("aoi", 3001, &open);
                 assert_eq!(first.status.code(), Some(3), "{}", text(&first));
