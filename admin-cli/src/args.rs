@@ -180,10 +180,15 @@ pub(crate) enum Unit {
         /// The unit
         label: String,
         /// Sites that serve it as well from now on
-        #[arg(long, value_delimiter = ',', required_unless_present = "remove")]
+        #[arg(
+            id = "add_sites",
+            long = "add",
+            value_delimiter = ',',
+            required_unless_present = "remove_sites"
+        )]
         add: Vec<String>,
         /// Sites that serve it no more; the others must have all its shares
-        #[arg(long, value_delimiter = ',')]
+        #[arg(id = "remove_sites", long = "remove", value_delimiter = ',')]
         remove: Vec<String>,
         /// Wait until the new sites have every share
         #[arg(long = "watch")]
