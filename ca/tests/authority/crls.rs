@@ -356,7 +356,10 @@ async fn certificates_are_renewed_before_they_end(folder: PathBuf) {
     assert!(!renewed(&kms), "a month and a day are left");
     drop(ca);
     kms.waits(2 * DAY);
-    serve_until(&folder, &kms, kms.until(renewed)).await;
+    let issuers = [CrlIssuer::Issuing, CrlIssuer::Root];
+    let current =
+        |kms: &Kms| issuers.iter().all(|issuer| said(kms, *issuer).next_update > kms.at() + 12 * 60 * MINUTE);
+    serve_until(&folder, &kms, kms.until(|kms| renewed(kms) && current(kms))).await;
     show(&folder, &kms, subject.0, subject.1);
     assert_eq!(judged(&folder, kms.at() / 1000 + 30 * 24 * 60 * 60 / 100, "sslclient"), None);
     // Both of them are revoked with the card.
