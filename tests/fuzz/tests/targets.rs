@@ -167,6 +167,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("hardware/src/card/piv/channel.rs", &["card-answers"]),
     ("kms/src/authority/http.rs", &["wire"]),
     ("kms/src/authority/store.rs", &[]),
+    ("kms/src/authority/store/grants.rs", &[]),
     ("kms/src/site/http.rs", &["wire"]),
     ("kms/src/site/store.rs", &[]),
     ("ledger/src/dsse.rs", &["statement"]),
