@@ -33,6 +33,9 @@ pub(crate) struct Common {
     /// The serial number of the card to use first, where several officers' cards are in the readers
     #[arg(long, global = true, value_name = "SERIAL")]
     pub(crate) card: Option<u32>,
+    /// Leave what needs two people at the kms, for the second one to sign at another desk, within seven days
+    #[arg(long, global = true)]
+    pub(crate) propose: bool,
     /// Do not ask before signing
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
@@ -69,6 +72,9 @@ pub(crate) enum Command {
     /// Backups of the ca and the kms: who keeps their keys, and opening them
     #[command(subcommand)]
     Backup(Backup),
+    /// Orders that wait for a second person
+    #[command(subcommand)]
+    Proposal(Proposal),
     /// Look for what does not work, each finding with what to do: at this desk, or with --config on a service's machine
     Doctor {
         /// The configuration of a service on this machine
@@ -395,6 +401,30 @@ pub(crate) enum Holder {
     Ca,
     /// The kms
     Kms,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Proposal {
+    /// All that wait
+    List,
+    /// What an order says, in words, just as it would be signed
+    Show {
+        /// The beginning of its hash
+        hash: String,
+    },
+    /// Sign as the second person; the order is carried out then
+    Sign {
+        /// The beginning of its hash
+        hash: String,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Take an order back before the second person has signed
+    Withdraw {
+        /// The beginning of its hash
+        hash: String,
+    },
 }
 
 #[derive(Subcommand)]

@@ -9,6 +9,7 @@ mod enroll;
 mod inspect;
 mod letter;
 mod member;
+mod proposal;
 mod replace;
 mod serving;
 mod site;
@@ -38,6 +39,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Card(command) => card::run(desk, command).await,
         Command::Site(command) => site::run(desk, command).await,
         Command::Backup(command) => backup::run(desk, command).await,
+        Command::Proposal(command) => proposal::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.
         Command::Doctor { .. } => Ok(()),
     }

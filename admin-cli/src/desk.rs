@@ -11,27 +11,24 @@ use warifu_api::wire::agent::{
     AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest, Status,
     Unlock,
 };
-use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, OrderRequest, PukEscrow, Records};
+use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, Proposals, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::register::{Name, Record};
-use warifu_ledger::state::{CardState, CardStatus, Rejected, State};
-use warifu_ledger::statement::{Act, Millis, Order, Role};
+use warifu_ledger::register::Name;
+use warifu_ledger::state::{CardState, CardStatus, State};
+use warifu_ledger::statement::{Millis, Role};
 use warifu_token_agent::client::AgentClient;
 
+use crate::args::Common;
 use crate::day::Zone;
 use crate::fault::Fault;
 use crate::pins::Pins;
-use crate::preview::Preview;
 use crate::register::Commitments;
 use crate::screen::Screen;
-
-/// How long an order may wait to be appended: signed at one desk, 24 hours (design section 5).
-const EXPIRES_IN_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How long a card is waited for that the reader service may not have seen yet.
 pub(crate) const CARD_APPEARS: Duration = Duration::from_secs(10);
@@ -48,15 +45,19 @@ pub(crate) struct Desk<'a> {
     pub(crate) agent: AgentClient,
     pub(crate) screen: &'a Screen,
     pub(crate) pins: Pins,
-    first_card: Option<u32>,
+    pub(crate) first_card: Option<u32>,
+    /// Whether what needs two people is left for the second one.
+    pub(crate) propose: bool,
 }
 
 /// The organization as the ledger and the register tell of it.
 pub(crate) struct Book {
     pub(crate) state: State,
     pub(crate) names: BTreeMap<Id, Name>,
+    /// What the ledger commits to.
+    pub(crate) commitments: Commitments,
     /// The kms-signed checkpoint that the next order names.
-    seen: String,
+    pub(crate) seen: String,
     /// The exact leaves, to bring to sites that lack them.
     leaves: Vec<warifu_ledger::key::Bytes>,
     /// The card whose 9A key opens the kms for reading.
@@ -66,8 +67,8 @@ pub(crate) struct Book {
 }
 
 impl<'a> Desk<'a> {
-    pub(crate) fn new(agent: AgentClient, screen: &'a Screen, pins: Pins, first_card: Option<u32>) -> Self {
-        Self { agent, screen, pins, first_card }
+    pub(crate) fn new(agent: AgentClient, screen: &'a Screen, pins: Pins, common: &Common) -> Self {
+        Self { agent, screen, pins, first_card: common.card, propose: common.propose }
     }
 
     pub(crate) async fn cards(&self) -> Result<Vec<CardInReader>, Fault> {
@@ -143,14 +144,29 @@ impl<'a> Desk<'a> {
         if names.unsound > 0 {
             self.screen.warn("register-unsound", &[("count", names.unsound.to_string())]);
         }
+        self.tell_of_proposals(serial).await?;
         Ok(Book {
             state,
             names: names.by_record,
+            commitments,
             seen: checkpoint.note,
             leaves,
             reader_card,
             at: status.time,
         })
+    }
+
+    /// Whoever comes to the desk is told what waits for a second person.
+    async fn tell_of_proposals(&self, serial: Option<u32>) -> Result<(), Fault> {
+        if self.screen.is_for_programs() {
+            return Ok(());
+        }
+        let waiting = self.get::<Proposals>(serial, "/v1/proposals").await?.waiting;
+        let count = waiting.iter().filter(|entry| entry.possible).count();
+        if count > 0 {
+            self.screen.say_with("proposals-waiting", &[("count", count.to_string())]);
+        }
+        Ok(())
     }
 
     /// The card that reads: the one asked for, else the first in the readers that may, unlocked already or by its PIN.
@@ -215,22 +231,6 @@ impl<'a> Desk<'a> {
         envelope.verify(&answer.key).map_err(|e| Fault::Ledger(e.to_string()))
     }
 
-    /// Has the acts signed by as many people as they need, and hands them to the kms.
-    pub(crate) async fn order(
-        &mut self,
-        book: &Book,
-        acts: Vec<Act>,
-        records: Vec<Record>,
-    ) -> Result<Appended, Fault> {
-        let request = self.signed(book, acts, records).await?;
-        self.submit(&request).await
-    }
-
-    /// Hands a signed order to the kms.
-    pub(crate) async fn submit(&self, request: &OrderRequest) -> Result<Appended, Fault> {
-        self.ask(ForwardTo::Authority, None, "POST", "/v1/orders", Some(request)).await
-    }
-
     /// How far a site has come with the shares of the units that it serves, by the word of the kms.
     pub(crate) async fn holdings(&self, book: &Book, site: &Id) -> Result<Holdings, Fault> {
         self.get(Some(book.reader_card), &format!("/v1/sites/{site}/holdings")).await
@@ -259,70 +259,6 @@ impl<'a> Desk<'a> {
         }
         state.check_against(&cosigned).map_err(|e| ledger(&e))?;
         Ok(cosigned.size > appended.index)
-    }
-
-    /// Has the acts signed by as many people as they need, and checks the order as ca, kms and sites will.
-    pub(crate) async fn signed(
-        &mut self,
-        book: &Book,
-        acts: Vec<Act>,
-        records: Vec<Record>,
-    ) -> Result<OrderRequest, Fault> {
-        let at = book.at.max(book.state.last_at());
-        let order = Order {
-            organization: book.state.organization(),
-            id: Id::draw(&mut rng()),
-            expires_at: at.saturating_add(EXPIRES_IN_MS),
-            seen: book.seen.clone(),
-            acts,
-        };
-        let mut envelope = Envelope::unsigned(&order).map_err(|e| Fault::Ledger(e.to_string()))?;
-        let mut signed = Vec::new();
-        loop {
-            let card = self.next_signer(book, &signed).await?;
-            // To each of them: the second person has not seen what the first one has typed.
-            self.screen.say_with("order-preview", &[("hash", envelope.digest().to_string())]);
-            self.screen.say_lines(&Preview::new(self.screen, book, &order, &records).lines());
-            self.sign(&card, &mut envelope).await?;
-            signed.push(card.serial);
-            match book.state.check_order(&envelope, at) {
-                Ok(_) => break,
-                // The first signer may lack the role that the second one has.
-                Err(Rejected::TwoPeopleNeeded { .. } | Rejected::WrongRole { .. }) if signed.len() < 4 => {}
-                Err(rejected) => return Err(Fault::Rejected(rejected)),
-            }
-        }
-        Ok(OrderRequest { envelope, records })
-    }
-
-    /// The next card to sign: of a person with a role who has not signed yet. Waits for it to be inserted if people sit at
-    /// the desk.
-    async fn next_signer(&self, book: &Book, signed: &[u32]) -> Result<CardInReader, Fault> {
-        let mut wait = self.wait();
-        loop {
-            let cards = self.cards().await?;
-            let member_of = |card: &CardInReader| signer_of(book, card);
-            let done: Vec<Id> =
-                cards.iter().filter(|c| signed.contains(&c.serial)).filter_map(member_of).collect();
-            let mut able: Vec<&CardInReader> = cards
-                .iter()
-                .filter(|c| !self.pins.scripted() || self.pins.knows(c.serial))
-                .filter(|c| member_of(c).is_some_and(|member| !done.contains(&member)))
-                .collect();
-            able.sort_by_key(|card| self.first_card != Some(card.serial));
-            if let Some(card) = able.first() {
-                return Ok((*card).clone());
-            }
-            // In a script, a card whose PIN it has is on its way into the one reader; others do not come.
-            let comes = !self.pins.scripted()
-                || self.pins.serials().any(|serial| {
-                    !signed.contains(&serial) && cards.iter().all(|card| card.serial != serial)
-                });
-            let prompt = if signed.is_empty() { "insert-officer" } else { "insert-second-officer" };
-            if !comes || !wait.goes_on(prompt, &[]).await {
-                return Err(if signed.is_empty() { Fault::NoOfficerCard } else { Fault::SecondPersonNeeded });
-            }
-        }
     }
 }
 
@@ -357,14 +293,6 @@ fn is_about_the_card(code: ErrorCode) -> bool {
     )
 }
 
-/// The member whose living card this is, if the member has a role.
-fn signer_of(book: &Book, card: &CardInReader) -> Option<Id> {
-    let id = book.state.card_of_authentication_key(&card.keys?.authentication.0)?;
-    let found = book.state.card(&id).filter(|c| c.status == CardStatus::Live)?;
-    let member = book.state.member(&found.card.member)?;
-    (!member.roles.is_empty()).then_some(found.card.member)
-}
-
 impl Book {
     /// The organization's time zone, which days and times are shown in.
     pub(crate) fn zone(&self) -> Zone {
@@ -391,6 +319,11 @@ impl Book {
     pub(crate) fn card_in(&self, card: &CardInReader) -> Option<(Id, &CardState)> {
         let id = self.state.card_of_authentication_key(&card.keys?.authentication.0)?;
         Some((id, self.state.card(&id)?))
+    }
+
+    /// The instant at which an order would be appended.
+    pub(crate) fn now(&self) -> Millis {
+        self.at.max(self.state.last_at())
     }
 
     /// The name of a record; its id where the register has it no more.

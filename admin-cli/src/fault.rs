@@ -2,6 +2,7 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::authority::ProposalStanding;
 use warifu_backup::file::BackupError;
 use warifu_ledger::state::Rejected;
 use warifu_token_agent::client::AgentError;
@@ -28,6 +29,29 @@ pub(crate) enum Fault {
     /// A second officer has to sign.
     #[error("a second person has to sign")]
     SecondPersonNeeded,
+    /// The order waits at the kms for a second person: nothing failed, and nothing has happened yet.
+    #[error("the order waits for a second person")]
+    Proposed,
+    /// The same waits for a second person already.
+    #[error("proposed already as {hash}")]
+    ProposedAlready {
+        /// The order that waits.
+        hash: String,
+    },
+    /// What the kms gives as a proposal is not what somebody has signed.
+    #[error("proposal {hash} was altered")]
+    ProposalAltered {
+        /// The order.
+        hash: String,
+    },
+    /// A proposal does not wait any more.
+    #[error("proposal {hash}: {standing}")]
+    ProposalOver {
+        /// The order.
+        hash: String,
+        /// What became of it.
+        standing: ProposalStanding,
+    },
     /// No card without keys is in the readers, or several are.
     #[error("no single new card")]
     NoNewCard,
@@ -229,6 +253,7 @@ impl Fault {
     /// The exit code of the program.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Proposed => 0,
             Self::NotADay { .. }
             | Self::DayOver { .. }
             | Self::DayTooFar { .. }
@@ -248,6 +273,9 @@ impl Fault {
             Self::Rejected(_)
             | Self::Ledger(_)
             | Self::SecondPersonNeeded
+            | Self::ProposedAlready { .. }
+            | Self::ProposalAltered { .. }
+            | Self::ProposalOver { .. }
             | Self::Fingerprint { .. }
             | Self::TooFewOfficers
             | Self::SharesMissing { .. }

@@ -24,8 +24,10 @@ mod found;
 mod message;
 mod pins;
 mod preview;
+mod proposal;
 mod register;
 mod screen;
+mod signing;
 mod watch;
 
 /// Memory that is freed is wiped: secrets pass through buffers of HTTP, TLS and JSON, which do not do so themselves.
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        // What there is to say was said.
+        Err((Fault::Proposed, _)) => ExitCode::SUCCESS,
         Err((fault, helpdesk)) => {
             screen.fault(&fault, helpdesk.as_deref());
             ExitCode::from(fault.exit_code())
@@ -73,7 +77,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<ExitCode, (Fault, Option<String>)> {
             if let Command::Doctor { .. } = cli.command {
                 return Ok::<_, Fault>(doctor::at_the_desk(&cli.common, pins, screen).await);
             }
-            let mut desk = Desk::new(agent()?, screen, pins, cli.common.card);
+            let mut desk = Desk::new(agent()?, screen, pins, &cli.common);
             command::run(&mut desk, cli).await.map(|()| ExitCode::SUCCESS)
         };
         match done.await {

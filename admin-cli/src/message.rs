@@ -2,6 +2,7 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::authority::ProposalStanding;
 use warifu_texts::{Explained, Language, Message, Sources, Spoken, Texts, TextsError, system};
 use warifu_token_agent::texts::{AGENT, AgentTexts as _};
 
@@ -58,6 +59,15 @@ impl Spoken for Fault {
             Self::Ledger(why) => said("fault-ledger").with("why", why),
             Self::NoOfficerCard => said("fault-no-officer-card"),
             Self::SecondPersonNeeded => said("rejected-two-people"),
+            Self::Proposed => said("fault-proposed"),
+            Self::ProposedAlready { hash } => said("fault-proposed-already").with("hash", hash),
+            Self::ProposalAltered { hash } => said("fault-proposal-altered").with("hash", hash),
+            Self::ProposalOver { hash, standing } => said(match standing {
+                ProposalStanding::Appended => "fault-proposal-appended",
+                ProposalStanding::Withdrawn => "fault-proposal-withdrawn",
+                ProposalStanding::Expired | ProposalStanding::Waiting => "fault-proposal-expired",
+            })
+            .with("hash", hash),
             Self::NoNewCard => said("fault-no-new-card"),
             Self::UnknownLabel { kind, label } => {
                 said("fault-unknown-label").with_message("kind", kind_of(kind)).with("label", label)
@@ -142,6 +152,8 @@ mod tests {
             include_str!("watch.rs"),
             include_str!("pins.rs"),
             include_str!("preview.rs"),
+            include_str!("signing.rs"),
+            include_str!("command/proposal.rs"),
             include_str!("command.rs"),
             include_str!("command/backup.rs"),
             include_str!("command/card.rs"),

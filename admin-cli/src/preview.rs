@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_ledger::Id;
+use warifu_ledger::dsse::Envelope;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, Attestation, Card, Custody, Millis, Order, Right, Role, UnitKind};
+use warifu_ledger::statement::{
+    Act, Attestation, Card, Custody, Millis, Order, Right, Role, ServiceKeys, ServiceKind, ServiceStatement,
+    UnitKind,
+};
 
 use crate::command::{kind_key, service_key};
 use crate::desk::Book;
@@ -18,25 +22,43 @@ pub(crate) struct Preview<'a> {
     order: &'a Order,
     /// Names that come with the order.
     new: BTreeMap<Id, Name>,
+    /// All texts that come with the order.
+    texts: BTreeMap<Id, &'a str>,
 }
 
 impl<'a> Preview<'a> {
-    pub(crate) fn new(screen: &'a Screen, book: &'a Book, order: &'a Order, records: &[Record]) -> Self {
+    pub(crate) fn new(screen: &'a Screen, book: &'a Book, order: &'a Order, records: &'a [Record]) -> Self {
         let new = records.iter().filter_map(|r| Some((r.id, Name::parse(&r.text).ok()?))).collect();
-        Self { screen, book, order, new }
+        let texts = records.iter().map(|record| (record.id, record.text.as_str())).collect();
+        Self { screen, book, order, new, texts }
     }
 
-    /// One line an act.
+    /// One line an act, and one for its reason if it has one.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.order.acts.iter().map(|act| self.line(act)).collect()
+        self.order
+            .acts
+            .iter()
+            .flat_map(|act| std::iter::once(self.line(act)).chain(self.reason(act)))
+            .collect()
+    }
+
+    fn reason(&self, act: &Act) -> Option<String> {
+        let reason = act.reason()?.record;
+        let text = self.texts.get(&reason).map_or_else(|| reason.to_string(), |text| one_line(text));
+        Some(self.screen.text("act-reason", &[("reason", text)]))
     }
 
     fn line(&self, act: &Act) -> String {
         let say = |key: &str, args: &[(&str, String)]| self.screen.text(key, args);
         match act {
-            Act::SiteJoined { name, address, .. } => {
-                say("act-site-joined", &[("name", self.name(&name.record)), ("address", address.clone())])
-            }
+            Act::SiteJoined { name, address, keys, .. } => say(
+                "act-site-joined",
+                &[
+                    ("name", self.name(&name.record)),
+                    ("address", address.clone()),
+                    ("fingerprint", fingerprint(address, keys)),
+                ],
+            ),
             Act::ContractOpened { name, ends_at, .. } => say(
                 "act-contract-until",
                 &[("name", self.name(&name.record)), ("ends", self.book.zone().last_day_before(*ends_at))],
@@ -295,4 +317,19 @@ fn custody_key(custody: Custody) -> &'static str {
         Custody::HostMemory => "custody-host-memory",
         Custody::OwnPc => "custody-own-pc",
     }
+}
+
+/// What the site's console shows: the hash of the statement that it made of its keys and address.
+fn fingerprint(address: &str, keys: &ServiceKeys) -> String {
+    let statement = ServiceStatement {
+        service: ServiceKind::Site,
+        keys: keys.clone(),
+        address: Some(address.to_owned()),
+    };
+    Envelope::unsigned(&statement).map(|envelope| envelope.digest().to_string()).unwrap_or_default()
+}
+
+/// A text as one line: whoever wrote it shall not be able to add lines that look like others.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -33,6 +33,12 @@ impl Commitments {
         }
     }
 
+    /// Whether the ledger has this commitment, and no other one to the same record.
+    pub(crate) fn contain(&self, commitment: &Commitment) -> bool {
+        let known = self.0.get(&commitment.record);
+        known.is_some_and(|known| known.iter().all(|one| one == commitment))
+    }
+
     fn add(&mut self, commitment: Commitment) {
         self.0.entry(commitment.record).or_default().push(commitment);
     }

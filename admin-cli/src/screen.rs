@@ -41,6 +41,11 @@ impl Screen {
         self.words.admin().separator()
     }
 
+    /// Whether a program reads what is said.
+    pub(crate) fn is_for_programs(&self) -> bool {
+        self.json
+    }
+
     /// Tells the person something on the way. Programs do not hear it.
     pub(crate) fn say(&self, key: &str) {
         self.say_with(key, &[]);
@@ -121,17 +126,20 @@ impl Screen {
 
     /// Asks whether to go on, unless the person has said so on the command line.
     pub(crate) fn agree(&self) -> Result<(), Fault> {
-        if self.agreed {
-            return Ok(());
-        }
+        if self.agreed || self.says_yes("agree")? { Ok(()) } else { Err(Fault::NotAgreed) }
+    }
+
+    /// Asks whether it shall be done this way. Nobody is asked who wants no questions, or JSON: then it shall not.
+    pub(crate) fn choose(&self, key: &str) -> Result<bool, Fault> {
+        if self.agreed || self.json { Ok(false) } else { self.says_yes(key) }
+    }
+
+    fn says_yes(&self, key: &str) -> Result<bool, Fault> {
         let mut out = std::io::stdout().lock();
-        write!(out, "{} ", self.text("agree", &[])).and_then(|()| out.flush()).map_err(Fault::Terminal)?;
+        write!(out, "{} ", self.text(key, &[])).and_then(|()| out.flush()).map_err(Fault::Terminal)?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map_err(Fault::Terminal)?;
-        match answer.trim().to_lowercase().as_str() {
-            "y" | "yes" | "はい" | "ｙ" => Ok(()),
-            _ => Err(Fault::NotAgreed),
-        }
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "はい" | "ｙ"))
     }
 
     /// A spinner with a text, for what takes a moment elsewhere.

@@ -13,6 +13,8 @@ pub enum ErrorCode {
     TooLarge,
     /// Too many requests at once from this card or connection.
     Busy,
+    /// As many orders of this person as may wait for a second one do so already.
+    TooManyProposals,
     /// No such thing.
     NotFound,
     /// The caller's key does not allow this.

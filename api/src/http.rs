@@ -13,7 +13,7 @@ impl ErrorCode {
         match self {
             Self::Malformed | Self::InvalidPoint => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::TooManyProposals => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Rejected | Self::Fork => StatusCode::CONFLICT,
             Self::NotReady => StatusCode::TOO_EARLY,

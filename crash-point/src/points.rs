@@ -65,6 +65,8 @@ points! {
     KmsOrderPrepared Kms "kms.order.prepared" "An order's place and records are durable; its leaf is not."
     KmsOrderAppended Kms "kms.order.appended" "The leaf is durable and published; what it ended is still stored."
     KmsOrderDone Kms "kms.order.done" "Everything is durable; the answer has not left."
+    KmsProposalKept Kms "kms.proposal.kept" "An order that waits for a second person is durable; the answer has not left."
+    KmsProposalWithdrawn Kms "kms.proposal.withdrawn" "A proposal is erased; the answer has not left."
     KmsFactPrepared Kms "kms.fact.prepared" "A fact's place is durable; its leaf is not."
     KmsFactAppended Kms "kms.fact.appended" "The fact's leaf is durable and published; the answer has not left."
     KmsHalfKept Kms "kms.half.kept" "The keeper half is durable; nothing made from it has left."

@@ -34,6 +34,7 @@ mod grants;
 mod http;
 mod issuing;
 mod orders;
+mod proposals;
 mod publication;
 mod puks;
 mod receipts;
@@ -184,6 +185,9 @@ impl Authority {
         authority.publish_kept().await?;
         authority.forget_ended_grants().await?;
         authority.forget_ended_puks().await?;
+        if let Ok(state) = authority.state() {
+            authority.forget_proposals(authority.now(&state)).await?;
+        }
         Ok(authority)
     }
 

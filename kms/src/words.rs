@@ -42,6 +42,9 @@ impl Spoken for AuthorityError {
             | Self::NotFound { .. }
             | Self::NotYet { .. }
             | Self::Envelope(_)
+            | Self::NoSecondNeeded
+            | Self::ProposalOver { .. }
+            | Self::TooManyProposals { .. }
             | Self::NotOneself
             | Self::Half(_)
             | Self::ShareMismatch

@@ -17,7 +17,8 @@ pub(crate) async fn forward(agent: &Agent, request: Forward) -> Result<Forwarded
     let method = match request.method.as_str() {
         "GET" => Method::GET,
         "POST" => Method::POST,
-        _ => return Err(malformed("the method is GET or POST")),
+        "DELETE" => Method::DELETE,
+        _ => return Err(malformed("the method is GET, POST or DELETE")),
     };
     if !is_passed_on(&request.target, &method, &request.path) {
         return Err(malformed("such a request is not passed on"));
@@ -62,7 +63,8 @@ fn is_passed_on(target: &ForwardTo, method: &Method, path: &str) -> bool {
     }
     match target {
         ForwardTo::Authority if *method == Method::GET => path != "/v1/ledger/stream",
-        ForwardTo::Authority => path == "/v1/orders" || is_puk(path),
+        ForwardTo::Authority if *method == Method::DELETE => path.starts_with("/v1/proposals/"),
+        ForwardTo::Authority => path == "/v1/orders" || path == "/v1/proposals" || is_puk(path),
         ForwardTo::Site { .. } if *method == Method::GET => path == "/v1/status",
         ForwardTo::Site { .. } => path == "/v1/revocations",
     }

@@ -95,7 +95,7 @@ pub(crate) async fn at_the_desk(common: &Common, pins: Pins, screen: &Screen) ->
         Ok((agent, status)) => {
             findings.ok("agent", "agent", &[]);
             let reads = pins.scripted() || (!common.json && std::io::stdin().is_terminal());
-            let mut desk = Desk::new(agent, screen, pins, common.card);
+            let mut desk = Desk::new(agent, screen, pins, common);
             if matches!(status.state, AgentState::NoReaderService) {
                 findings.add(Level::Fault, "reader-service", "reader-service-bad", &[]);
             }

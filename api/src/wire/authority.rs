@@ -7,6 +7,10 @@
 //! | `GET /v1/directory` | anybody | → [`Directory`] |
 //! | `GET /v1/checkpoint` | anybody | → [`CheckpointAnswer`] |
 //! | `POST /v1/orders` | anybody (the signatures decide) | [`OrderRequest`] → [`Appended`] |
+//! | `POST /v1/proposals` | an officer's or administrator's card | [`OrderRequest`] → [`Done`](super::Done): it waits for a second person |
+//! | `GET /v1/proposals` | an officer's, administrator's or auditor's card | → [`Proposals`] |
+//! | `GET /v1/proposals/{digest}` | an officer's, administrator's or auditor's card | → [`Proposal`] |
+//! | `DELETE /v1/proposals/{digest}` | a card of one of its signers, an officer's card | → [`Done`](super::Done): withdrawn, and erased |
 //! | `GET /v1/orders/{digest}/receipts?known=N` | anybody | → [`Receipts`]; waits up to 5 s for more than N receipts |
 //! | `GET /v1/ledger?from=N` | card, service | → [`Leaves`](super::Leaves), at most 500 leaves |
 //! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live |
@@ -31,7 +35,7 @@
 //! | `DELETE /v1/cards/{card}/package/{grant}` | that card, an officer's card | → [`Done`](super::Done): the share is on the card |
 //! | `POST /v1/cards/{card}/puk` | that card, an officer's card | [`PukEscrow`] → [`Done`](super::Done): takes the earlier one's place |
 //! | `GET /v1/cards/{card}/puk` | an officer's card | → [`PukEscrow`] |
-//! | `GET /v1/register` | an officer's or administrator's card | → [`Records`], to be checked against the ledger |
+//! | `GET /v1/register` | an officer's, administrator's or auditor's card | → [`Records`], to be checked against the ledger |
 //! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
 //!
 //! On a listener of its own, over plain HTTP and for anybody, `GET` and `HEAD` alone, from memory:
@@ -106,6 +110,62 @@ pub struct OrderRequest {
     /// The records of its commitments: all of them, but that a site, which has none, may leave out reasons (P-8.4).
     /// Brought again with the order before it expires, they are added.
     pub records: Vec<Record>,
+}
+
+/// The orders that wait for a second person, the next to expire first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposals {
+    /// They.
+    pub waiting: Vec<ProposalEntry>,
+}
+
+/// An order that waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProposalEntry {
+    /// Digest of its envelope.
+    pub digest: Digest,
+    /// The last instant at which it may be appended.
+    pub expires_at: Millis,
+    /// Whether one more signature makes it good today. What happened meanwhile may have made it impossible: its signer's
+    /// card was revoked, what it gives exists already. Only for counting: a desk finds out by itself.
+    pub possible: bool,
+}
+
+/// One proposal.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// Whether it waits, or what became of it.
+    pub standing: ProposalStanding,
+    /// The order as its first person signed it, with the records that came with it; none once it does not wait any more.
+    pub request: Option<OrderRequest>,
+}
+
+/// What became of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProposalStanding {
+    /// It waits for a second person.
+    Waiting,
+    /// A second person has signed it, and it is in the ledger.
+    Appended,
+    /// It was withdrawn, and erased.
+    Withdrawn,
+    /// It has expired, and was erased.
+    Expired,
+}
+
+impl std::fmt::Display for ProposalStanding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Appended => "appended",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+        })
+    }
 }
 
 /// An order or fact is in the ledger, and durable.

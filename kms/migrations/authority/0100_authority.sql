@@ -121,3 +121,20 @@ CREATE TABLE cosignature (
     size INTEGER NOT NULL,
     note TEXT NOT NULL
 ) STRICT;
+
+-- Orders that wait for a second person: the order with its signatures and records, as JSON, until it is appended, or erased
+-- because it was withdrawn or has expired.
+CREATE TABLE proposal (
+    digest BLOB NOT NULL PRIMARY KEY,
+    expires_at INTEGER NOT NULL,
+    request TEXT,
+    ended TEXT CHECK (ended IN ('withdrawn', 'expired')),
+    CHECK ((request IS NULL) = (ended IS NOT NULL))
+) STRICT, WITHOUT ROWID;
+
+-- The members who have signed a proposal.
+CREATE TABLE proposal_signer (
+    digest BLOB NOT NULL REFERENCES proposal (digest) ON DELETE CASCADE,
+    member BLOB NOT NULL,
+    PRIMARY KEY (digest, member)
+) STRICT, WITHOUT ROWID;

@@ -2,6 +2,7 @@
 
 use warifu_api::crl::CrlError;
 use warifu_api::tls::TlsError;
+use warifu_api::wire::authority::ProposalStanding;
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_console::ConsoleError;
 use warifu_console::backup::BackupFault;
@@ -87,6 +88,21 @@ pub enum AuthorityError {
     RecordTaken {
         /// The record's id.
         record: Id,
+    },
+    /// An order that is brought to wait for a second person needs none.
+    #[error("the order needs no further signature")]
+    NoSecondNeeded,
+    /// A proposal does not wait any more.
+    #[error("the proposal was {over}")]
+    ProposalOver {
+        /// What became of it.
+        over: ProposalStanding,
+    },
+    /// More proposals of one person than may wait.
+    #[error("at most {most} orders of one person wait for a second one, or they are too large together")]
+    TooManyProposals {
+        /// How many may.
+        most: usize,
     },
     /// A statement speaks for somebody else than the caller.
     #[error("the statement is not the caller's own")]
@@ -209,6 +225,7 @@ impl AuthorityError {
                 EnvelopeError::NotSigned { .. } => ErrorCode::Rejected,
                 _ => ErrorCode::Malformed,
             },
+            Self::TooManyProposals { .. } => ErrorCode::TooManyProposals,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::NotYet { .. } => ErrorCode::NotReady,
             Self::Rejected(Rejected::Fork { .. }) => ErrorCode::Fork,
@@ -218,6 +235,8 @@ impl AuthorityError {
             | Self::RecordMismatch { .. }
             | Self::RecordSuperfluous { .. }
             | Self::RecordTaken { .. }
+            | Self::NoSecondNeeded
+            | Self::ProposalOver { .. }
             | Self::NotOneself
             | Self::Half(_)
             | Self::ShareMismatch

@@ -67,6 +67,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/checkpoint", get(checkpoint))
         .route("/v1/orders", post(order))
         .route("/v1/orders/{digest}/receipts", get(receipts))
+        .route("/v1/proposals", get(proposals).post(propose))
+        .route("/v1/proposals/{digest}", get(proposal).delete(withdraw))
         .route("/v1/ledger", get(ledger))
         .route("/v1/ledger/stream", get(stream))
         .route("/v1/stamps", post(stamp))
@@ -198,6 +200,40 @@ async fn order(
     };
     let request: OrderRequest = parse(request, limit).await?;
     answer(authority.order(request, caller).await)
+}
+
+async fn propose(
+    State(authority): Shared,
+    caller: OfCard,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Answer<Done> {
+    caller.may_administer().map_err(AuthorityError::into_body)?;
+    let seat = authority.bringing.take(&peer, request.body());
+    let _seat = seat.ok_or_else(|| AuthorityError::Busy.into_body())?;
+    let request: OrderRequest = parse(request, LARGE_BODY_LIMIT).await?;
+    done(authority.propose(request).await)
+}
+
+async fn proposals(
+    State(authority): Shared,
+    caller: OfCard,
+) -> Answer<warifu_api::wire::authority::Proposals> {
+    caller.may_look().map_err(AuthorityError::into_body)?;
+    answer(authority.proposals().await)
+}
+
+async fn proposal(
+    State(authority): Shared,
+    caller: OfCard,
+    At(digest): At<Digest>,
+) -> Answer<warifu_api::wire::authority::Proposal> {
+    caller.may_look().map_err(AuthorityError::into_body)?;
+    answer(authority.proposal(digest).await)
+}
+
+async fn withdraw(State(authority): Shared, caller: OfCard, At(digest): At<Digest>) -> Answer<Done> {
+    done(authority.withdraw(caller, digest).await)
 }
 
 async fn receipts(
@@ -388,7 +424,7 @@ async fn puk(State(authority): Shared, caller: OfCard, At(card): At<Id>) -> Answ
 }
 
 async fn register(State(authority): Shared, caller: OfCard) -> Answer<warifu_api::wire::authority::Records> {
-    caller.may_administer().map_err(AuthorityError::into_body)?;
+    caller.may_look().map_err(AuthorityError::into_body)?;
     answer(authority.register().await)
 }
 

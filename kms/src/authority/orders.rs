@@ -143,6 +143,9 @@ impl Authority {
             let appended = this.replica.append(leaf).await?;
             reached(if is_order { CrashPoint::KmsOrderAppended } else { CrashPoint::KmsFactAppended }).await;
             this.forget_what_ended(&appended).await;
+            if is_order {
+                this.forget_proposal_of(&digest).await;
+            }
             this.progressed();
             if is_order {
                 this.part_from_the_ended();

@@ -40,6 +40,7 @@ pub(crate) struct OfCard {
     card: Id,
     officer: bool,
     administrator: bool,
+    auditor: bool,
 }
 
 impl OfCard {
@@ -54,6 +55,27 @@ impl OfCard {
     /// What is sealed to officers is handed to officers.
     pub(crate) fn is_officer(self) -> Result<()> {
         if self.officer { Ok(()) } else { Err(AuthorityError::NotAllowed { allowed: "officers" }) }
+    }
+
+    /// The card that asks.
+    pub(crate) fn card(self) -> Id {
+        self.card
+    }
+
+    /// The register, and orders that wait for a second person.
+    pub(crate) fn may_look(self) -> Result<()> {
+        if self.officer || self.administrator || self.auditor {
+            return Ok(());
+        }
+        Err(AuthorityError::NotAllowed { allowed: "officers, administrators and auditors" })
+    }
+
+    /// What others have proposed.
+    pub(crate) fn may_withdraw(self) -> Result<()> {
+        if self.officer {
+            return Ok(());
+        }
+        Err(AuthorityError::NotAllowed { allowed: "those who have signed it, and officers" })
     }
 
     pub(crate) fn may_administer(self) -> Result<()> {
@@ -78,8 +100,12 @@ pub(crate) fn caller(state: &State, key: Option<PeerKey>, now: Millis) -> Caller
         let vouched = state.card(&card).filter(|found| found.vouched);
         let roles = vouched.and_then(|found| state.member(&found.card.member)).map(|m| &m.roles);
         let has = |role| roles.is_some_and(|roles| roles.contains(&role));
-        let (officer, administrator) = (has(Role::Officer), has(Role::Administrator));
-        return Caller::Card(OfCard { card, officer, administrator });
+        return Caller::Card(OfCard {
+            card,
+            officer: has(Role::Officer),
+            administrator: has(Role::Administrator),
+            auditor: has(Role::Auditor),
+        });
     }
     // No key is ever that of two sites.
     match state.sites().find(|(_, site)| site.keys.tls.0 == key) {

@@ -72,6 +72,8 @@ impl Authority {
             let size = state.tree().size();
             this.store.stamp_given(&service, size, time, state.policy().lease_ms).await?;
             reached(CrashPoint::KmsStampKept).await;
+            // Sites and ca ask all the time: what has expired is erased though no officer comes.
+            this.store.expire_proposals(time).await?;
             this.stamped.fetch_max(time, Ordering::SeqCst);
             drop(serialized);
             let organization = state.organization();

@@ -19,6 +19,10 @@ pub(crate) use grants::{CardShareRow, KeyKept};
 
 use super::error::AuthorityError;
 
+mod proposals;
+
+pub(crate) use proposals::KeptProposal;
+
 type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// Stamps older than this are forgotten: their leases, of at most a day, are long over.

@@ -17,6 +17,7 @@ mod founding;
 mod grants;
 mod issuing;
 mod program;
+mod proposals;
 mod puks;
 mod receipts;
 mod rewraps;

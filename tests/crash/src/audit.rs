@@ -17,7 +17,7 @@ use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 
 use crate::fixture::id;
-use crate::people::{Answer, People, Person, insist, same_place, until};
+use crate::people::{Answer, Ordered, People, Person, insist, same_place, until};
 use crate::services::Who;
 use crate::words::Draw;
 
@@ -104,7 +104,9 @@ impl People {
     /// Once everything has calmed down.
     pub(crate) async fn audit(&mut self, known: u64, ended: Option<Id>) -> Result<()> {
         self.read_ledger().await?;
-        for ordered in &self.orders {
+        ensure!(self.withdrawn.is_disjoint(&self.digests), "what was withdrawn is in the ledger");
+        let withdrawn = |ordered: &&Ordered| self.withdrawn.contains(&ordered.request.envelope.digest());
+        for ordered in self.orders.iter().filter(|ordered| !withdrawn(ordered)) {
             let appended = ordered.appended.context("an order without an answer")?;
             let leaf = self.leaves.get(usize::try_from(appended.index)?).context("an order is lost")?;
             let there = leaf.envelope().digest() == appended.digest && leaf.at() == appended.at;

@@ -2,18 +2,19 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::time::{Instant, sleep};
+use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
-use warifu_api::wire::authority::{Package, Receipts};
+use warifu_api::wire::authority::{Package, Proposal, ProposalStanding, Proposals, Receipts};
 use warifu_api::wire::site::RevocationRequest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::{Act, Millis, Receipt};
 use warifu_replica::clock::{Clock as _, SystemClock};
 
 use crate::fixture::{
-    DAY, contract, end_contract, enrol, enrol_under, grant, resume, revoke_card, revoke_grant, revoke_member,
-    suspend, team,
+    DAY, add_signature, card_key, contract, end_contract, enrol, enrol_under, grant, resume, revoke_card,
+    revoke_grant, revoke_member, suspend, team,
 };
-use crate::people::{AGAIN, Ordered, PATIENCE, People, insist};
+use crate::people::{AGAIN, Ordered, PATIENCE, People, insist, may_pass};
 use crate::services::Who;
 use crate::words::{Delivery, Operation, Words};
 
@@ -53,6 +54,7 @@ impl People {
                 }
                 Ok(())
             }
+            Operation::Propose => self.propose().await,
             Operation::Suspend => self.suspend_and_resume(words, member).await,
             Operation::RevokeGrant
             | Operation::RevokeCard
@@ -106,6 +108,69 @@ impl People {
             self.opens(member, site).await?;
         }
         Ok(())
+    }
+
+    /// Two orders of one officer wait for a second one: the first is withdrawn, the other signed.
+    async fn propose(&mut self) -> Result<()> {
+        while self.orders.len() < 2 {
+            let name = format!("p{}", self.drawn);
+            let acts = vec![contract(&name, SystemClock.wall_ms() + CONTRACT_LASTS)];
+            let mut request = self.draft(acts, &[&name]).await?;
+            request.envelope.signatures.truncate(1);
+            self.orders.push(Ordered { request, appended: None });
+        }
+        for order in 0..2 {
+            if self.proposal(order).await?.is_none() {
+                let request = &self.orders.get(order).context("no such order")?.request;
+                ensure!(!self.kept.contains(&request.envelope.digest()), "a proposal was lost");
+                let Done {} =
+                    insist("a proposal", async || self.kms.post("/v1/proposals", request).await).await?;
+                self.kept.insert(request.envelope.digest());
+            }
+        }
+        let first = self.proposal(0).await?.context("the first proposal was lost")?;
+        if first.standing == ProposalStanding::Waiting {
+            let path = self.path_of_proposal(0)?;
+            let Done {} = insist("a withdrawal", async || self.kms.delete(&path).await).await?;
+        }
+        let second = self.proposal(1).await?.context("the second proposal was lost")?;
+        let ordered = self.orders.get_mut(1).context("no such order")?;
+        match second.request {
+            Some(request) => {
+                ordered.request = request;
+                add_signature(&mut ordered.request.envelope, &card_key("kenji", "9C"));
+            }
+            None => ensure!(second.standing == ProposalStanding::Appended, "the second: {}", second.standing),
+        }
+        self.order(1).await?;
+        let standings = [self.proposal(0).await?, self.proposal(1).await?]
+            .map(|found| found.map(|found| (found.standing, found.request.is_none())));
+        let expected = [ProposalStanding::Withdrawn, ProposalStanding::Appended];
+        ensure!(standings == expected.map(|standing| Some((standing, true))), "{standings:?}");
+        let all: Proposals = insist("the proposals", async || self.kms.get("/v1/proposals").await).await?;
+        ensure!(all.waiting.is_empty(), "these wait still: {:?}", all.waiting);
+        let withdrawn = self.orders.first().context("no such order")?.request.envelope.digest();
+        self.withdrawn.insert(withdrawn);
+        Ok(())
+    }
+
+    fn path_of_proposal(&self, order: usize) -> Result<String> {
+        let ordered = self.orders.get(order).context("no such order")?;
+        Ok(format!("/v1/proposals/{}", ordered.request.envelope.digest()))
+    }
+
+    /// What the kms says of an order of this sequence; none if it has not heard of it.
+    async fn proposal(&self, order: usize) -> Result<Option<Proposal>> {
+        let path = self.path_of_proposal(order)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.kms.get(&path).await {
+                Ok(found) => return Ok(Some(found)),
+                Err(error) if error.code() == Some(ErrorCode::NotFound) => return Ok(None),
+                Err(error) if may_pass(&error) && Instant::now() < deadline => sleep(AGAIN).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn revoke(&mut self, words: &Words, member: usize) -> Result<()> {

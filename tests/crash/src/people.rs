@@ -111,6 +111,10 @@ pub(crate) struct People {
     pub(crate) digests: HashSet<Digest>,
     /// Orders of this sequence.
     pub(crate) orders: Vec<Ordered>,
+    /// Proposals of which the kms said that it keeps them.
+    pub(crate) kept: HashSet<Digest>,
+    /// Proposals that were withdrawn: they may be in no ledger.
+    pub(crate) withdrawn: HashSet<Digest>,
     /// Every receipt that anybody saw, in its exact bytes.
     pub(crate) receipts: BTreeMap<(Digest, Who), String>,
     /// Partials that left, by site, grant and file.
@@ -181,6 +185,8 @@ impl People {
             state: None,
             digests: HashSet::new(),
             orders: Vec::new(),
+            kept: HashSet::new(),
+            withdrawn: HashSet::new(),
             receipts: BTreeMap::new(),
             partials: BTreeMap::new(),
             recorded: BTreeMap::new(),

@@ -20,6 +20,8 @@ pub(crate) enum Operation {
     EndContract,
     /// Suspended, and back again.
     Suspend,
+    /// Two orders wait for a second person: one is withdrawn, the other signed.
+    Propose,
     /// A service is stopped and started, and nothing else happens.
     Restart,
 }
@@ -170,6 +172,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
                 );
             }
         }
+        O::Propose => add(kms, &[(P::KmsProposalKept, 2), (P::KmsProposalWithdrawn, 1)]),
         O::Open => add(sites, &[(P::SiteJournalRecorded, 1), (P::SitePartialComputed, 1)]),
         O::RevokeGrant | O::RevokeCard | O::RevokeMember | O::EndContract | O::Suspend => {
             let times = if operation == O::Suspend { 2 } else { 1 };
@@ -201,7 +204,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
     all
 }
 
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 10] = [
     Operation::Enrol,
     Operation::OpenContract,
     Operation::Open,
@@ -210,6 +213,7 @@ const OPERATIONS: [Operation; 9] = [
     Operation::RevokeMember,
     Operation::EndContract,
     Operation::Suspend,
+    Operation::Propose,
     Operation::Restart,
 ];
 

@@ -9,8 +9,8 @@ use warifu_api::wire::agent::{
 };
 use warifu_api::wire::authority::{
     Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, Holdings,
-    OrderRequest, Package, PukEscrow, Readiness, Receipts, Records, Register, Rewrap, Rewraps, ShareRequest,
-    StampRequest, Wrap,
+    OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register, Rewrap,
+    Rewraps, ShareRequest, StampRequest, Wrap,
 };
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
@@ -58,6 +58,11 @@ types! {
     })];
     CheckpointAnswer => [json!({"note": NOTE, "cosigned_size": 4})];
     OrderRequest => [json!({"envelope": envelopes()[1], "records": [record("税務課")]})];
+    Proposals => [json!({"waiting": [{"digest": digest(), "expires_at": 1, "possible": true}]})];
+    Proposal => [
+        json!({"standing": "waiting", "request": {"envelope": envelopes()[1], "records": [record("税務課")]}}),
+        json!({"standing": "expired", "request": null}),
+    ];
     Appended => [json!({"index": 5, "digest": digest(), "at": 1})];
     Receipts => [json!({"appended_at": 1, "cosigned": true, "sites": [
         {"site": id("main"), "name": "本庁", "receipt": envelopes()[2], "received_at": 2, "lease_ends_at": null},

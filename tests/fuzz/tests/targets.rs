@@ -166,6 +166,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("hardware/src/card/piv.rs", &["certificate"]),
     ("hardware/src/card/piv/channel.rs", &["card-answers"]),
     ("kms/src/authority/http.rs", &["wire"]),
+    ("kms/src/authority/proposals.rs", &[]),
     ("kms/src/authority/store.rs", &[]),
     ("kms/src/authority/store/grants.rs", &[]),
     ("kms/src/site/http.rs", &["wire"]),

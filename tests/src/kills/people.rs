@@ -33,7 +33,9 @@ fn words(words: &[&str]) -> Vec<String> {
 impl Kills<'_> {
     /// One person after the other, until no kill is left.
     pub(super) fn play(&mut self) -> Result<()> {
-        use Operation::{AddUnit, EndContract, Enroll, Export, Resume, Revoke, Suspend, View};
+        use Operation::{
+            AddUnit, EndContract, Enroll, Export, Propose, Resume, Revoke, Suspend, View, Withdraw,
+        };
         let mut number = 0;
         while self.plan.left() > 0 {
             number += 1;
@@ -51,6 +53,9 @@ impl Kills<'_> {
                 let open = ["contract", "open", contract, "--name", contract, "--ends", "2099-03-31"];
                 self.town.admin(&open)?;
                 self.add_unit(&person.unit, contract)?;
+            }
+            if self.plan.has(&[Propose, Withdraw]) {
+                self.propose_and_withdraw(&format!("q{number}"))?;
             }
             if !self.plan.has(&[Enroll, Export, View, Suspend, Resume, Revoke, EndContract]) {
                 continue;
@@ -223,6 +228,45 @@ impl Kills<'_> {
                 all.at_the_pc(person, pc)
             },
         )
+    }
+
+    /// A contract that waits for a second person, and is withdrawn.
+    fn propose_and_withdraw(&mut self, label: &str) -> Result<()> {
+        let open =
+            ["--json", "--propose", "contract", "open", label, "--name", label, "--ends", "2099-03-31"];
+        self.step(
+            Operation::Propose,
+            &Command::Desk(words(&open)),
+            |_, _, _| Ok(()),
+            |all| {
+                let waiting = all.waiting()?;
+                ensure!(waiting.len() == 1, "{} orders wait for a second person", waiting.len());
+                Ok(())
+            },
+        )?;
+        let waiting = self.waiting()?;
+        let hash = waiting.first().context("nothing waits")?;
+        self.step(
+            Operation::Withdraw,
+            &Command::Desk(words(&["--json", "proposal", "withdraw", hash])),
+            |_, _, _| Ok(()),
+            |all| {
+                ensure!(all.waiting()?.is_empty(), "what was withdrawn waits still");
+                let evidence = all.evidence()?;
+                let contracts = evidence.state.contracts().map(|(id, contract)| (id, contract.name));
+                ensure!(evidence.labelled(label, contracts).is_empty(), "{label} runs");
+                Ok(())
+            },
+        )
+    }
+
+    /// The orders that wait for a second person.
+    fn waiting(&self) -> Result<Vec<String>> {
+        let said = self.town.admin(&["--json", "proposal", "list"])?;
+        let list: serde_json::Value = serde_json::from_str(said.trim())?;
+        let rows = list.as_array().context("a list")?;
+        let hash = |row: &serde_json::Value| row.pointer("/proposal")?.as_str().map(str::to_owned);
+        rows.iter().map(|row| hash(row).context("a hash")).collect()
     }
 
     fn suspend_and_resume(&mut self, person: &Person) -> Result<()> {

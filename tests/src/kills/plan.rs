@@ -28,6 +28,10 @@ pub enum Operation {
     Suspend,
     /// A card is resumed.
     Resume,
+    /// An order waits for a second person.
+    Propose,
+    /// It is withdrawn.
+    Withdraw,
     /// A member's access ends.
     Revoke,
     /// A contract ends.
@@ -36,13 +40,15 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of a member's days.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AddUnit,
         Self::Enroll,
         Self::Export,
         Self::View,
         Self::Suspend,
         Self::Resume,
+        Self::Propose,
+        Self::Withdraw,
         Self::Revoke,
         Self::EndContract,
     ];
@@ -84,6 +90,8 @@ impl Operation {
                 KmsCosignatureKept,
             ],
             Self::Suspend | Self::Resume => &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone],
+            Self::Propose => &[KmsProposalKept],
+            Self::Withdraw => &[KmsProposalWithdrawn],
             Self::Export | Self::View => &[],
         };
         let ca: &[CrashPoint] = match self {
@@ -143,7 +151,7 @@ impl Operation {
                 SiteReceiptDelivered,
                 SiteReceiptSettled,
             ],
-            Self::AddUnit => &[],
+            Self::AddUnit | Self::Propose | Self::Withdraw => &[],
         };
         let desk: &[CrashPoint] = match self {
             Self::Enroll => &[
@@ -159,7 +167,7 @@ impl Operation {
                 AgentShareImported,
                 AgentImportConfirmed,
             ],
-            Self::Export | Self::View => &[],
+            Self::Export | Self::View | Self::Withdraw => &[],
             _ => &[AgentOrderSigned],
         };
         let pc: &[CrashPoint] = match self {
@@ -330,10 +338,10 @@ mod tests {
     #[test]
     fn a_share_meets_every_operation_and_every_process() {
         for seed in 0..200 {
-            let plan = Plan::new(14, seed);
+            let plan = Plan::new(16, seed);
             let operations: BTreeSet<Operation> = plan.left.iter().map(|case| case.operation).collect();
             let victims: BTreeSet<&str> = plan.left.iter().map(|case| case.victim).collect();
-            assert_eq!((operations.len(), victims.len()), (8, 6), "seed {seed}");
+            assert_eq!((operations.len(), victims.len()), (10, 6), "seed {seed}");
         }
     }
 }

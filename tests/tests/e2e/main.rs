@@ -7,6 +7,7 @@ mod betrayals_page;
 mod clocks;
 mod doctor;
 mod faults_page;
+mod four_eyes;
 mod kills;
 mod leaks;
 mod outages;

@@ -63,6 +63,7 @@ kind-contract = contract
 kind-unit = unit
 kind-grant = grant
 kind-site = site
+kind-proposal = waiting order
 
 rejected-malformed = The order is not well formed ({ $why }).
     .remedy = Use the same version of all programs.

@@ -63,6 +63,7 @@ kind-contract = 契約
 kind-unit = 宛先
 kind-grant = 権限
 kind-site = 拠点
+kind-proposal = 承認待ちの指図
 
 rejected-malformed = 指図の形式が正しくありません（{ $why }）。
     .remedy = プログラムをすべて同じ版にそろえてください。

@@ -1,0 +1,126 @@
+//! What two people have to sign, signed by one at a time.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use warifu_tests::town::{READERS, Town};
+use warifu_virtual_card::readers::private;
+
+const OPEN: [&str; 7] = ["contract", "open", "beta", "--name", "ベータ(株)", "--ends", "2099-03-31"];
+
+/// The desk with the cards of these officers and nobody else's.
+fn at_the_desk(town: &mut Town, who: &[(&str, u32)]) {
+    for label in ["ichiro", "midori", "kenji"] {
+        town.remove(label);
+    }
+    for (reader, (label, serial)) in who.iter().enumerate() {
+        town.insert(label, reader).unwrap();
+        town.wait_for_card(*serial).unwrap();
+    }
+}
+
+fn json(town: &Town, args: &[&str]) -> Value {
+    serde_json::from_str(town.admin(&[&["--json"], args].concat()).unwrap().trim()).unwrap()
+}
+
+/// What is said about a refusal, with its exit code.
+fn refused(town: &Town, args: &[&str]) -> (String, Option<i32>) {
+    let output = town.try_admin(&[&["--lang", "ja"], args].concat()).unwrap();
+    assert!(!output.status.success(), "{args:?} was done");
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+/// The kms's own hand in its database.
+fn at_the_kms(data: &Path, statement: &'static str, values: [&str; 2]) {
+    let options = SqliteConnectOptions::new().filename(data.join("authority.sqlite"));
+    let work = async {
+        let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+        let query = sqlx::query(statement).bind(values[0]).bind(values[1]);
+        assert_eq!(query.execute(&mut database).await.unwrap().rows_affected(), 1);
+        database.close().await.unwrap();
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+}
+
+#[test]
+fn a_second_person_signs_on_another_day_what_the_first_one_proposed() {
+    private(READERS, |readers| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut town = Town::new(folder.path(), readers).unwrap();
+        town.equip_authorities().unwrap();
+        town.open_desk().unwrap();
+        town.found("北アルプス広域連合").unwrap();
+        town.fetch_profile().unwrap();
+
+        let (ichiro, midori) = (("ichiro", 1001), ("midori", 1002));
+        at_the_desk(&mut town, &[ichiro]);
+        // One person is not enough, and nothing is asked of her card.
+        let (said, code) = refused(&town, &OPEN);
+        assert!(said.contains("二人の署名が必要です") && code == Some(2), "{said}");
+        let propose = [&["--propose"], &OPEN[..]].concat();
+        let first = json(&town, &propose);
+        let hash = first["proposed"].as_str().unwrap().to_owned();
+        // Given again it is the same one.
+        assert_eq!(json(&town, &propose)["proposed"], hash.as_str());
+        let list = json(&town, &["proposal", "list"]);
+        assert_eq!(list.as_array().unwrap().len(), 1);
+        assert_eq!((&list[0]["proposal"], &list[0]["possible"]), (&hash.as_str().into(), &true.into()));
+        assert_eq!(list[0]["signed_by"][0], "信濃 一郎");
+        assert_eq!(json(&town, &["contract", "list"]), Value::Array(vec![]), "nothing has happened yet");
+        // The same person is not the second one.
+        let (said, _) = refused(&town, &["proposal", "sign", &hash]);
+        assert!(said.contains("二人の署名が必要です"), "{said}");
+
+        at_the_desk(&mut town, &[midori]);
+        let said = town.admin(&["--lang", "ja", "contract", "list"]).unwrap();
+        assert!(said.contains("1 件の指図が承認待ち"), "{said}");
+        let said = town.admin(&["--lang", "ja", "proposal", "show", &hash[..8]]).unwrap();
+        for word in ["信濃 一郎", "ベータ(株)", "2099-03-31", hash.as_str()] {
+            assert!(said.contains(word), "{word} is not in {said}");
+        }
+        // Somebody else's of that name is not proposed beside it.
+        let (said, _) = refused(&town, &propose);
+        assert!(said.contains("承認待ちです") && said.contains(&hash), "{said}");
+
+        // Another name than the one that was signed, put in its place at the kms: nothing of it is shown, or signed.
+        let data = folder.path().join("kms").join("data");
+        let (honest, altered) = ("ベータ(株)", "アルファ(株)");
+        town.stop("kms");
+        let swap = "UPDATE proposal SET request = replace(request, ?, ?)";
+        at_the_kms(&data, swap, [honest, altered]);
+        town.start("kms").unwrap();
+        for command in ["show", "sign"] {
+            let (said, code) = refused(&town, &["proposal", command, &hash]);
+            assert!(said.contains("署名された内容と違います") && code == Some(2), "{said}");
+            assert!(!said.contains(altered), "{said}");
+        }
+        let said = town.admin(&["--lang", "ja", "proposal", "list"]).unwrap();
+        assert!(said.contains("改ざん") && !said.contains(altered), "{said}");
+        assert_eq!(json(&town, &["proposal", "list"])[0]["altered"], true);
+        town.stop("kms");
+        at_the_kms(&data, swap, [altered, honest]);
+        town.start("kms").unwrap();
+
+        let said = town.admin(&["--lang", "ja", "proposal", "sign", &hash[..8]]).unwrap();
+        assert!(said.contains("ベータ(株)") && said.contains("二人の署名がそろい"), "{said}");
+        assert_eq!(json(&town, &["contract", "list"])[0]["label"], "beta");
+        assert_eq!(json(&town, &["proposal", "sign", &hash])["already"], true);
+        assert_eq!(json(&town, &["proposal", "list"]), Value::Array(vec![]));
+        let (said, _) = refused(&town, &["proposal", "show", &hash]);
+        assert!(said.contains("すでに二人の署名がそろって"), "{said}");
+
+        // What is withdrawn is gone; what one person may do alone waits for nobody.
+        let extend = ["--propose", "contract", "extend", "beta", "--ends", "2099-04-30"];
+        let hash = json(&town, &extend)["proposed"].as_str().unwrap().to_owned();
+        assert_eq!(json(&town, &["proposal", "withdraw", &hash])["withdrawn"], hash.as_str());
+        let (said, _) = refused(&town, &["proposal", "sign", &hash]);
+        assert!(said.contains("取り下げられました"), "{said}");
+        let end = ["--propose", "contract", "end", "beta", "--reason", "契約終了"];
+        assert!(json(&town, &end)["order"].is_string());
+        assert!(fs::exists(&data).unwrap());
+        town.close();
+    });
+}
