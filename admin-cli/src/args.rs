@@ -72,6 +72,15 @@ pub(crate) enum Command {
     /// Backups of the ca and the kms: who keeps their keys, and opening them
     #[command(subcommand)]
     Backup(Backup),
+    /// What the organization demands of its parts
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Contracts that end soon
+    Expiring {
+        /// Within how many days
+        #[arg(long, default_value_t = 30)]
+        days: u64,
+    },
     /// Orders that wait for a second person
     #[command(subcommand)]
     Proposal(Proposal),
@@ -306,6 +315,31 @@ pub(crate) enum Member {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Enrol everybody in a table; their cards come later, one by one
+    EnrollAll {
+        #[command(flatten)]
+        table: Table,
+    },
+    /// From a day on, people belong where a table says: they lose what they had elsewhere, and get what is there
+    Move {
+        #[command(flatten)]
+        table: Table,
+        /// The first day
+        #[arg(long)]
+        from: String,
+    },
+    /// Give and take roles (two officers)
+    #[command(group(clap::ArgGroup::new("roles").required(true).multiple(true).args(["add_roles", "remove_roles"])))]
+    Role {
+        /// The member
+        label: String,
+        /// Roles to give
+        #[arg(long = "add", value_delimiter = ',')]
+        add_roles: Vec<RoleName>,
+        /// Roles to take
+        #[arg(long = "remove", value_delimiter = ',')]
+        remove_roles: Vec<RoleName>,
+    },
     /// All members
     List,
 }
@@ -317,6 +351,14 @@ pub(crate) enum Card {
         /// Look at the cards alone: needs no officer's card and no PIN
         #[arg(long)]
         card_alone: bool,
+    },
+    /// Make a card for somebody who is enrolled and has none yet
+    Issue {
+        /// The member [default: the next in the list who has none]
+        label: Option<String>,
+        /// The new card's serial number [default: the one card in the readers that has no keys]
+        #[arg(long)]
+        new_card: Option<u32>,
     },
     /// Stop a card for now; nothing is destroyed
     Suspend {
@@ -362,6 +404,48 @@ pub(crate) enum Card {
         /// Wait and show each site's receipt
         #[arg(long)]
         watch: bool,
+    },
+}
+
+/// A role that a member can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RoleName {
+    Officer,
+    Administrator,
+    Auditor,
+    Dispatcher,
+}
+
+/// A table of people.
+#[derive(Args)]
+pub(crate) struct Table {
+    /// The table: CSV in UTF-8 or Shift_JIS
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: PathBuf,
+    /// Order what is right, and leave out rows with a mistake
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+    /// Write every row's fate there, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// As it is
+    Show,
+    /// Change it (two officers)
+    #[command(arg_required_else_help = true)]
+    Change {
+        /// How long a site may answer without news from the kms, in seconds
+        #[arg(long)]
+        lease_seconds: Option<u64>,
+        /// How long one PIN entry may last, in hours
+        #[arg(long)]
+        pin_hours: Option<u64>,
+        /// Whether cards are allowed that cannot prove where their keys were made
+        #[arg(long, value_name = "true|false")]
+        unattested_cards: Option<bool>,
     },
 }
 

@@ -1,16 +1,20 @@
 //! The commands: each reads the ledger, shows what it will do, has it signed, and says what came of it.
 
 mod backup;
+mod bulk;
 mod card;
 mod contract;
 pub(crate) mod doctor;
 mod draft;
 mod enroll;
+pub(crate) mod expiring;
 mod inspect;
+mod issue;
 mod letter;
 mod member;
 mod proposal;
 mod replace;
+mod roles;
 mod serving;
 mod site;
 mod unit;
@@ -39,6 +43,8 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Card(command) => card::run(desk, command).await,
         Command::Site(command) => site::run(desk, command).await,
         Command::Backup(command) => backup::run(desk, command).await,
+        Command::Policy(command) => roles::policy(desk, command).await,
+        Command::Expiring { days } => expiring::list(desk, days).await,
         Command::Proposal(command) => proposal::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.
         Command::Doctor { .. } => Ok(()),

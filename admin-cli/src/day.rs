@@ -41,6 +41,17 @@ impl Zone {
         Ok(date)
     }
 
+    /// The first instant of a day as somebody wrote it, which is still to come.
+    pub(crate) fn first_day(&self, text: &str, now: Millis) -> Result<Millis, Fault> {
+        let date = self.last_day(text, now)?;
+        let too_far = || Fault::DayTooFar { day: text.to_owned() };
+        let begins = self.end_of(date.yesterday().map_err(|_| too_far())?).ok_or_else(too_far)?;
+        if begins <= now {
+            return Err(Fault::DayBegun { day: text.to_owned() });
+        }
+        Ok(begins)
+    }
+
     /// The first instant after a day.
     pub(crate) fn end_of(&self, day: Date) -> Option<Millis> {
         let midnight = day.tomorrow().ok()?.to_zoned(self.0.clone()).ok()?;

@@ -24,11 +24,16 @@ use warifu_ledger::statement::{Millis, Role};
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::Common;
+use crate::command::expiring::ending;
 use crate::day::Zone;
 use crate::fault::Fault;
 use crate::pins::Pins;
 use crate::register::Commitments;
 use crate::screen::Screen;
+
+/// Whoever comes to the desk is told of contracts that end within so many days, and of how many of them.
+const SOON_DAYS: u64 = 30;
+const ENDING_SHOWN: usize = 3;
 
 /// How long a card is waited for that the reader service may not have seen yet.
 pub(crate) const CARD_APPEARS: Duration = Duration::from_secs(10);
@@ -145,7 +150,7 @@ impl<'a> Desk<'a> {
             self.screen.warn("register-unsound", &[("count", names.unsound.to_string())]);
         }
         self.tell_of_proposals(serial).await?;
-        Ok(Book {
+        let book = Book {
             state,
             names: names.by_record,
             commitments,
@@ -153,7 +158,12 @@ impl<'a> Desk<'a> {
             leaves,
             reader_card,
             at: status.time,
-        })
+        };
+        for contract in ending(&book, SOON_DAYS).iter().take(ENDING_SHOWN) {
+            let values = [("name", contract.name.clone()), ("days", contract.days_left.to_string())];
+            self.screen.say_with("contract-ends-soon", &values);
+        }
+        Ok(book)
     }
 
     /// Whoever comes to the desk is told what waits for a second person.

@@ -94,6 +94,36 @@ pub(crate) enum Fault {
         /// The day it is.
         today: String,
     },
+    /// Today, where only a day that is still to come will do.
+    #[error("{day} has begun")]
+    DayBegun {
+        /// What was given.
+        day: String,
+    },
+    /// A table is in no encoding that is known, or not a table.
+    #[error("the table cannot be read")]
+    SheetUnreadable,
+    /// A table is too long.
+    #[error("the table is too long")]
+    SheetTooLong,
+    /// A table lacks a column.
+    #[error("the table lacks the column {}", .columns.join("/"))]
+    SheetWithout {
+        /// What it may be called.
+        columns: &'static [&'static str],
+    },
+    /// A table has a column twice.
+    #[error("the table has the column {column} twice")]
+    SheetTwice {
+        /// What it is called.
+        column: String,
+    },
+    /// Rows of a table are wrong, each of which was named.
+    #[error("{rows} rows are wrong")]
+    SheetBad {
+        /// How many.
+        rows: usize,
+    },
     /// A day so far ahead that the year must be wrong.
     #[error("{day} is too far ahead")]
     DayTooFar {
@@ -257,6 +287,12 @@ impl Fault {
             Self::NotADay { .. }
             | Self::DayOver { .. }
             | Self::DayTooFar { .. }
+            | Self::DayBegun { .. }
+            | Self::SheetUnreadable
+            | Self::SheetTooLong
+            | Self::SheetWithout { .. }
+            | Self::SheetTwice { .. }
+            | Self::SheetBad { .. }
             | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }
             | Self::SeveralCardsOf { .. }

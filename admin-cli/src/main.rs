@@ -27,6 +27,7 @@ mod preview;
 mod proposal;
 mod register;
 mod screen;
+mod sheet;
 mod signing;
 mod watch;
 

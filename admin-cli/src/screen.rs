@@ -7,9 +7,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
-use warifu_texts::Explained;
 use warifu_texts::findings::{Findings, Level};
 use warifu_texts::table::Table;
+use warifu_texts::{Explained, Message};
 
 use crate::fault::Fault;
 use crate::message::Words;
@@ -34,6 +34,11 @@ impl Screen {
     /// This program's texts.
     pub(crate) fn texts(&self) -> &warifu_texts::Texts {
         self.words.admin()
+    }
+
+    /// The words of a message.
+    pub(crate) fn message(&self, message: &Message) -> String {
+        self.words.admin().say(message)
     }
 
     /// What stands between the items of a list.

@@ -21,6 +21,8 @@ use crate::proposal::Proposed;
 
 /// How long an order may wait to be appended: signed at one desk, 24 hours (design section 5). A proposal has seven days.
 const EXPIRES_IN_MS: u64 = 24 * 60 * 60 * 1000;
+/// How many lines of an order are shown again where it is signed.
+const LINES_SHOWN: usize = 60;
 /// The most people who are asked to sign one order.
 const PEOPLE_LIMIT: usize = 4;
 
@@ -135,7 +137,13 @@ impl Desk<'_> {
     ) -> Result<(), Fault> {
         let hash = request.envelope.digest().to_string();
         self.screen.say_with("order-preview", &[("hash", hash)]);
-        self.screen.say_lines(&Preview::new(self.screen, book, order, &request.records).lines());
+        let mut lines = Preview::new(self.screen, book, order, &request.records).lines();
+        // A batch was shown as a table before.
+        if let Some(more) = lines.len().checked_sub(LINES_SHOWN).filter(|more| *more > 0) {
+            lines.truncate(LINES_SHOWN);
+            lines.push(self.screen.text("bulk-more-rows", &[("more", more.to_string())]));
+        }
+        self.screen.say_lines(&lines);
         self.sign(&signer.reader, &mut request.envelope).await
     }
 

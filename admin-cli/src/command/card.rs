@@ -33,6 +33,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Card) -> Result<(), Fault>
             replace(desk, Replacement { member, old_card, new_card, why }).await
         }
         Card::Bring { member } => bring(desk, member.as_deref()).await,
+        Card::Issue { label, new_card } => super::issue::issue(desk, label, new_card).await,
         Card::Suspend { member, watch } => {
             let book = desk.book().await?;
             let cards = cards_of(&book, &member, CardStatus::Live)?;

@@ -41,7 +41,12 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         name: name.name.clone(),
         units: units.clone(),
     };
-    if let Some(member) = begun {
+    // Who was enrolled without a card gets the first one.
+    let waiting =
+        begun.and_then(|member| Some((member, book.state.member(&member)?))).filter(|(member, found)| {
+            book.state.cards_of_member(*member).next().is_none() && found.contract == contract
+        });
+    if let (Some(member), None) = (begun, waiting) {
         let taken = || Fault::LabelTaken { label: name.label.clone() };
         let (card, grants) = ordered_already(&book, &member, contract, &granted).ok_or_else(taken)?;
         let serial = its_card(&book, &desk.cards().await?, &card, new_card)?;
@@ -76,8 +81,14 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         Some(draft) => draft.prepared,
         None => Draft::made(&book, &name.label, serial, prepare(desk, serial).await?)?,
     };
-    let record = Record::draw(&mut rng(), name.to_text());
-    let card = card_of(&prepared, Id::draw(&mut rng()), record.commitment(), contract);
+    let (member, committed, records) = match waiting {
+        Some((member, found)) => (member, found.name, vec![]),
+        None => {
+            let record = Record::draw(&mut rng(), name.to_text());
+            (Id::draw(&mut rng()), record.commitment(), vec![record])
+        }
+    };
+    let card = card_of(&prepared, member, committed, contract);
     let card_id = card.card;
     let mut acts = vec![Act::CardEnrolled(card)];
     let mut grants = Vec::new();
@@ -86,7 +97,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         grants.push(grant);
         acts.push(act);
     }
-    desk.order(&book, acts, vec![record]).await?;
+    desk.order(&book, acts, records).await?;
     Draft::over(&name.label);
     let done = hand_out(desk, &book, serial, card_id, grants).await?;
     said(done, card_id).to(desk);

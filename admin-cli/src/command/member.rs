@@ -65,6 +65,15 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
             desk.screen.result(&answer, || desk.screen.text("order-in-ledger", &[]));
             Ok(())
         }
+        Member::EnrollAll { table } => {
+            super::bulk::enroll(desk, &table.csv, table.skip_bad, table.report.as_deref()).await
+        }
+        Member::Move { table, from } => {
+            super::bulk::relocate(desk, &table.csv, &from, table.skip_bad, table.report.as_deref()).await
+        }
+        Member::Role { label, add_roles, remove_roles } => {
+            super::roles::change(desk, label, &add_roles, &remove_roles).await
+        }
         Member::List => {
             let book = desk.book().await?;
             let columns = ["column-label", "column-name", "column-contract", "column-units", "column-state"];

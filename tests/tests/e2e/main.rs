@@ -4,6 +4,7 @@
 
 mod backups;
 mod betrayals_page;
+mod bulk;
 mod clocks;
 mod doctor;
 mod faults_page;

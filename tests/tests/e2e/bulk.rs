@@ -1,0 +1,89 @@
+//! Many people by one signature, their cards one by one; and roles.
+
+use std::fs;
+
+use serde_json::Value;
+use warifu_tests::town::{READERS, Town};
+use warifu_virtual_card::readers::private;
+
+fn json(town: &Town, args: &[&str]) -> Value {
+    serde_json::from_str(town.admin(&[&["--json"], args].concat()).unwrap().trim()).unwrap()
+}
+
+fn fates(answer: &Value) -> Vec<&str> {
+    answer["rows"].as_array().unwrap().iter().filter_map(|row| row["fate"].as_str()).collect()
+}
+
+#[test]
+fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
+    private(READERS, |readers| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut town = Town::new(folder.path(), readers).unwrap();
+        town.equip_authorities().unwrap();
+        town.open_desk().unwrap();
+        town.found("北アルプス広域連合").unwrap();
+        town.add_site("honcho", "本庁").unwrap();
+        town.fetch_profile().unwrap();
+        for (label, name) in [("tax", "税務課"), ("welfare", "福祉課")] {
+            town.admin(&["unit", "add", label, "--name", name]).unwrap();
+        }
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+
+        // Every mistake at once, by line; and nothing is ordered.
+        write(
+            "bad.csv",
+            "識別名,氏名,部署\nhanako,信濃 花子,税務課\nHANAKO,x,税務課\nhanako,x,税務課\ntaro,太郎,総務課\n",
+        );
+        let bad = path("bad.csv");
+        let refused = town.try_admin(&["--lang", "ja", "member", "enroll-all", "--csv", &bad]).unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success());
+        for words in ["3 行目", "4 行目", "5 行目", "総務課", "3 行あるため"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("2 行目:"), "{said}");
+
+        write(
+            "all.csv",
+            "\u{feff}識別名,氏名,部署\r\nhanako,𠮷田 花子,税務課\r\ntaro,安曇 太郎,tax、福祉課\r\n",
+        );
+        let (all, report) = (path("all.csv"), path("report.csv"));
+        let enrol = ["member", "enroll-all", "--csv", &all, "--report", &report];
+        let done = json(&town, &enrol);
+        assert_eq!((fates(&done), done["orders"].as_array().unwrap().len()), (vec!["ordered", "ordered"], 1));
+        assert!(fs::read_to_string(&report).unwrap().contains("𠮷田 花子"));
+        let again = json(&town, &enrol);
+        assert_eq!(
+            (fates(&again), again["orders"].as_array().unwrap().len()),
+            (vec!["already", "already"], 0)
+        );
+        let members = json(&town, &["member", "list"]);
+        assert!(members.as_array().unwrap().iter().any(|member| member["name"] == "𠮷田 花子"));
+
+        // The next without a card, by short name.
+        town.new_card("hanako", 2001).unwrap();
+        town.insert("hanako", 3).unwrap();
+        town.wait_for_card(2001).unwrap();
+        let issued = json(&town, &["card", "issue"]);
+        assert_eq!(issued["grants"].as_array().unwrap().len(), 1);
+        town.remove("hanako");
+
+        write("move.csv", "識別名,部署\nhanako,福祉課\ntaro,福祉課\n");
+        let moves = path("move.csv");
+        let relocate = ["member", "move", "--csv", &moves, "--from", "2099-04-01"];
+        let moved = json(&town, &relocate);
+        assert_eq!(
+            (fates(&moved), moved["orders"].as_array().unwrap().len()),
+            (vec!["ordered", "ordered"], 1)
+        );
+        assert_eq!(fates(&json(&town, &relocate)), ["already", "already"]);
+
+        let role = ["member", "role", "kenji", "--remove", "administrator"];
+        assert!(json(&town, &role)["order"].is_string());
+        assert_eq!(json(&town, &role)["already"], true);
+        assert_eq!(json(&town, &["policy", "change", "--lease-seconds", "300"])["lease_ms"], 300_000);
+        assert_eq!(json(&town, &["expiring"]), Value::Array(vec![]));
+        town.close();
+    });
+}
