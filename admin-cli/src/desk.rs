@@ -90,13 +90,17 @@ impl<'a> Desk<'a> {
         body: Option<&impl Serialize>,
     ) -> Result<A, Fault> {
         let body = body.map(serde_json::to_value).transpose().map_err(Fault::Json)?;
+        let of_site = matches!(target, ForwardTo::Site { .. });
         let forward = Forward { target, serial, method: method.to_owned(), path: path.to_owned(), body };
         let answer: Forwarded = self.agent.post("/v1/forward", &forward).await?;
         if (200..300).contains(&answer.status) {
             return serde_json::from_value(answer.body).map_err(Fault::Json);
         }
         let body: ErrorBody = serde_json::from_value(answer.body).map_err(Fault::Json)?;
-        Err(Fault::Agent(AgentFault::AuthorityRefused { code: body.code, message: body.message }))
+        Err(Fault::Agent(match of_site {
+            true => AgentFault::SiteRefused { code: body.code },
+            false => AgentFault::AuthorityRefused { code: body.code, message: body.message },
+        }))
     }
 
     pub(crate) async fn get<A: DeserializeOwned>(&self, serial: Option<u32>, path: &str) -> Result<A, Fault> {

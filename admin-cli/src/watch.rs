@@ -52,14 +52,16 @@ pub(crate) async fn end_access(
     watch: bool,
 ) -> Result<(), Fault> {
     let Ended { json, outcome } = carry_out(desk, book, request, watch).await;
-    desk.screen.result(&json, String::new);
+    if let Some(json) = json {
+        desk.screen.result(&json, String::new);
+    }
     outcome
 }
 
 /// What became of an order that ends access.
 pub(crate) struct Ended {
-    /// For programs: the order, and which sites have confirmed.
-    pub(crate) json: serde_json::Value,
+    /// For programs: the order, if the kms took it, and which sites have confirmed. None if nobody took it.
+    pub(crate) json: Option<serde_json::Value>,
     /// As for [`end_access`].
     pub(crate) outcome: Result<(), Fault>,
 }
@@ -105,7 +107,10 @@ pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderReques
         }
     }
     let outstanding: Vec<&String> = state.awaited.values().map(|site| &site.name).collect();
-    let json = json!({ "order": state.order, "confirmed": state.confirmed, "outstanding": outstanding });
+    // An order that the kms did not take is no order that is done, whatever sites have acted on it.
+    let order = appended.as_ref().ok().map(|appended| appended.digest);
+    let json = (order.is_some() || !state.confirmed.is_empty())
+        .then(|| json!({ "order": order, "confirmed": state.confirmed, "outstanding": outstanding }));
     let outcome = match appended {
         Ok(_) if watch && !state.awaited.is_empty() => Err(Fault::NotConfirmed),
         appended => appended.map(|_| ()),

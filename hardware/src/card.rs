@@ -144,8 +144,8 @@ pub trait Card: Send {
     /// 6 to 8 digits here, as a PIN is; a card whose PUK is blocked can never be unblocked again.
     ///
     /// # Errors
-    /// [`CardError::PukWrong`], [`CardError::PukBlocked`]; [`CardError::LastTry`] without having asked the card where it
-    /// tells that one try is left for the PUK and that was not to be spent.
+    /// [`CardError::PukWrong`], [`CardError::PukBlocked`]; [`CardError::LastTry`] without having asked the card where one
+    /// try is left for the PUK, or the card does not tell how many, and the last was not to be spent.
     fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError>;
 
     /// Replaces the PUK. A wrong old one counts like in [`Card::unblock_pin`], with the same errors.

@@ -48,6 +48,7 @@ contract! { piv, open_piv:
         a_wrong_old_pin_changes_nothing,
         the_puk_unblocks_and_is_never_retried,
         the_last_try_of_the_puk_is_not_spent_silently,
+        a_puk_whose_tries_are_not_told_may_be_at_its_last,
         counting_tries_does_not_forget_the_pin,
         a_wrong_management_key_is_reported,
         nothing_is_written_without_the_management_key,

@@ -190,7 +190,7 @@ fn without(book: &Book, unit: Id, site: Id) -> Act {
     changed(unit, sites)
 }
 
-/// `site remove --lost`: what no other site serves is ordered anew, with the same cards (design section 3.5). Given again,
+/// `site remove --lost`: what no other site serves is ordered anew, with the same cards (`docs/operations/sites.md`). Given again,
 /// it goes on where it was.
 pub(super) async fn lost(desk: &mut Desk<'_>, book: &Book, site: Id, to: Option<Id>) -> Result<(), Fault> {
     let (shared, alone) = served_by(book, site);

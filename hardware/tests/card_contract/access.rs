@@ -100,6 +100,23 @@ pub(crate) fn the_last_try_of_the_puk_is_not_spent_silently(desk: &mut Desk) {
     assert_eq!(desk.card.seen(ins::RESET_RETRY), before);
 }
 
+pub(crate) fn a_puk_whose_tries_are_not_told_may_be_at_its_last(desk: &mut Desk) {
+    let mut card = desk.open();
+    desk.card.block_pin().unwrap();
+    let (puk, new) = (pin("12345678"), pin("135790"));
+    let before = desk.card.seen(ins::RESET_RETRY);
+    desk.card.answer_with(ins::METADATA, &[0x6d, 0x00]);
+    assert!(matches!(card.unblock_pin(PinEntry::new(&puk), &new), Err(CardError::LastTry)));
+    assert_eq!(desk.card.seen(ins::RESET_RETRY), before);
+    let asked = desk.card.seen(ins::CHANGE_REFERENCE);
+    desk.card.answer_with(ins::METADATA, &[0x6d, 0x00]);
+    assert!(matches!(card.change_puk(PinEntry::new(&puk), &new), Err(CardError::LastTry)));
+    assert_eq!(desk.card.seen(ins::CHANGE_REFERENCE), asked);
+    desk.card.answer_with(ins::METADATA, &[0x6d, 0x00]);
+    card.unblock_pin(PinEntry::with(&puk, LastTry::Spend), &new).unwrap();
+    verify(&mut *card, "135790").unwrap();
+}
+
 pub(crate) fn counting_tries_does_not_forget_the_pin(desk: &mut Desk) {
     let mut card = desk.open_managed();
     card.generate(KeyRole::Authentication).unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use warifu_tests::town::{MEMBER_READERS, READERS, SITES, until};
 use warifu_virtual_card::readers::private;
 
@@ -70,8 +71,21 @@ fn sites_that_are_cut_off_stop_by_themselves() {
         play.insert("hanako", "office", MEMBER_READERS[0]);
         play.opens("office", &sealed, b"content");
 
-        // I4: without the kms, the sites answer until their lease is over, and not after.
+        // The kms dies with an order before it takes it; both sites have acted on it. Programs are told of no order.
+        play.town.stop("kms");
+        play.town.start_to_crash("kms", "kms.order.prepared").unwrap();
+        until("the kms answers", Duration::from_secs(20), || {
+            Ok(play.town.try_admin(&["site", "list"])?.status.success())
+        })
+        .unwrap();
+        let done = play.town.try_admin(&["--json", "card", "suspend", "taro", "--watch"]).unwrap();
+        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert!(!done.status.success() && told["order"].is_null(), "{told}");
+        assert_eq!(told["confirmed"].as_array().map(Vec::len), Some(SITES.len()), "{told}");
+        until("the kms is gone", Duration::from_secs(20), || Ok(play.town.ended("kms")?.is_some())).unwrap();
         play.town.kill("kms");
+
+        // I4: without the kms, the sites answer until their lease is over, and not after.
         until("the lease is over", Duration::from_secs(20), || {
             Ok(!play.open("office", &sealed, &[]).0.status.success())
         })

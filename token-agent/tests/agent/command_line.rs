@@ -28,6 +28,11 @@ fn sealing_and_opening_at_the_command_line() {
         let done = desk.warifu(&["seal", "-r", "tax", &plain], "");
         assert_eq!(done.status.code(), Some(4));
         assert!(stderr(&done).contains("warifu-agent を始めてください"), "{}", stderr(&done));
+        // Programs are told the same.
+        let done = desk.warifu(&["open", "--json", &sealed], "");
+        let told: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+        assert!(told["remedy"].as_str().unwrap().contains("warifu-agent を始めてください"), "{told}");
+        assert_eq!((done.status.code(), &told["error"]["fault"]), (Some(4), &"local".into()));
         assert_eq!(desk.warifu(&["status"], "").status.code(), Some(4));
         assert_eq!(desk.warifu(&["doctor"], "").status.code(), Some(4));
         assert_eq!(desk.warifu(&["open"], "").status.code(), Some(1));

@@ -265,11 +265,7 @@ impl<'card, T: Transmit> Conversation<'card, T> {
     /// # Errors
     /// As for [`Card::unblock_pin`](super::super::Card::unblock_pin).
     pub fn unblock_pin(&mut self, puk: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
-        match (self.told_tries(Reference::Puk)?, puk.last_try) {
-            (Some(0), _) => return Err(CardError::PukBlocked),
-            (Some(1), LastTry::Keep) => return Err(CardError::LastTry),
-            _ => {}
-        }
+        self.may_try_puk(puk.last_try)?;
         let both = both(puk.pin, new);
         let command = "RESET RETRY COUNTER";
         let reply = self.exchange([RESET_RETRY_COUNTER, 0, PIN], both.as_slice(), command)?;
@@ -282,6 +278,15 @@ impl<'card, T: Transmit> Conversation<'card, T> {
         match (self.tries_left()?, last_try) {
             (0, _) => Err(CardError::PinBlocked),
             (1, LastTry::Keep) => Err(CardError::LastTry),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn may_try_puk(&self, last_try: LastTry) -> Result<(), CardError> {
+        match (self.told_tries(Reference::Puk)?, last_try) {
+            (Some(0), _) => Err(CardError::PukBlocked),
+            // Firmware before 5.3 does not tell: then it may be the last one.
+            (Some(1) | None, LastTry::Keep) => Err(CardError::LastTry),
             _ => Ok(()),
         }
     }

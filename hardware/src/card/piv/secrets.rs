@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::super::CardError;
-use super::super::secret::{LastTry, ManagementKey, Pin, PinEntry};
+use super::super::secret::{ManagementKey, Pin, PinEntry};
 use super::channel::{Conversation, OK, Reference, SECURITY_STATUS, Transmit, both, judge};
 use super::tlv;
 
@@ -42,11 +42,7 @@ impl<T: Transmit> Conversation<'_, T> {
     /// # Errors
     /// As for [`Card::change_puk`](super::super::Card::change_puk).
     pub fn change_puk(&mut self, old: PinEntry<'_>, new: &Pin) -> Result<(), CardError> {
-        match (self.told_tries(Reference::Puk)?, old.last_try) {
-            (Some(0), _) => return Err(CardError::PukBlocked),
-            (Some(1), LastTry::Keep) => return Err(CardError::LastTry),
-            _ => {}
-        }
+        self.may_try_puk(old.last_try)?;
         let both = both(old.pin, new);
         let command = "CHANGE REFERENCE DATA";
         let reply = self.exchange([CHANGE_REFERENCE, 0, Reference::Puk as u8], both.as_slice(), command)?;

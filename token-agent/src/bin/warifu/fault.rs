@@ -64,11 +64,14 @@ impl Fault {
         }
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
-        match self {
-            Self::Agent(AgentError::Fault(fault)) => json!({ "error": fault }),
-            other => json!({ "error": { "fault": "local", "why": other.to_string() } }),
-        }
+    /// For programs: which fault, and what it says to people.
+    pub(crate) fn json(&self, texts: &Texts, helpdesk: Option<&str>) -> serde_json::Value {
+        let Explained { what, remedy } = self.explained(texts);
+        let error = match self {
+            Self::Agent(AgentError::Fault(fault)) => json!(fault),
+            other => json!({ "fault": "local", "why": other.to_string() }),
+        };
+        json!({ "error": error, "message": what, "remedy": remedy, "helpdesk": helpdesk })
     }
 
     pub(crate) fn exit_code(&self) -> u8 {

@@ -74,7 +74,7 @@ impl Screen {
     /// A fault goes to standard error, with whom to call.
     pub(crate) fn fault(&self, fault: &Fault, helpdesk: Option<&str>) {
         if self.json {
-            if let Ok(text) = serde_json::to_string(&fault.json()) {
+            if let Ok(text) = serde_json::to_string(&fault.json(&self.texts, helpdesk)) {
                 write_line(&text);
             }
             return;
