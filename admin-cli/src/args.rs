@@ -154,6 +154,9 @@ pub(crate) enum Unit {
         /// Grants to it need two people
         #[arg(long)]
         two_people: bool,
+        /// Members' own PCs may put its shares on cards
+        #[arg(long)]
+        own_pcs: bool,
     },
     /// Give a unit another name; its label, its key and its files stay
     Rename {
@@ -162,6 +165,14 @@ pub(crate) enum Unit {
         /// The name people use from now on
         #[arg(long)]
         name: String,
+    },
+    /// Let members' own PCs put the unit's shares on cards, or no more (two officers)
+    OwnPcs {
+        /// The unit
+        label: String,
+        /// From now on at the officers' desk alone
+        #[arg(long)]
+        forbid: bool,
     },
     /// Close a unit for ever (two officers): nobody opens its files any more
     Close {

@@ -1,4 +1,5 @@
-//! Proposals as a desk takes them from the kms: only if every word that will be shown is bound by the signature that is on them.
+//! Proposals as a desk takes them from the kms: only if every word that will be shown is bound by the signature that
+//! is on them (P-11.2).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::preview::Preview;
 use crate::proposal::Proposed;
 
-/// How long an order may wait to be appended: signed at one desk, 24 hours (design section 5). A proposal has seven days.
+/// How long an order may wait to be appended: signed at one desk, 24 hours. A proposal has seven days, the most that P-4.4 allows.
 const EXPIRES_IN_MS: u64 = 24 * 60 * 60 * 1000;
 /// How many lines of an order are shown again where it is signed.
 const LINES_SHOWN: usize = 60;

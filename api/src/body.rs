@@ -33,6 +33,13 @@ pub async fn read(body: Body, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>
     Ok((length <= limit).then_some(bytes))
 }
 
+/// Reads past a body for which there is no room, as far as [`read`] does beyond its limit: whoever is still sending hears the
+/// refusal that follows.
+pub async fn pass_over(body: Body) {
+    // Whoever breaks it off hears nothing anyway.
+    drop(read(body, 0).await);
+}
+
 /// As `extend_from_slice`; where the bytes have to move, their old place is wiped. At most `limit` bytes will come.
 fn append(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8], limit: usize) {
     let length = bytes.len() + more.len();

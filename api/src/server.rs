@@ -36,8 +36,9 @@ use room::{Place, Room};
 /// Handshakes that are computed at once, each with its signature by the HSM: others wait for their turn, and what else the
 /// HSM has to do waits for one of them at most.
 const HANDSHAKES: usize = 1;
-/// The largest header of a request, in bytes; larger ones are answered with 431.
-const HEADER_BYTES: usize = 32 << 10;
+/// A header of a request up to so many bytes is read; hyper, which looks at the bound before it reads more, answers at the latest
+/// one of twice as many with 431.
+const HEADER_BYTES: usize = 16 << 10;
 /// The most fields in it.
 const HEADER_FIELDS: usize = 64;
 

@@ -99,7 +99,8 @@ async fn standing(vault: &Vault, fresh: &Fresh) -> Result<Vec<Revoked>, VaultErr
     let issued = vault.certificates_after(fresh.time.saturating_sub(LISTED_AFTER_END_MS)).await?;
     let (mut changed, mut all) = (Vec::new(), Vec::new());
     for mut standing in issued {
-        let now = cause(&fresh.state, fresh.time, standing.kind, &standing.id);
+        // What is over by site time only may yet be extended, and this is said for good.
+        let now = cause(&fresh.state, fresh.settled, standing.kind, &standing.id);
         let before = standing.revoked;
         standing.revoked = match before {
             // What is held and then revoked was not to be relied on from the first of the two on.

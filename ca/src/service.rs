@@ -148,7 +148,7 @@ impl Service {
     /// [`ServiceError::Vault`] if the backlog cannot be read.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServiceError> {
         let mut queue = self.backlog().await?;
-        // Site time at which CRLs and certificates are looked at again: at once.
+        // Settled time at which CRLs and certificates are looked at again: at once.
         let mut round: Millis = 0;
         let mut status = self.follower.status();
         let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
@@ -158,7 +158,7 @@ impl Service {
             let mut due = Instant::now() + LEASE_LOOK;
             // Nothing is begun without a lease: it could not be finished.
             if let Some(fresh) = self.follower.fresh() {
-                if fresh.time >= round {
+                if fresh.settled >= round {
                     round = self.look_round(&mut queue, &fresh).await;
                 }
                 while let Some(client) = self.clients.pop() {
@@ -224,21 +224,21 @@ impl Service {
         crls().for_each(|job| queue.add(job));
         match self.vault.certificates_ending(fresh.time.saturating_add(RENEWED_BEFORE_MS)).await {
             Ok(ending) => ending.into_iter().for_each(|(kind, id)| {
-                let ended = revocation::cause(&fresh.state, fresh.time, kind, &id);
+                let ended = revocation::cause(&fresh.state, fresh.settled, kind, &id);
                 if kind != CertificateKind::Authority && ended.is_none() {
                     queue.add(Job::Certificate(kind, id));
                 }
             }),
             Err(error) => tracing::error!(%error, "the certificates could not be looked through"),
         }
-        let next = fresh.time.saturating_add(ROUND_MS);
-        revocation::next_end(&fresh.state, fresh.time).map_or(next, |end| end.min(next))
+        let next = fresh.settled.saturating_add(ROUND_MS);
+        revocation::next_end(&fresh.state, fresh.settled).map_or(next, |end| end.min(next))
     }
 
     /// A certificate may have been made for something that ended meanwhile, after the CRL that should name it.
     fn look_behind(&self, queue: &mut Queue, job: Job) {
         let (Job::Certificate(kind, id), Some(fresh)) = (job, self.follower.fresh()) else { return };
-        if revocation::cause(&fresh.state, fresh.time, kind, &id).is_some() {
+        if revocation::cause(&fresh.state, fresh.settled, kind, &id).is_some() {
             queue.add(Job::Crl(CrlIssuer::Issuing));
         }
     }

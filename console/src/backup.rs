@@ -51,7 +51,7 @@ pub struct Kept {
     pub halves: &'static str,
     /// Puts another seal (1) in the place of a unit's (2).
     pub reseal: &'static str,
-    /// What is not restored.
+    /// What takes out of a copy of the database what no backup has.
     pub forgotten: &'static [&'static str],
 }
 

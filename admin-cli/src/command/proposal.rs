@@ -127,25 +127,12 @@ async fn sign(desk: &mut Desk<'_>, book: &Book, hash: &str, watch: bool) -> Resu
         .say_lines(&Preview::new(desk.screen, book, &proposed.order, &proposed.request.records).lines());
     desk.screen.agree()?;
     desk.sign_proposed(book, &mut proposed).await?;
-    if proposed.order.acts.iter().any(concerns_sites_at_once) {
+    if proposed.order.acts.iter().any(Act::calls_for_receipt) {
         return watch::end_access(desk, book, proposed.request, watch).await;
     }
     let appended = desk.submit(&proposed.request).await?;
     desk.screen.result(&json!({ "order": appended.digest }), || desk.screen.text("proposal-signed", &[]));
     Ok(())
-}
-
-/// Whether sites are told without waiting for the ledger.
-fn concerns_sites_at_once(act: &Act) -> bool {
-    matches!(
-        act,
-        Act::ContractEnded { .. }
-            | Act::GrantRevoked { .. }
-            | Act::CardRevoked { .. }
-            | Act::CardSuspended { .. }
-            | Act::CardResumed { .. }
-            | Act::MemberRevoked { .. }
-    )
 }
 
 async fn found(desk: &Desk<'_>, book: &Book, hash: &str) -> Result<Proposed, Fault> {

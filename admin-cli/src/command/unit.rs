@@ -11,6 +11,7 @@ use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Millis, UnitKind};
 
+use super::already;
 use crate::args::Unit;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
@@ -18,7 +19,7 @@ use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault> {
     match command {
-        Unit::Add { label, name, front_desk, routes_to, contract, sites, two_people } => {
+        Unit::Add { label, name, front_desk, routes_to, contract, sites, two_people, own_pcs } => {
             let book = desk.book().await?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
             let begun = book.begun(&name, book.state.units().map(|(id, u)| (id, u.name)), "unit")?;
@@ -34,6 +35,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
                 Some(unit) => {
                     let same = book.state.unit(&unit).is_some_and(|found| {
                         (found.kind, found.contract, found.two_people) == (kind, contract, two_people)
+                            && found.own_pcs == own_pcs
                             && found.sites == sites
                             && found.routes_to == routes_to
                     });
@@ -53,7 +55,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
                         sites,
                         routes_to,
                         two_people,
-                        own_pcs: false,
+                        own_pcs,
                     };
                     desk.screen.say_with("unit-preview", &[("name", name.name.clone())]);
                     desk.screen.agree()?;
@@ -85,6 +87,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
                     sites: unit.sites.clone(),
                     routes_to: unit.routes_to.clone(),
                     two_people: unit.two_people,
+                    own_pcs: unit.own_pcs,
                     recipient: unit.key.map(|(key, _)| UnitRecipient::encode(&key)),
                     listed: book.state.unit_is_listed(id, book.at),
                     closed: book.state.unit_is_closed(id, book.at),
@@ -105,6 +108,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
             Ok(())
         }
         Unit::Rename { label, name } => life::rename(desk, label, name).await,
+        Unit::OwnPcs { label, forbid } => own_pcs(desk, label, !forbid).await,
         Unit::Close { label, from, replaced } => life::close(desk, label, from, replaced).await,
         Unit::Merge { label, into, from } => life::merge(desk, label, into, from).await,
         Unit::Rekey { label } => life::rekey(desk, label).await,
@@ -153,6 +157,27 @@ pub(crate) fn kind_key(kind: UnitKind) -> &'static str {
     }
 }
 
+/// Lets members' own PCs put the unit's shares on cards, or no more.
+async fn own_pcs(desk: &mut Desk<'_>, label: String, allowed: bool) -> Result<(), Fault> {
+    let book = desk.book().await?;
+    let unit = book.unit(&label)?;
+    if book.state.unit(&unit).is_some_and(|unit| unit.own_pcs == allowed) {
+        return already(desk, "unit-own-pcs-already", label);
+    }
+    let act = Act::UnitChanged {
+        unit,
+        name: None,
+        sites: None,
+        routes_to: None,
+        two_people: None,
+        own_pcs: Some(allowed),
+    };
+    let done = desk.order(&book, vec![act], Vec::new()).await?;
+    desk.screen
+        .result(&json!({ "order": done.digest, "unit": unit }), || desk.screen.text("order-in-ledger", &[]));
+    Ok(())
+}
+
 /// A unit, for programs.
 #[derive(Serialize)]
 struct UnitRow {
@@ -164,6 +189,8 @@ struct UnitRow {
     sites: BTreeSet<Id>,
     routes_to: BTreeSet<Id>,
     two_people: bool,
+    /// Whether members' own PCs may put its shares on cards.
+    own_pcs: bool,
     /// None until it has its key.
     recipient: Option<String>,
     /// Whether the directory has it: it is not closed, merged, re-keyed or of an ended contract.
@@ -189,6 +216,7 @@ mod tests {
             sites: BTreeSet::from([Id([2; 16])]),
             routes_to: BTreeSet::from([Id([3; 16])]),
             two_people: true,
+            own_pcs: false,
             recipient: None,
             listed: true,
             closed: false,
@@ -205,6 +233,7 @@ mod tests {
             "sites": ["02020202020202020202020202020202"],
             "routes_to": ["03030303030303030303030303030303"],
             "two_people": true,
+            "own_pcs": false,
             "recipient": null,
             "listed": true,
             "closed": false,

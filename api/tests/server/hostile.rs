@@ -314,6 +314,25 @@ async fn answers(address: &str, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn a_header_has_so_many_fields_and_bytes() {
+    let address = town(LIMITS).await;
+    let head = |fields: usize, bytes: usize| {
+        let fields = "a: b\r\n".repeat(fields - 3);
+        let long = "c".repeat(bytes);
+        format!("GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\nlong: {long}\r\n{fields}\r\n")
+    };
+    for (served, fields, bytes) in
+        [(true, 64, 10), (false, 65, 10), (true, 3, 15 << 10), (false, 3, 32 << 10), (false, 3, 64 << 10)]
+    {
+        let answer = answers(&address, head(fields, bytes).as_bytes()).await;
+        let expected = if served { "HTTP/1.1 200" } else { "HTTP/1.1 431" };
+        // Whoever is still speaking may be hung up on unheard.
+        let unheard = !served && answer.is_empty();
+        assert!(answer.starts_with(expected) || unheard, "{fields} fields, {bytes} bytes: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn requests_that_can_be_read_two_ways_are_read_one_way() {
     let address = town(LIMITS).await;
     let refused = |answer: &str| answer.is_empty() || answer.starts_with("HTTP/1.1 4");

@@ -1,4 +1,4 @@
-//! CRLs: what they say follows the fold, and other people's software acts on it.
+//! CRLs (P-9.1, P-9.2): what they say follows the fold, and other people's software acts on it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use sqlx::{Connection as _, Row as _};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use warifu_backup::HalfBytes;
 use warifu_backup::file::{self, BackupError, Manifest, Subject, Writer};
 use warifu_envelope::{Overwrite, write_whole};
@@ -48,7 +49,7 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
     }
     let workshop = workshop(&kept.data)?;
     let snapshot = workshop.path().join("snapshot.sqlite");
-    take_snapshot(&kept.database, &snapshot).await?;
+    take_snapshot(kept, &snapshot).await?;
     let pool = storage::read_only_pool(&snapshot).await?;
     let replica = Replica::open(pool.clone(), None).await?;
     let state = replica.state().ok_or(BackupFault::NotFounded)?;
@@ -94,11 +95,23 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
     Ok(Made { fingerprint, threshold, custodians, left_out, halves: count, size })
 }
 
-/// A copy of the database as of one instant, also while others write it.
-async fn take_snapshot(database: &Path, snapshot: &Path) -> Result<(), BackupFault> {
-    let mut connection = storage::read_only(database).await?;
+/// A copy of the database as of one instant, also while others write it, without what no backup has (P-10.7).
+async fn take_snapshot(kept: &Kept, snapshot: &Path) -> Result<(), BackupFault> {
+    let copy = snapshot.with_extension("all");
+    copy_into(storage::read_only(&kept.database).await?, &copy).await?;
+    let mut connection = SqliteConnectOptions::new().filename(&copy).connect().await?;
+    for sql in kept.forgotten {
+        sqlx::query(*sql).execute(&mut connection).await?;
+    }
+    // Once more: what was deleted is still in the file's free pages.
+    copy_into(connection, snapshot).await?;
+    std::fs::remove_file(&copy)?;
+    Ok(())
+}
+
+async fn copy_into(mut connection: SqliteConnection, file: &Path) -> Result<(), BackupFault> {
     // A path is data, and SQLite takes it as a value.
-    sqlx::query("VACUUM INTO ?").bind(snapshot.to_string_lossy()).execute(&mut connection).await?;
+    sqlx::query("VACUUM INTO ?").bind(file.to_string_lossy()).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -139,4 +152,44 @@ fn open_half(kek: &Kek, subject: &Subject, unit: &Id, sealed: &[u8]) -> Result<H
     let opened = kek.open(sealed, &seal_context(&subject.organization, unit, subject.service))?;
     let bytes: &[u8; 32] = opened.as_slice().try_into().map_err(|_| ScalarError::OutOfRange)?;
     Ok(Zeroizing::new(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_ledger::statement::HalfHolder;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn p_10_7_what_no_backup_has_is_not_in_the_free_pages_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("ca.sqlite");
+        let options = SqliteConnectOptions::new().filename(&database).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        let secret = [b"on its way to a card".as_slice(); 40].concat();
+        for sql in ["CREATE TABLE card_share (sealed BLOB)", "CREATE TABLE other (text TEXT)"] {
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+        }
+        sqlx::query("INSERT INTO card_share VALUES (?)")
+            .bind(&secret)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO other VALUES ('kept')").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let kept = Kept {
+            holder: HalfHolder::Ca,
+            data: folder.path().to_owned(),
+            database,
+            halves: "",
+            reseal: "",
+            forgotten: &["DELETE FROM card_share"],
+        };
+        let snapshot = folder.path().join("snapshot.sqlite");
+        take_snapshot(&kept, &snapshot).await.unwrap();
+        let bytes = std::fs::read(&snapshot).unwrap();
+        let holds = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+        assert!(holds(b"kept") && !holds(b"on its way"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+    }
 }

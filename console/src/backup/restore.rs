@@ -225,8 +225,5 @@ async fn put(pool: &SqlitePool, kept: &Kept, halves: &BTreeMap<Id, Resealed>) ->
             return Err(BackupFault::OtherHalf { unit: *unit });
         }
     }
-    for sql in kept.forgotten {
-        sqlx::query(*sql).execute(&mut *transaction).await?;
-    }
     Ok(transaction.commit().await?)
 }

@@ -336,30 +336,12 @@ impl Card for PivCard {
     }
 
     fn open_management(&mut self) -> Result<(), CardError> {
-        let factory = self.converse(|conversation| conversation.is_factory_management())?;
-        if factory != Some(false) {
-            match self.authenticate_management(&ManagementKey::factory()) {
-                // A card that does not tell may have any key.
-                Err(CardError::ManagementKeyWrong) if factory.is_none() => {}
-                done => return done,
-            }
-        }
-        let kept = self.converse(|conversation| conversation.protected_management_key())?;
-        let opened = self.authenticate_management(&kept.ok_or(CardError::ManagementKeyUnknown)?);
-        opened.map_err(|error| match error {
-            // What lies there is not what holds.
-            CardError::ManagementKeyWrong => CardError::ManagementKeyUnknown,
-            other => other,
-        })
+        self.open_management_with().map(|_| ())
     }
 
     fn protect_management(&mut self, rng: &mut dyn CryptoRng) -> Result<(), CardError> {
-        self.open_management()?;
-        let (kept, factory) = self.converse(|conversation| {
-            Ok((conversation.protected_management_key()?.is_some(), conversation.is_factory_management()?))
-        })?;
-        // A card that does not tell, and has a key behind its PIN, has been opened with that, or would not have been.
-        if factory == Some(true) || (factory.is_none() && !kept) {
+        // A key that lies behind the PIN may be one that was never set: what opened the card counts.
+        if self.open_management_with()? == ManagementOpened::Factory {
             let algorithm = self.converse(|conversation| conversation.management_algorithm())?;
             let key = self.draw_management_key(algorithm, rng)?;
             self.converse(|conversation| conversation.keep_management_key(&key))?;
@@ -424,7 +406,34 @@ impl Card for PivCard {
     }
 }
 
+/// Which management key opened a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ManagementOpened {
+    /// The factory's, which everybody knows.
+    Factory,
+    /// The one behind the PIN.
+    Protected,
+}
+
 impl PivCard {
+    fn open_management_with(&mut self) -> Result<ManagementOpened, CardError> {
+        let factory = self.converse(|conversation| conversation.is_factory_management())?;
+        if factory != Some(false) {
+            match self.authenticate_management(&ManagementKey::factory()) {
+                // A card that does not tell may have any key.
+                Err(CardError::ManagementKeyWrong) if factory.is_none() => {}
+                done => return done.map(|()| ManagementOpened::Factory),
+            }
+        }
+        let kept = self.converse(|conversation| conversation.protected_management_key())?;
+        let opened = self.authenticate_management(&kept.ok_or(CardError::ManagementKeyUnknown)?);
+        opened.map(|()| ManagementOpened::Protected).map_err(|error| match error {
+            // What lies there is not what holds.
+            CardError::ManagementKeyWrong => CardError::ManagementKeyUnknown,
+            other => other,
+        })
+    }
+
     /// One that the `yubikey` crate takes: it refuses weak 3DES keys, which are drawn next to never.
     fn draw_management_key(
         &self,

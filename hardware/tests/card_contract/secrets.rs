@@ -1,4 +1,4 @@
-//! PIN, PUK and management key of a card from the factory, and what takes their place.
+//! PIN, PUK and management key of a card from the factory, and what takes their place (P-6.7).
 
 use std::process::Command;
 

@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use warifu_api::server::Peer;
+use warifu_api::server::{Peer, Seat};
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
     Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow, Rewrap,
@@ -185,14 +185,24 @@ async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::author
     answer(authority.newest_checkpoint().await)
 }
 
+/// A seat for a large body, if one is free.
+async fn seated(authority: &Authority, peer: &Peer, request: Request) -> Result<(Seat, Request), ErrorBody> {
+    match authority.bringing.take(peer, request.body()) {
+        Some(seat) => Ok((seat, request)),
+        None => {
+            body::pass_over(request.into_body()).await;
+            Err(AuthorityError::Busy.into_body())
+        }
+    }
+}
+
 async fn order(
     State(authority): Shared,
     caller: Caller,
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Answer<warifu_api::wire::authority::Appended> {
-    let seat = authority.bringing.take(&peer, request.body());
-    let _seat = seat.ok_or_else(|| AuthorityError::Busy.into_body())?;
+    let (_seat, request) = seated(&authority, &peer, request).await?;
     // Anybody may bring an order; a large one only with a card, or as a site, or strangers could fill the memory.
     let limit = match caller {
         Caller::Card(_) | Caller::Site(_) => LARGE_BODY_LIMIT,
@@ -209,8 +219,7 @@ async fn propose(
     request: Request,
 ) -> Answer<Done> {
     caller.may_administer().map_err(AuthorityError::into_body)?;
-    let seat = authority.bringing.take(&peer, request.body());
-    let _seat = seat.ok_or_else(|| AuthorityError::Busy.into_body())?;
+    let (_seat, request) = seated(&authority, &peer, request).await?;
     let request: OrderRequest = parse(request, LARGE_BODY_LIMIT).await?;
     done(authority.propose(request).await)
 }

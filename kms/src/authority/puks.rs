@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use warifu_api::wire::authority::{PukEscrow, SealedPuk};
 use warifu_ledger::Id;
-use warifu_ledger::state::{CardStatus, State};
-use warifu_ledger::statement::Role;
+use warifu_ledger::state::{CardStatus, NotAnswered, State};
+use warifu_ledger::statement::{Millis, Role};
 use warifu_split_key::point::Point;
 
 use super::error::AuthorityError;
@@ -14,15 +14,22 @@ use super::{Authority, Result};
 impl Authority {
     /// Keeps a card's PUK, in the place of an earlier one.
     pub(crate) async fn keep_puk(&self, card: Id, escrow: PukEscrow) -> Result<()> {
+        // No order ends the card between the look and the deed.
+        let _serialized = self.appending.lock().await;
         let state = self.state()?;
-        let found = state.card(&card).filter(|found| found.status != CardStatus::Revoked);
-        found.ok_or(AuthorityError::NotFound { what: "card" })?;
+        if is_over(&state, &card, self.now(&state)) {
+            return Err(AuthorityError::NotFound { what: "card" });
+        }
         check(&state, &escrow)?;
         self.store.keep_puk(&card, &escrow).await
     }
 
     /// A card's PUK, as it was kept.
     pub(crate) async fn puk(&self, card: Id) -> Result<PukEscrow> {
+        let state = self.state()?;
+        if is_over(&state, &card, self.now(&state)) {
+            return Err(AuthorityError::NotFound { what: "card" });
+        }
         self.store.puk(&card).await?.ok_or(AuthorityError::NotFound { what: "PUK" })
     }
 
@@ -30,9 +37,15 @@ impl Authority {
     pub(crate) async fn forget_ended_puks(&self) -> Result<()> {
         let Some(state) = self.replica.state() else { return Ok(()) };
         let mut ended = self.store.cards_with_puk().await?;
-        ended.retain(|card| state.card(card).is_none_or(|found| found.status == CardStatus::Revoked));
+        let at = self.now(&state);
+        ended.retain(|card| is_over(&state, card, at));
         if ended.is_empty() { Ok(()) } else { self.store.forget_puks(&ended).await }
     }
+}
+
+/// Whether nobody needs the card's PUK any more: it was revoked, or its member or contract is over.
+fn is_over(state: &State, card: &Id, at: Millis) -> bool {
+    !matches!(state.may_connect(card, at), Ok(()) | Err(NotAnswered::CardSuspended))
 }
 
 /// A PUK that is sealed to anybody but officers would be lost, or somebody else's.

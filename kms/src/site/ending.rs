@@ -1,27 +1,10 @@
-//! What an order ends at a site, and whether it is answered with a receipt. Pure: the acts and the fold decide.
+//! What an order ends at a site. Pure: the acts and the fold decide.
 
 use std::collections::BTreeSet;
 
 use warifu_ledger::state::State;
 use warifu_ledger::statement::Act;
 use warifu_ledger::{Digest, Id};
-
-/// Whether a site answers an order that holds this act with a receipt, even if it had nothing to destroy. What ends at a
-/// later instant is answered by nothing: there is no key pair to destroy yet, and no message then.
-pub(super) fn calls_for_receipt(act: &Act) -> bool {
-    matches!(
-        act,
-        Act::GrantRevoked { effective_at: None, .. }
-            | Act::CardRevoked { .. }
-            | Act::CardSuspended { .. }
-            | Act::CardResumed { .. }
-            | Act::MemberRevoked { effective_at: None, .. }
-            | Act::UnitClosed { effective_at: None, .. }
-            | Act::ContractEnded { .. }
-            | Act::FileShredded { .. }
-            | Act::SiteRemoved { .. }
-    )
-}
 
 /// What the revoking acts of an order end. Everything but a suspension is over for ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -91,9 +91,11 @@ async fn revocations(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Json<Envelope>, SiteError> {
-    let seat = core.bringing.take(&peer, request.body()).ok_or_else(|| {
-        SiteError::Refused(ErrorBody::new(ErrorCode::Busy, "others are bringing orders: try again"))
-    })?;
+    let Some(seat) = core.bringing.take(&peer, request.body()) else {
+        let _ = tokio::time::timeout(BODY_PATIENCE, body::pass_over(request.into_body())).await;
+        let why = "others are bringing orders: try again";
+        return Err(SiteError::Refused(ErrorBody::new(ErrorCode::Busy, why)));
+    };
     let request: RevocationRequest = read(request, REVOCATION_BODY).await?;
     // Whoever brought it may hang up: what has begun is finished.
     let work = tokio::spawn(async move {

@@ -9,7 +9,6 @@ use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{Act, Fact, FactBody, Order};
 use warifu_replica::ReplicaError;
 
-use super::ending::calls_for_receipt;
 use super::error::SiteError;
 use super::service::Core;
 
@@ -53,7 +52,7 @@ impl Core {
                 if let Ok(order) = envelope.statement::<Order>() {
                     position.joined |= order.acts.iter().any(|act| self.lets_us_join(act));
                     // Before it joined, a site had nothing that could end.
-                    if position.joined && order.acts.iter().any(calls_for_receipt) {
+                    if position.joined && order.acts.iter().any(Act::calls_for_receipt) {
                         self.act_on(envelope.digest(), &order.acts, None).await?;
                     }
                     for act in &order.acts {

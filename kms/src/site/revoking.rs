@@ -15,7 +15,7 @@ use warifu_ledger::statement::{Act, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 use warifu_replica::ReplicaError;
 
-use super::ending::{Ending, calls_for_receipt};
+use super::ending::Ending;
 use super::error::SiteError;
 use super::service::Core;
 use super::store::ByHand;
@@ -192,7 +192,7 @@ impl Core {
                 };
             }
         };
-        if !order.acts.iter().any(calls_for_receipt) {
+        if !order.acts.iter().any(Act::calls_for_receipt) {
             let why = "the order revokes nothing";
             return Err(SiteError::Refused(ErrorBody::new(ErrorCode::Rejected, why)));
         }

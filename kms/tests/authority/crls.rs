@@ -1,4 +1,4 @@
-//! CRLs that the ca posts, and that anybody fetches over plain HTTP.
+//! CRLs that the ca posts, and that anybody fetches over plain HTTP (P-9.3, P-9.4).
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Orders that wait for a second person.
+//! Orders that wait for a second person (P-11.1, P-11.3).
 
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Appended, OrderRequest, Proposal, ProposalStanding, Proposals};

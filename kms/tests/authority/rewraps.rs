@@ -1,4 +1,4 @@
-//! A site comes later to a grant, or again: the kms carries another site's wrap to it (P-6.9).
+//! A site comes later to a grant, or again: the kms carries another site's wrap to it (P-6.8 to P-6.10).
 
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Holdings, Rewrap, Rewraps, Wrap};

@@ -1,4 +1,5 @@
-//! What was ordered ahead: before its instant it opens, after it it is refused, and its key pair is gone, with no message.
+//! What was ordered ahead: before its instant it opens, after it it is refused, and its key pair is gone, with no
+//! message (P-8.5).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -308,3 +308,24 @@ pub enum Act {
         file: Digest,
     },
 }
+
+impl Act {
+    /// Whether a site answers an order that holds this act with a receipt, even if it had nothing to destroy, so that a desk
+    /// brings the order to the sites by itself. What ends at a later instant is answered by nothing: there is no key pair to
+    /// destroy yet, and no message then.
+    #[must_use]
+    pub fn calls_for_receipt(&self) -> bool {
+        matches!(
+            self,
+            Self::GrantRevoked { effective_at: None, .. }
+                | Self::CardRevoked { .. }
+                | Self::CardSuspended { .. }
+                | Self::CardResumed { .. }
+                | Self::MemberRevoked { effective_at: None, .. }
+                | Self::UnitClosed { effective_at: None, .. }
+                | Self::ContractEnded { .. }
+                | Self::FileShredded { .. }
+                | Self::SiteRemoved { .. }
+        )
+    }
+}

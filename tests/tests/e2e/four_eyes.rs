@@ -1,4 +1,4 @@
-//! What two people have to sign, signed by one at a time.
+//! What two people have to sign, signed by one at a time (P-11.2).
 
 use std::fs;
 use std::path::Path;

@@ -33,7 +33,7 @@ impl Store {
         let mut transaction = self.write().await?;
         for signer in signers {
             let row = sqlx::query(
-                "SELECT COUNT(*) AS proposals, COALESCE(SUM(LENGTH(request)), 0) AS bytes
+                "SELECT COUNT(*) AS proposals, COALESCE(SUM(LENGTH(CAST(request AS BLOB))), 0) AS bytes
                  FROM proposal JOIN proposal_signer USING (digest) WHERE member = ? AND request IS NOT NULL",
             )
             .bind(bytes(signer))
