@@ -4,6 +4,7 @@
 //! else: what the kms asks for counts nothing (I8).
 
 use warifu_ledger::state::NotAnswered;
+use warifu_ledger::statement::Custody;
 use warifu_ledger::{Digest, Id};
 use warifu_replica::follow::Fresh;
 use warifu_split_key::point::Point;
@@ -66,6 +67,7 @@ pub struct OrderedGrant {
     unit: Id,
     unit_key: Point,
     transport: Point,
+    custody: Custody,
 }
 
 impl OrderedGrant {
@@ -91,6 +93,7 @@ impl OrderedGrant {
             unit: grant.unit,
             unit_key,
             transport: card.card.transport.0,
+            custody: grant.custody,
         })
     }
 
@@ -122,5 +125,11 @@ impl OrderedGrant {
     #[must_use]
     pub fn transport(&self) -> Point {
         self.transport
+    }
+
+    /// How the share comes onto the card.
+    #[must_use]
+    pub fn custody(&self) -> Custody {
+        self.custody
     }
 }

@@ -11,10 +11,11 @@ use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::ShareRequest;
 use warifu_console::backup::{Kept, seal_context};
 use warifu_crash_point::{CrashPoint, reached};
+use warifu_hardware::hsm::wrap::{WrapError, wrap_share};
 use warifu_hardware::hsm::{HsmError, Kek};
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::key::{Base64, Bytes};
-use warifu_ledger::statement::{HalfHolder, PublicHalf};
+use warifu_ledger::statement::{Custody, HalfHolder, PublicHalf};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::ScalarError;
 use warifu_split_key::half::{HalfContext, HalfRole};
@@ -50,6 +51,9 @@ pub enum VaultError {
     /// The card share could not be sealed to the card.
     #[error("the card share could not be sealed")]
     Seal(#[from] SealError),
+    /// The card share could not be wrapped to the card.
+    #[error("the card share could not be wrapped")]
+    Wrap(#[from] WrapError),
     /// A stored row has not the form that this program writes.
     #[error("the table {table} holds something that was not written by this program")]
     Malformed {
@@ -208,7 +212,7 @@ impl Vault {
             .await?)
     }
 
-    /// The ca's part of the grant: `A`, `d`, and `a` sealed to the card. `a` is drawn at the first call, and durable before
+    /// The ca's part of the grant: `A`, `d`, and `a` sealed to the card in the way that the order's custody says. `a` is drawn at the first call, and durable before
     /// this returns; only the seal to the card is another one each time.
     ///
     /// # Errors
@@ -236,18 +240,26 @@ impl Vault {
                 self.sealed_share(grant).await?.ok_or(VaultError::Malformed { table: "card_share" })?
             }
         };
-        let (kek, transport) = (self.kek.clone(), ordered.transport());
+        let (kek, transport, custody) = (self.kek.clone(), ordered.transport(), ordered.custody());
         blocking(move || {
             let half_aad = seal_context(&organization, &unit, HalfHolder::Ca);
             let half = IssuerHalf::from_bytes(&*open_scalar(&kek, &half_sealed, &half_aad)?)?;
             let share = CardShare::from_bytes(&*open_scalar(&kek, &share_sealed, &share_aad)?)?;
             let delta = half.delta(&share)?;
-            let info = card_share_info(organization, grant);
-            let sealed = hpke::seal(&mut rng(), &transport, &info, &[], share.expose_bytes().as_slice())?;
+            let sealed = match custody {
+                // A token opens no HPKE: it unwraps (P-6.3b), and no PC ever sees the share.
+                Custody::TokenUnwrap => wrap_share(&mut rng(), &transport, &share.to_pkcs8_der())?.to_bytes(),
+                Custody::Scp11b | Custody::HostMemory | Custody::OwnPc => {
+                    let info = card_share_info(organization, grant);
+                    let secret = share.expose_bytes();
+                    let sealed = hpke::seal(&mut rng(), &transport, &info, &[], secret.as_slice())?;
+                    [&sealed.enc[..], &sealed.ciphertext].concat()
+                }
+            };
             Ok(ShareRequest {
                 card_point: share.public().into(),
                 delta: SecretBytes(delta.expose_bytes()),
-                sealed: Bytes([&sealed.enc[..], &sealed.ciphertext].concat()),
+                sealed: Bytes(sealed),
             })
         })
         .await

@@ -48,6 +48,7 @@ impl Spoken for VaultError {
             Self::Hsm(error) => words::hsm(error),
             Self::Scalar(_) | Self::Point(_) | Self::Malformed { .. } => Message::new("database-damaged"),
             Self::Seal(error) => words::unexpected(error),
+            Self::Wrap(error) => words::unexpected(error),
             Self::ShuttingDown => Message::new("fault-stopping"),
         }
     }

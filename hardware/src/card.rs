@@ -9,6 +9,7 @@
 pub mod attestation;
 mod error;
 mod piv;
+pub mod pkcs11;
 pub mod readers;
 mod secret;
 
@@ -17,8 +18,11 @@ use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 
+use crate::hsm::WrappedShare;
+
 pub use error::CardError;
 pub use piv::{Conversation, PivCard, Transmit};
+pub use pkcs11::{Interrupt, ModuleCard};
 pub use secret::{LastTry, ManagementKey, Pin, PinEntry, PinError};
 
 /// A key that is made on the card and never leaves it.
@@ -88,6 +92,15 @@ pub struct StoredShare {
     pub slot: ShareSlot,
     /// The certificate beside it, DER.
     pub certificate: Vec<u8>,
+}
+
+/// How a share comes onto a card, and who could see it on the way (design section 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Custody {
+    /// In the clear through this PC's memory: [`Card::import_share`].
+    HostMemory,
+    /// Wrapped to the card's transport key, and unwrapped inside: [`Card::unwrap_share`].
+    TokenUnwrap,
 }
 
 /// Which of a card's own secrets are still those that every card of its kind comes with, as far as the card tells.
@@ -234,6 +247,33 @@ pub trait Card: Send {
         share: &CardShare,
         certificate: &[u8],
     ) -> Result<(), CardError>;
+
+    /// How shares come onto this card.
+    fn custody(&self) -> Custody {
+        Custody::HostMemory
+    }
+
+    /// Has the card unwrap a share with its transport key (P-6.3b), checks on the card that the share is the one that the
+    /// certificate (DER) is for, and stores the certificate beside it. Needs the PIN.
+    ///
+    /// # Errors
+    /// [`CardError::SlotTaken`], [`CardError::ShareRefused`] where it does not unwrap or is another share,
+    /// [`CardError::CertificateMismatch`]: then the slot is as free as before. [`CardError::IssuingUnsupported`] for a card
+    /// of the other [`Custody`].
+    fn unwrap_share(
+        &mut self,
+        slot: ShareSlot,
+        share: &WrappedShare,
+        certificate: &[u8],
+    ) -> Result<(), CardError> {
+        let _ = (slot, share, certificate);
+        Err(CardError::IssuingUnsupported)
+    }
+
+    /// Ends what the card is busy with, from another thread, where a process of its own does it.
+    fn interrupt(&self) -> Option<Interrupt> {
+        None
+    }
 
     /// Destroys the share in a slot and its certificate; an empty slot is no error. Needs the management key.
     fn delete_share(&mut self, slot: ShareSlot) -> Result<(), CardError>;

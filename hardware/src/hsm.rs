@@ -22,12 +22,12 @@
 //! of a grant's key reaches every session of this process, and no other process.
 
 mod error;
-mod grant;
+pub(crate) mod grant;
 mod kek;
-mod keys;
+pub(crate) mod keys;
 mod link;
 mod lru;
-mod module;
+pub(crate) mod module;
 pub mod wrap;
 mod x509;
 

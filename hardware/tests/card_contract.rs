@@ -13,34 +13,31 @@ mod card_contract {
     pub(crate) mod desk;
     pub(crate) mod faults;
     pub(crate) mod keys;
+    pub(crate) mod modules;
     pub(crate) mod secrets;
     pub(crate) mod shares;
 }
 
-use card_contract::{access, desk::Desk, faults, keys, secrets, shares};
-use warifu_hardware::card::{Card, CardError, PivCard};
+use card_contract::desk::{Backend, Desk};
+use card_contract::{access, faults, keys, modules, secrets, shares};
 use warifu_virtual_card::readers;
 
 /// Runs the whole contract over one backend.
 macro_rules! contract {
-    ($backend:ident, $open:path: $($module:ident :: { $($name:ident),+ $(,)? })+) => {
-        mod $backend {
+    ($name_of:ident, $backend:expr; $($module:ident :: { $($name:ident),+ $(,)? })+) => {
+        mod $name_of {
             use super::*;
             $($(
                 #[test]
                 fn $name() {
-                    readers::private(2, |readers| $module::$name(&mut Desk::new(readers, $open)));
+                    readers::private(2, |readers| $module::$name(&mut Desk::new(readers, $backend)));
                 }
             )+)+
         }
     };
 }
 
-fn open_piv(reader: &str) -> Result<Box<dyn Card>, CardError> {
-    PivCard::open(reader).map(|card| Box::new(card) as Box<dyn Card>)
-}
-
-contract! { piv, open_piv:
+contract! { piv, Backend::Piv;
     access::{
         a_wrong_pin_is_reported_with_the_tries_left_and_never_retried,
         the_last_try_is_not_spent_silently,
@@ -54,6 +51,7 @@ contract! { piv, open_piv:
         nothing_is_written_without_the_management_key,
         every_kind_of_management_key_works,
         a_reset_by_another_program_costs_the_pin_and_nothing_else,
+        a_card_that_is_opened_again_wants_its_pin,
     }
     faults::{
         a_removed_card_is_removed_for_good,
@@ -87,5 +85,93 @@ contract! { piv, open_piv:
         twenty_shares_fit_and_no_more,
         a_deleted_share_is_destroyed,
         opensc_finds_and_uses_the_shares,
+    }
+}
+
+contract! { opensc, Backend::OpenSc;
+    access::{
+        a_wrong_pin_is_reported_with_the_tries_left_and_never_retried,
+        the_last_try_is_not_spent_silently,
+        a_blocked_pin_is_reported_without_asking,
+        a_wrong_old_pin_changes_nothing,
+        a_card_that_is_opened_again_wants_its_pin,
+    }
+    faults::{
+        a_removed_card_is_removed_for_good,
+        two_cards_are_told_apart_by_reader,
+    }
+    keys::{
+        keys_need_the_pin,
+        the_signature_key_needs_the_pin_every_time,
+        the_transport_key_does_not_sign,
+        missing_keys_are_missing,
+        ecdh_equals_software,
+        keys_survive_reinsertion,
+    }
+    modules::{
+        cards_are_used_and_not_issued,
+        shares_of_a_piv_card_are_used,
+        a_card_pulled_twenty_times_never_keeps_anybody_waiting,
+    }
+}
+
+contract! { ykcs11, Backend::Ykcs11;
+    access::{
+        a_wrong_pin_is_reported_with_the_tries_left_and_never_retried,
+        the_last_try_is_not_spent_silently,
+        a_blocked_pin_is_reported_without_asking,
+        a_wrong_old_pin_changes_nothing,
+        a_card_that_is_opened_again_wants_its_pin,
+    }
+    faults::{
+        a_removed_card_is_removed_for_good,
+        two_cards_are_told_apart_by_reader,
+    }
+    keys::{
+        keys_need_the_pin,
+        the_signature_key_needs_the_pin_every_time,
+        the_transport_key_does_not_sign,
+        missing_keys_are_missing,
+        ecdh_equals_software,
+        keys_survive_reinsertion,
+    }
+    modules::{
+        cards_are_used_and_not_issued,
+        shares_of_a_piv_card_are_used,
+        a_card_pulled_twenty_times_never_keeps_anybody_waiting,
+    }
+}
+
+contract! { softhsm, Backend::SoftHsm;
+    access::{
+        a_wrong_pin_is_reported_with_the_tries_left_and_never_retried,
+        a_wrong_old_pin_changes_nothing,
+        nothing_is_written_without_the_pin,
+        a_card_that_is_opened_again_wants_its_pin,
+    }
+    faults::{
+        a_removed_card_is_removed_for_good,
+    }
+    keys::{
+        keys_need_the_pin,
+        the_signature_key_needs_the_pin_every_time,
+        the_transport_key_does_not_sign,
+        missing_keys_are_missing,
+        ecdh_equals_software,
+        a_certificate_for_another_key_is_refused,
+        keys_survive_reinsertion,
+    }
+    shares::{
+        a_share_needs_its_own_certificate_and_a_free_slot,
+        twenty_shares_fit_and_no_more,
+        a_deleted_share_is_destroyed,
+    }
+    modules::{
+        a_share_that_is_not_the_certificates_is_refused,
+        fewer_tries_are_shown,
+        a_module_that_cannot_be_used_is_named,
+        a_module_that_hangs_is_killed,
+        a_hung_module_is_interrupted,
+        tokens_that_come_and_go_are_seen,
     }
 }

@@ -1,7 +1,9 @@
 //! What the ca holds: the issuer half `s1`, and a card's share `a` while it is on its way to the card.
 
+use zeroize::Zeroizing;
+
 use crate::half::{HalfContext, HalfProof, HalfRole, prove};
-use crate::scalar::{ScalarError, drawn_scalar, secret_scalar};
+use crate::scalar::{ScalarError, drawn_scalar, pkcs8_der, secret_scalar};
 
 drawn_scalar! {
     /// The issuer half `s1`. It only ever exists at the ca: wrapped by its HSM, or in this type inside one call.
@@ -34,6 +36,13 @@ impl IssuerHalf {
     /// `d = s1 - a (mod n)`; fails with [`ScalarError::Zero`] where `a = s1`.
     pub fn delta(&self, share: &CardShare) -> Result<Delta, ScalarError> {
         self.0.minus(&share.0).map(Delta)
+    }
+}
+
+impl CardShare {
+    /// `a` as a DER PKCS#8 `PrivateKeyInfo` (RFC 5958), 67 bytes: the form that `C_UnwrapKey` takes.
+    pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
+        pkcs8_der(&self.0)
     }
 }
 

@@ -66,6 +66,28 @@ impl SecretScalar {
     }
 }
 
+/// Everything of the 67-byte PKCS#8 before the scalar (RFC 5958 version 0 around RFC 5915 version 1, curve in the
+/// algorithm identifier, no public key).
+const PKCS8_PREFIX: [u8; 35] = [
+    0x30, 0x41, // SEQUENCE PrivateKeyInfo
+    0x02, 0x01, 0x00, // version 0
+    0x30, 0x13, // SEQUENCE AlgorithmIdentifier
+    0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, // id-ecPublicKey
+    0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, // prime256v1
+    0x04, 0x27, // OCTET STRING privateKey
+    0x30, 0x25, // SEQUENCE ECPrivateKey
+    0x02, 0x01, 0x01, // version 1
+    0x04, 0x20, // OCTET STRING, the scalar follows
+];
+
+/// The scalar as a DER PKCS#8 `PrivateKeyInfo` (RFC 5958), 67 bytes.
+pub(crate) fn pkcs8_der(scalar: &SecretScalar) -> Zeroizing<Vec<u8>> {
+    let mut der = Zeroizing::new(Vec::with_capacity(67));
+    der.extend_from_slice(&PKCS8_PREFIX);
+    der.extend_from_slice(scalar.expose_bytes().as_slice());
+    der
+}
+
 /// Each secret is a type of its own, so that the compiler keeps `s1`, `s2`, `a`, `b` and `d` apart. None of them
 /// implements `Debug`, `Clone`, `Copy` or a serializer.
 macro_rules! secret_scalar {

@@ -4,7 +4,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use warifu_hardware::card::{Card, CardError, Identity, KeyRole, LastTry, Pin, PinEntry, PivCard};
+use warifu_hardware::card::pkcs11::ModuleConfig;
+use warifu_hardware::card::{
+    Card, CardError, Custody, Identity, Interrupt, KeyRole, LastTry, ModuleCard, Pin, PinEntry, PivCard,
+};
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_split_key::point::Point;
 
@@ -12,49 +15,86 @@ use crate::platform::LockedSecret;
 
 type Job = Box<dyn FnOnce(&mut Seat) + Send>;
 
+/// Where a card is.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// In the PC/SC reader of this name: a PIV card.
+    Reader(String),
+    /// In the slot of this description, behind a module.
+    Module(ModuleConfig, String),
+}
+
+impl Place {
+    fn open(&self) -> Result<Box<dyn Card>, CardError> {
+        match self {
+            Self::Reader(reader) => Ok(Box::new(PivCard::open(reader)?)),
+            Self::Module(module, reader) => Ok(Box::new(ModuleCard::open(module, reader)?)),
+        }
+    }
+}
+
 /// A card in a reader, as everybody but its thread sees it. Clones are the same card; the last one dropped ends the thread.
 #[derive(Clone)]
 pub(crate) struct CardActor {
     jobs: Sender<Job>,
     pin: Arc<Mutex<Option<LockedSecret>>>,
     identity: Identity,
+    custody: Custody,
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
 }
 
 /// The card as its thread sees it.
 pub(crate) struct Seat {
-    reader: String,
+    place: Place,
     identity: Identity,
-    card: Option<PivCard>,
+    card: Option<Box<dyn Card>>,
     pin: Arc<Mutex<Option<LockedSecret>>>,
+    /// What ends the card's process, where it has one.
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
 }
 
 impl CardActor {
-    /// Opens the card in the reader of this name.
-    pub(crate) async fn open(reader: &str) -> Result<Self, CardError> {
+    /// Opens the card in a place.
+    pub(crate) async fn open(place: Place) -> Result<Self, CardError> {
         let (opened, answer) = oneshot::channel();
         let (jobs, inbox) = channel::<Job>();
         let pin: Arc<Mutex<Option<LockedSecret>>> = Arc::default();
-        let (reader, kept) = (reader.to_owned(), pin.clone());
+        let interrupt: Arc<Mutex<Option<Interrupt>>> = Arc::default();
+        let (kept, ending) = (pin.clone(), interrupt.clone());
         std::thread::spawn(move || {
-            let card = match PivCard::open(&reader) {
+            let card = match place.open() {
                 Ok(card) => card,
                 Err(error) => {
                     let _ = opened.send(Err(error));
                     return;
                 }
             };
-            let _ = opened.send(Ok(card.identity()));
-            let mut seat = Seat { reader, identity: card.identity(), card: Some(card), pin: kept };
+            *held(&ending) = card.interrupt();
+            let _ = opened.send(Ok((card.identity(), card.custody())));
+            let mut seat =
+                Seat { place, identity: card.identity(), card: Some(card), pin: kept, interrupt: ending };
             while let Ok(job) = inbox.recv() {
                 job(&mut seat);
             }
         });
-        let identity = answer.await.unwrap_or(Err(CardError::Removed))?;
-        Ok(Self { jobs, pin, identity })
+        let (identity, custody) = answer.await.unwrap_or(Err(CardError::Removed))?;
+        Ok(Self { jobs, pin, identity, custody, interrupt })
     }
 
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// How shares come onto the card.
+    pub(crate) fn custody(&self) -> Custody {
+        self.custody
+    }
+
+    /// Kills the card's process, where it has one, whatever the card's thread waits for.
+    pub(crate) fn interrupt(&self) {
+        if let Some(interrupt) = held(&self.interrupt).clone() {
+            interrupt.kill();
+        }
     }
 
     /// Has the card's thread do something. Its thread ends only with the card.
@@ -91,15 +131,19 @@ impl CardActor {
     }
 }
 
-fn held(pin: &Mutex<Option<LockedSecret>>) -> MutexGuard<'_, Option<LockedSecret>> {
-    pin.lock().unwrap_or_else(PoisonError::into_inner)
+fn held<T>(kept: &Mutex<Option<T>>) -> MutexGuard<'_, Option<T>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Seat {
     /// The card itself.
-    pub(crate) fn card(&mut self) -> Result<&mut PivCard, CardError> {
-        if self.card.is_none() {
-            let card = PivCard::open(&self.reader).map_err(|error| match error {
+    pub(crate) fn card(&mut self) -> Result<&mut dyn Card, CardError> {
+        // A module's process that was killed is started again.
+        let ended = matches!(self.place, Place::Module(..))
+            && self.card.as_ref().is_some_and(|card| card.interrupt().is_none());
+        if self.card.is_none() || ended {
+            self.card = None;
+            let card = self.place.open().map_err(|error| match error {
                 CardError::NoCard | CardError::NoReader { .. } => CardError::Removed,
                 other => other,
             })?;
@@ -107,9 +151,13 @@ impl Seat {
             if card.identity() != self.identity {
                 return Err(CardError::Removed);
             }
+            *held(&self.interrupt) = card.interrupt();
             self.card = Some(card);
         }
-        self.card.as_mut().ok_or(CardError::Removed)
+        match &mut self.card {
+            Some(card) => Ok(card.as_mut()),
+            None => Err(CardError::Removed),
+        }
     }
 
     /// Verifies a PIN that a person has just entered, and keeps it for as long as the card is unlocked.
@@ -130,7 +178,7 @@ impl Seat {
     /// once more, and only once: one that fails is wiped.
     pub(crate) fn with_pin<T>(
         &mut self,
-        mut work: impl FnMut(&mut PivCard) -> Result<T, CardError>,
+        mut work: impl FnMut(&mut dyn Card) -> Result<T, CardError>,
     ) -> Result<T, CardError> {
         match work(self.card()?) {
             Err(CardError::PinNeeded) => {}

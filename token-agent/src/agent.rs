@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind, Standing, Status,
-    Unblock, Unlock,
+    AgentFault, AgentState, BrokenModule, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
+    Standing, Status, Unblock, Unlock,
 };
 use warifu_api::{Client, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
+use warifu_hardware::card::pkcs11::{ModuleConfig, ModuleEvent};
 use warifu_hardware::card::readers::ReaderEvent;
 use warifu_hardware::card::{CardError, LastTry, Management, Secrets};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Profile;
 use warifu_split_key::point::Point;
 
+use crate::actor::Place;
 use crate::fault;
 use crate::follow;
 use crate::opening::Meter;
@@ -40,6 +42,8 @@ pub struct Config {
     pub profile: PathBuf,
     /// Only readers whose name contains one of these; all if there is none.
     pub readers: Vec<String>,
+    /// PKCS#11 modules whose tokens are cards, too.
+    pub modules: Vec<ModuleConfig>,
     /// Where the bootstrap file is written: a folder that only this user can enter.
     pub runtime_dir: PathBuf,
     /// The command that shows files, to which the path is appended; the desktop's own choice if empty.
@@ -66,8 +70,31 @@ pub(crate) struct Agent {
 #[derive(Default)]
 struct World {
     service: bool,
+    /// By the reader's name; slots of modules have the module's name behind it.
     readers: BTreeMap<String, Slot>,
+    /// What the modules show.
+    tokens: BTreeMap<String, TokenPlace>,
+    /// The modules that do not work, by their place in the configuration, and whether they hung.
+    broken: BTreeMap<usize, bool>,
     insertions: u64,
+}
+
+/// Where a module shows a token.
+#[derive(Clone)]
+struct TokenPlace {
+    module: ModuleConfig,
+    /// The slot's description: where the reader is on PC/SC, its name, as far as it fits.
+    description: String,
+}
+
+/// Bytes of a slot's description (PKCS#11 2.40, section 3.2).
+const DESCRIPTION: usize = 64;
+
+impl TokenPlace {
+    fn is_in(&self, reader: &str) -> bool {
+        self.description == reader
+            || (self.description.len() == DESCRIPTION && reader.starts_with(&self.description))
+    }
 }
 
 /// What is in a reader.
@@ -77,6 +104,16 @@ enum Slot {
     Opening(u64),
     Foreign,
     Card(Arc<Session>),
+}
+
+/// Whether a card behind a module is in a PC/SC reader as well.
+enum Native {
+    /// It is being looked at.
+    Unknown,
+    /// It is, and can be used without the module.
+    Used,
+    /// It is not, or only the module knows the card.
+    None,
 }
 
 impl Agent {
@@ -149,16 +186,56 @@ impl Agent {
                 Self::gone(slot);
             }
             ReaderEvent::CardInserted { reader } => {
-                world.insertions += 1;
-                let number = world.insertions;
-                Self::gone(world.readers.insert(reader.clone(), Slot::Opening(number)));
-                tokio::spawn(self.clone().look_at(reader, number));
+                self.inserted(&mut world, reader.clone(), Place::Reader(reader.clone()));
+                // A module that has not looked meanwhile still shows the card that was here before.
+                let shown = world.tokens.iter().filter(|(_, token)| token.is_in(&reader));
+                for (key, token) in shown.map(|(key, token)| (key.clone(), token.clone())).collect::<Vec<_>>()
+                {
+                    self.inserted(&mut world, key, Place::Module(token.module, token.description));
+                }
             }
             ReaderEvent::CardRemoved { reader } => {
+                // The reader service tells it before the modules do, if they do.
+                let shown = world.tokens.iter().filter(|(_, token)| token.is_in(&reader));
+                for key in shown.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    Self::gone(world.readers.insert(key, Slot::Empty));
+                }
                 Self::gone(world.readers.insert(reader, Slot::Empty));
             }
             _ => {}
         }
+    }
+
+    /// Takes note of what happens at a module, by its place in the configuration. Returns at once.
+    pub(crate) fn on_module(self: &Arc<Self>, index: usize, event: ModuleEvent) {
+        let Some(module) = self.config.modules.get(index) else { return };
+        let name = module.module.file_name().unwrap_or_default().to_string_lossy();
+        let key = |reader: &str| format!("{reader} ({name})");
+        let mut world = self.world();
+        match event {
+            ModuleEvent::Up => drop(world.broken.remove(&index)),
+            ModuleEvent::Down { hung } => {
+                tracing::warn!(module = %module.module.display(), hung, "a card module does not work");
+                world.broken.insert(index, hung);
+            }
+            ModuleEvent::TokenInserted { reader } => {
+                let token = TokenPlace { module: module.clone(), description: reader.clone() };
+                world.tokens.insert(key(&reader), token);
+                self.inserted(&mut world, key(&reader), Place::Module(module.clone(), reader));
+            }
+            ModuleEvent::TokenRemoved { reader } => {
+                world.tokens.remove(&key(&reader));
+                Self::gone(world.readers.remove(&key(&reader)));
+            }
+            _ => {}
+        }
+    }
+
+    fn inserted(self: &Arc<Self>, world: &mut World, reader: String, place: Place) {
+        world.insertions += 1;
+        let number = world.insertions;
+        Self::gone(world.readers.insert(reader.clone(), Slot::Opening(number)));
+        tokio::spawn(self.clone().look_at(reader, place, number));
     }
 
     fn gone(slot: Option<Slot>) {
@@ -168,15 +245,36 @@ impl Agent {
         }
     }
 
-    async fn look_at(self: Arc<Self>, reader: String, number: u64) {
-        while !self.settle(&reader, number, Session::open(&reader).await) {
+    async fn look_at(self: Arc<Self>, reader: String, place: Place, number: u64) {
+        loop {
+            let opened = match self.native(&place) {
+                Native::Unknown => Err(CardError::InUse),
+                // One card is one session: the direct way is the better one.
+                Native::Used => Err(CardError::NoCard),
+                Native::None => Session::open(&reader, place.clone()).await,
+            };
+            if self.settle(&reader, number, opened) {
+                return;
+            }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Whether a token of a module is a card that is used without the module.
+    fn native(&self, place: &Place) -> Native {
+        let Place::Module(module, description) = place else { return Native::None };
+        let token = TokenPlace { module: module.clone(), description: description.clone() };
+        match self.world().readers.iter().find(|(reader, _)| token.is_in(reader)) {
+            Some((_, Slot::Opening(_))) => Native::Unknown,
+            Some((_, Slot::Card(_))) => Native::Used,
+            Some((_, Slot::Empty | Slot::Foreign)) | None => Native::None,
         }
     }
 
     /// Puts what was found in its place; false if the card has to be looked at again.
     fn settle(&self, reader: &str, number: u64, opened: Result<Session, CardError>) -> bool {
         let mut world = self.world();
+        let number_is_of_token = world.tokens.contains_key(reader);
         let Some(slot) = world.readers.get_mut(reader) else { return true };
         if !matches!(slot, Slot::Opening(current) if *current == number) {
             // It was pulled meanwhile.
@@ -186,6 +284,10 @@ impl Agent {
             Ok(session) => {
                 tracing::info!(serial = session.serial, "card in");
                 *slot = Slot::Card(Arc::new(session));
+                true
+            }
+            Err(CardError::NoCard) if number_is_of_token => {
+                *slot = Slot::Empty;
                 true
             }
             Err(CardError::ForeignCard) => {
@@ -372,12 +474,25 @@ impl Agent {
                 shares: facts.shares.len(),
                 share_points: facts.shares.keys().map(|point| (*point).into()).collect(),
                 certificate: facts.certificate_says.clone(),
+                custody: session.custody(),
                 standing: self.standing(&session),
             });
         }
         let world = self.world();
         let unusable = world.readers.iter().filter(|(_, slot)| matches!(slot, Slot::Foreign));
-        Cards { cards, unusable: unusable.map(|(reader, _)| reader.clone()).collect() }
+        // What is used by way of a module is not unusable.
+        let by_module = |reader: &str| {
+            world.tokens.iter().any(|(key, token)| {
+                token.is_in(reader) && matches!(world.readers.get(key), Some(Slot::Card(_)))
+            })
+        };
+        let unusable =
+            unusable.map(|(reader, _)| reader.clone()).filter(|reader| !by_module(reader)).collect();
+        let modules = world.broken.iter().filter_map(|(index, hung)| {
+            let module = self.config.modules.get(*index)?.module.display().to_string();
+            Some(BrokenModule { module, hung: *hung })
+        });
+        Cards { cards, unusable, modules: modules.collect() }
     }
 
     fn standing(&self, session: &Session) -> Standing {

@@ -7,7 +7,7 @@ use warifu_api::wire::agent::{AgentFault, GivePiece, GivenPiece};
 use warifu_backup::file::{BackupError, Manifest};
 use warifu_backup::pieces::{PieceError, SealedPiece};
 use warifu_backup::restore::Request;
-use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry};
+use warifu_hardware::card::{AgreementKey, CardError, LastTry};
 use warifu_ledger::statement::HalfHolder;
 
 use crate::agent::Agent;

@@ -28,7 +28,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// Asks the card.
-    pub(crate) fn read(card: &mut impl Card) -> Result<Self, CardError> {
+    pub(crate) fn read(card: &mut dyn Card) -> Result<Self, CardError> {
         let authentication = key(card, KeyRole::Authentication)?;
         let signature = key(card, KeyRole::Signature)?;
         let transport = key(card, KeyRole::Transport)?;
@@ -69,7 +69,7 @@ impl Facts {
     }
 }
 
-fn key(card: &mut impl Card, role: KeyRole) -> Result<Option<Point>, CardError> {
+fn key(card: &mut dyn Card, role: KeyRole) -> Result<Option<Point>, CardError> {
     match card.public_key(role) {
         Ok(point) => Ok(Some(point)),
         Err(CardError::KeyMissing) => Ok(None),

@@ -20,6 +20,15 @@ pub(crate) fn of_card(error: CardError) -> AgentFault {
         CardError::PukBlocked => AgentFault::PukBlocked,
         CardError::ManagementKeyUnknown => AgentFault::ManagementKeyUnknown,
         CardError::LastTry => AgentFault::LastTry,
+        CardError::ModuleHung { .. } => AgentFault::ModuleHung,
+        CardError::ModuleUnusable { module } => {
+            AgentFault::ModuleUnusable { module: module.display().to_string() }
+        }
+        CardError::NoModuleProgram { program, .. } => {
+            AgentFault::ModuleUnusable { module: program.display().to_string() }
+        }
+        CardError::IssuingUnsupported => AgentFault::IssuingUnsupported,
+        CardError::UnblockingUnsupported => AgentFault::UnblockingUnsupported,
         CardError::SharesFull | CardError::MemoryFull => AgentFault::CardFull,
         other => AgentFault::CardFault { why: chain(&other) },
     }

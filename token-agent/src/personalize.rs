@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
+use warifu_api::tls::key_of_certificate;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, OpenPuk, OpenedPuk, Personalize, Personalized, PinText, SignAnswer, SignRequest,
@@ -11,7 +13,8 @@ use warifu_api::wire::agent::{
 use warifu_api::wire::authority::{Package, PackagedShare};
 use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
-use warifu_hardware::card::{AgreementKey, Card as _, CardError, KeyRole, LastTry, Pin, PinEntry};
+use warifu_hardware::card::{AgreementKey, CardError, Custody, KeyRole, LastTry, Pin, PinEntry};
+use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, PublicKey};
 use warifu_ledger::statement::{Founding, Order, Statement as _};
@@ -256,16 +259,60 @@ fn of_writing(error: CardError) -> AgentFault {
         CardError::CertificateMismatch => {
             AgentFault::NotTrustworthy { why: "a certificate is not for the key it came with".to_owned() }
         }
+        CardError::ShareRefused => AgentFault::NotTrustworthy {
+            why: "a wrapped share is not for this card, or not the one that ca and kms agreed on".to_owned(),
+        },
         other => fault::of_card(other),
     }
 }
 
-/// Opens a sealed share with the card's 9D key, checks it (P-6.3) and imports it. False if it was there already.
+/// Brings a share onto the card, in the way that the card takes shares. False if it was there already.
 pub(crate) async fn import(
     session: &Session,
     organization: Digest,
     share: PackagedShare,
 ) -> Result<bool, AgentFault> {
+    let on_card = share.certificate.0.clone();
+    let there = session
+        .actor
+        .run(move |seat| Ok(seat.card()?.shares()?.iter().any(|held| held.certificate == on_card)));
+    if there.await.map_err(fault::of_card)? {
+        return Ok(false);
+    }
+    match session.actor.custody() {
+        Custody::HostMemory => import_opened(session, organization, share).await?,
+        Custody::TokenUnwrap => import_wrapped(session, share).await?,
+    }
+    Ok(true)
+}
+
+/// Has the card unwrap a share, which this PC never sees (P-6.3b).
+async fn import_wrapped(session: &Session, share: PackagedShare) -> Result<(), AgentFault> {
+    let certificate = share.certificate.0;
+    let key = key_of_certificate(&CertificateDer::from(certificate.as_slice()));
+    if key.ok() != Some(share.card_point.0) {
+        return Err(of_writing(CardError::CertificateMismatch));
+    }
+    let wrapped =
+        WrappedShare::from_bytes(&share.sealed.0).map_err(|_| of_writing(CardError::ShareRefused))?;
+    session
+        .actor
+        .run(move |seat| {
+            seat.with_pin(|card| {
+                let slot = card.free_share_slot()?;
+                card.unwrap_share(slot, &wrapped, &certificate)
+            })
+        })
+        .await
+        .map_err(of_writing)
+}
+
+/// Opens a sealed share with the card's 9D key, checks it (P-6.3) and imports it.
+async fn import_opened(
+    session: &Session,
+    organization: Digest,
+    share: PackagedShare,
+) -> Result<(), AgentFault> {
     let untrusted = |why: &str| AgentFault::NotTrustworthy { why: why.to_owned() };
     let transport = session.facts().transport.ok_or_else(|| fault::of_card(CardError::KeyMissing))?;
     if share.sealed.0.len() != SEALED {
@@ -276,16 +323,9 @@ pub(crate) async fn import(
         Point::from_sec1(encapsulated).map_err(|_| untrusted("a sealed share holds no point"))?;
     let ciphertext = ciphertext.to_vec();
     let certificate = share.certificate.0;
-    let on_card = certificate.clone();
     let info = [SHARE_INFO, organization.as_bytes(), share.grant.as_bytes()].concat();
     let expected = share.card_point.0;
 
-    let there = session
-        .actor
-        .run(move |seat| Ok(seat.card()?.shares()?.iter().any(|held| held.certificate == on_card)));
-    if there.await.map_err(fault::of_card)? {
-        return Ok(false);
-    }
     let x = session
         .actor
         .run(move |seat| seat.with_pin(|card| card.agree(AgreementKey::Transport, &encapsulated)))
@@ -312,8 +352,7 @@ pub(crate) async fn import(
             card.import_share(slot, &secret, &certificate)
         })
         .await
-        .map_err(of_writing)?;
-    Ok(true)
+        .map_err(of_writing)
 }
 
 impl Agent {

@@ -6,7 +6,7 @@
 
 use warifu_api::wire::agent::{AgentFault, CardKeys, Prepare, Prepared};
 use warifu_crash_point::{CrashPoint, reached_blocking};
-use warifu_hardware::card::{Card as _, CardError, KeyRole, LastTry, Pin, PinEntry, PivCard, attestation};
+use warifu_hardware::card::{Card, CardError, KeyRole, LastTry, Pin, PinEntry, attestation};
 use warifu_ledger::Digest;
 use warifu_ledger::statement::Attestation;
 use warifu_split_key::point::Point;
@@ -56,11 +56,11 @@ async fn make(agent: &Agent, session: &Session, pin: Zeroizing<String>) -> Resul
             signature: card.public_key(KeyRole::Signature)?.into(),
             transport: card.public_key(KeyRole::Transport)?.into(),
         };
-        Ok(Prepared { keys, attestation: attest(card, serial, &roots)? })
+        Ok((keys, attest(card, serial, &roots)?))
     });
-    let prepared = made.await.map_err(fault::of_card)?;
+    let (keys, attestation) = made.await.map_err(fault::of_card)?;
     session.reread().await.map_err(fault::of_card)?;
-    Ok(prepared)
+    Ok(Prepared { keys, attestation, custody: session.custody() })
 }
 
 /// The PIN that was just entered takes the place of the factory's, or is checked. The factory's is used where the card itself
@@ -82,7 +82,7 @@ async fn enter_pin(session: &Session, pin: Zeroizing<String>) -> Result<(), Agen
     session.verify(pin, LastTry::Keep).await
 }
 
-fn key(card: &mut PivCard, role: KeyRole) -> Result<Option<Point>, CardError> {
+fn key(card: &mut dyn Card, role: KeyRole) -> Result<Option<Point>, CardError> {
     match card.public_key(role) {
         Ok(key) => Ok(Some(key)),
         Err(CardError::KeyMissing) => Ok(None),
@@ -91,7 +91,7 @@ fn key(card: &mut PivCard, role: KeyRole) -> Result<Option<Point>, CardError> {
 }
 
 /// Whether there are keys that the card does not prove to have made.
-fn has_foreign_keys(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Result<bool, CardError> {
+fn has_foreign_keys(card: &mut dyn Card, serial: u32, roots: &[Vec<u8>]) -> Result<bool, CardError> {
     for role in KeyRole::ALL {
         if let Some(key) = key(card, role)?
             && attested(card, role, key, serial, roots)?.is_none()
@@ -103,7 +103,7 @@ fn has_foreign_keys(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Resul
 }
 
 /// What the card's maker says about its keys, if a maker that is believed says so of all three.
-fn attest(card: &mut PivCard, serial: u32, roots: &[Vec<u8>]) -> Result<Attestation, CardError> {
+fn attest(card: &mut dyn Card, serial: u32, roots: &[Vec<u8>]) -> Result<Attestation, CardError> {
     let mut evidence = Vec::new();
     let mut firmware = [0; 3];
     for role in KeyRole::ALL {
@@ -123,7 +123,7 @@ struct Attested {
 }
 
 fn attested(
-    card: &mut PivCard,
+    card: &mut dyn Card,
     role: KeyRole,
     key: Point,
     serial: u32,

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
 use warifu_api::server::{Limits, serve_plain};
 use warifu_api::wire::agent::Bootstrap;
+use warifu_hardware::card::pkcs11::ModuleWatcher;
 use warifu_hardware::card::readers::Watcher;
 use zeroize::Zeroizing;
 
@@ -70,6 +71,18 @@ pub async fn run(
         move |name| filters.is_empty() || filters.iter().any(|part| name.contains(part.as_str())),
         move |event| drop(events.send(event)),
     );
+    let (module_events, mut module_inbox) = unbounded_channel();
+    let modules: Vec<ModuleWatcher> = agent
+        .config
+        .modules
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(index, module)| {
+            let events = module_events.clone();
+            ModuleWatcher::start(module, move |event| drop(events.send((index, event))))
+        })
+        .collect();
     // Whoever asks first is told whether the reader service runs, not that nobody has looked yet.
     if let Ok(Some(event)) = tokio::time::timeout(FIRST_LOOK, inbox.recv()).await {
         agent.on_reader(event);
@@ -86,6 +99,7 @@ pub async fn run(
             () = &mut shutdown => break,
             () = &mut serve => break,
             Some(event) = inbox.recv() => agent.on_reader(event),
+            Some((index, event)) = module_inbox.recv() => agent.on_module(index, event),
             Some(()) = reload.recv() => {
                 if let Err(fault) = agent.reload_profile() {
                     tracing::warn!(?fault, "the profile was not read again");
@@ -95,8 +109,8 @@ pub async fn run(
     }
     remove_if_there(&bootstrap);
     agent.shut_down().await;
-    // Joins the watcher's thread.
-    let _ = tokio::task::spawn_blocking(move || drop(watcher)).await;
+    // Joins the watchers' threads.
+    let _ = tokio::task::spawn_blocking(move || drop((watcher, modules))).await;
     Ok(())
 }
 

@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::site::MyGrant;
 use warifu_api::{Client, ErrorCode, tls};
-use warifu_hardware::card::{AgreementKey, Card as _, CardError, LastTry, Pin, PinEntry, Secrets, ShareSlot};
-use warifu_ledger::Id;
-use warifu_ledger::statement::Right;
+use warifu_hardware::card::{self, AgreementKey, CardError, LastTry, Pin, PinEntry, Secrets, ShareSlot};
+use warifu_ledger::statement::{Custody, Right};
+use warifu_ledger::{Digest, Id};
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
-use crate::actor::{AuthenticationKey, CardActor, Seat};
+use crate::actor::{AuthenticationKey, CardActor, Place, Seat};
 use crate::facts::Facts;
 use crate::fault;
 use crate::platform::remove_folder;
@@ -52,11 +52,20 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The number by which people and programs name a card: the serial number, where that is one. Tokens of vendors have serial
+/// numbers of letters and digits: for these, the first 31 bits of its SHA-256, so that the number is the same each time.
+fn number_of(serial: &str) -> u32 {
+    serial.parse().unwrap_or_else(|_| {
+        let [a, b, c, d, ..] = Digest::of(serial.as_bytes()).0;
+        u32::from_be_bytes([a, b, c, d]) >> 1
+    })
+}
+
 impl Session {
-    /// Opens the card in a reader and reads what it tells.
-    pub(crate) async fn open(reader: &str) -> Result<Self, CardError> {
-        let actor = CardActor::open(reader).await?;
-        let serial = actor.identity().serial.parse().map_err(|_| CardError::ForeignCard)?;
+    /// Opens the card in a place and reads what it tells.
+    pub(crate) async fn open(reader: &str, place: Place) -> Result<Self, CardError> {
+        let actor = CardActor::open(place).await?;
+        let serial = number_of(&actor.identity().serial);
         let facts = actor.run(|seat| Facts::read(seat.card()?)).await?;
         Ok(Self {
             reader: reader.to_owned(),
@@ -71,6 +80,14 @@ impl Session {
 
     pub(crate) fn facts(&self) -> Facts {
         held(&self.facts).clone()
+    }
+
+    /// How shares are ordered for this card.
+    pub(crate) fn custody(&self) -> Custody {
+        match self.actor.custody() {
+            card::Custody::HostMemory => Custody::HostMemory,
+            card::Custody::TokenUnwrap => Custody::TokenUnwrap,
+        }
     }
 
     /// Reads again what the card tells, after it was changed.
@@ -203,7 +220,11 @@ impl Session {
             seat.lock();
             Ok(())
         });
-        let _ = tokio::join!(ended, tokio::time::timeout(Duration::from_millis(200), locked));
+        let (_, locked) = tokio::join!(ended, tokio::time::timeout(Duration::from_millis(200), locked));
+        if locked.is_err() {
+            // The PIN is in the memory of the module's process, too.
+            self.actor.interrupt();
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::json;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::state::GRANTS_PER_CARD;
-use warifu_ledger::statement::{Act, Custody, Millis, Right, UnitKind};
+use warifu_ledger::statement::{Act, Millis, Right, UnitKind};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::Message;
 
+use super::units::custody_elsewhere;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::screen::List;
@@ -305,7 +306,7 @@ impl<'a> Lookup<'a> {
                 card,
                 unit: *unit,
                 right: if front_desk { Right::Route } else { Right::Open },
-                custody: if own_pcs { Custody::OwnPc } else { Custody::HostMemory },
+                custody: custody_elsewhere(self.book, &card, own_pcs),
                 starts_at: Some(from),
                 expires_at: None,
             });

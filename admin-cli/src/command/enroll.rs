@@ -93,7 +93,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
     let mut acts = vec![Act::CardEnrolled(card)];
     let mut grants = Vec::new();
     for unit in granted {
-        let (grant, act) = grant(&book, card_id, unit, Custody::HostMemory);
+        let (grant, act) = grant(&book, card_id, unit, prepared.custody);
         grants.push(grant);
         acts.push(act);
     }

@@ -322,6 +322,7 @@ mod tests {
             shares: 0,
             share_points: Vec::new(),
             certificate: None,
+            custody: warifu_ledger::statement::Custody::HostMemory,
             standing: warifu_api::wire::agent::Standing::Foreign,
         }
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::register::Record;
 use warifu_ledger::state::{CardState, CardStatus, Grant};
-use warifu_ledger::statement::{Act, Attestation, Custody};
+use warifu_ledger::statement::{Act, Attestation};
 
 use super::enroll::{card_of, hand_out, its_card, new_card_serial};
 use super::reason;
@@ -66,8 +66,15 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
     for Grant { unit, right, starts_at, expires_at, .. } in granted {
         let grant = Id::draw(&mut rng());
         grants.push(grant);
-        let custody = Custody::HostMemory;
-        acts.push(Act::GrantOrdered { grant, card: card_id, unit, right, custody, starts_at, expires_at });
+        acts.push(Act::GrantOrdered {
+            grant,
+            card: card_id,
+            unit,
+            right,
+            custody: prepared.custody,
+            starts_at,
+            expires_at,
+        });
     }
     let record = reason(told.why.reason);
     acts.push(Act::CardRevoked { card: old, reason: record.as_ref().map(Record::commitment) });

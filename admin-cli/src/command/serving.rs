@@ -7,8 +7,9 @@ use serde_json::json;
 use warifu_api::wire::authority::Holdings;
 use warifu_ledger::Id;
 use warifu_ledger::state::{Grant, Rejected};
-use warifu_ledger::statement::{Act, Custody};
+use warifu_ledger::statement::Act;
 
+use super::units::custody_elsewhere;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::watch::end_access;
@@ -289,7 +290,7 @@ fn reissued(book: &Book, (id, grant): (Id, &Grant)) -> [Act; 2] {
             card: grant.card,
             unit: grant.unit,
             right: grant.right,
-            custody: if own_pc { Custody::OwnPc } else { grant.custody },
+            custody: custody_elsewhere(book, &grant.card, own_pc),
             starts_at: grant.starts_at.filter(|start| *start > book.at),
             expires_at: grant.expires_at,
         },

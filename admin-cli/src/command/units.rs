@@ -40,8 +40,11 @@ pub(super) async fn change(
     let mut acts = Vec::new();
     for card in &cards {
         let custody = match its_card(&book, &here, card, None) {
-            Err(_) if own_pcs => Custody::OwnPc,
-            _ => Custody::HostMemory,
+            Ok(serial) => here
+                .iter()
+                .find(|found| found.serial == serial)
+                .map_or(Custody::HostMemory, |found| found.custody),
+            Err(_) => custody_elsewhere(&book, card, own_pcs),
         };
         let live: Vec<(Id, Id)> = live_grants(&book, *card).map(|(id, found)| (id, found.unit)).collect();
         for unit in &remove {
@@ -109,4 +112,16 @@ pub(super) async fn change(
 
 fn name(book: &Book, member: &Id) -> String {
     book.state.member(member).map_or_else(|| member.to_string(), |found| book.name(&found.name.record))
+}
+
+/// How shares come onto a card that is not here: a token that has unwrapped one goes on doing so, and others are brought where
+/// the units allow it.
+pub(super) fn custody_elsewhere(book: &Book, card: &Id, own_pcs: bool) -> Custody {
+    if book.state.grants_of_card(*card).any(|(_, grant)| grant.custody == Custody::TokenUnwrap) {
+        Custody::TokenUnwrap
+    } else if own_pcs {
+        Custody::OwnPc
+    } else {
+        Custody::HostMemory
+    }
 }

@@ -25,7 +25,7 @@
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
-use warifu_ledger::statement::nothing_more;
+use warifu_ledger::statement::{Custody, nothing_more};
 
 use super::*;
 use crate::error::ErrorCode;
@@ -348,6 +348,20 @@ pub enum AgentFault {
         /// What the card backend said.
         why: String,
     },
+    /// The module that speaks with the card did not answer, and was ended.
+    #[serde(deserialize_with = "nothing_more")]
+    ModuleHung,
+    /// The module that is to speak with cards cannot be used.
+    ModuleUnusable {
+        /// Its file.
+        module: String,
+    },
+    /// Cards cannot be issued through the module that speaks with this one.
+    #[serde(deserialize_with = "nothing_more")]
+    IssuingUnsupported,
+    /// A blocked PIN cannot be set anew through the module that speaks with this card.
+    #[serde(deserialize_with = "nothing_more")]
+    UnblockingUnsupported,
     /// The card has no room for another unit.
     #[serde(deserialize_with = "nothing_more")]
     CardFull,
@@ -428,6 +442,19 @@ pub struct Cards {
     /// Readers with a card of a kind that cannot be used.
     #[serde(default)]
     pub unusable: Vec<String>,
+    /// Card modules that do not work.
+    #[serde(default)]
+    pub modules: Vec<BrokenModule>,
+}
+
+/// A card module that does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokenModule {
+    /// Its file.
+    pub module: String,
+    /// Whether it was loaded and then did not answer in time; else it cannot be loaded.
+    pub hung: bool,
 }
 
 /// A card in a reader.
@@ -456,6 +483,8 @@ pub struct CardInReader {
     pub share_points: Vec<PublicKey>,
     /// What its 9A certificate says, if it has one.
     pub certificate: Option<CardCertificate>,
+    /// How shares come onto it: what an order has to say.
+    pub custody: Custody,
     /// How far it is open.
     pub standing: Standing,
 }
@@ -554,6 +583,8 @@ pub struct Prepared {
     pub keys: CardKeys,
     /// What the card proves about them.
     pub attestation: warifu_ledger::statement::Attestation,
+    /// How shares come onto it: the ca seals them in that way.
+    pub custody: Custody,
 }
 
 /// Bring onto a card what waits for it at the kms.

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use aes_kw::KeyInit as _;
 use p256::ecdh::diffie_hellman;
 use sqlx::Row as _;
 use warifu_api::wire::authority::CertificateKind;
 use warifu_ca::certificates::NONE;
 use warifu_ca::vault::Vault;
+use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::state::State;
+use warifu_ledger::statement::{Act, Custody};
 use warifu_split_key::hpke::open_with_x;
 use warifu_split_key::issuer::CardShare;
 use warifu_split_key::partial::PartialX;
@@ -19,6 +22,7 @@ use crate::stage::{database, in_a_process, keys, publishing, serve_until};
 
 in_a_process!(
     the_service_does_all_that_is_ordered,
+    a_share_for_a_token_is_wrapped_and_no_other_is,
     it_takes_up_what_was_cut_off,
     one_site_that_is_off_keeps_nobody_else_waiting,
     secrets_rest_sealed_and_shares_are_forgotten,
@@ -77,6 +81,48 @@ async fn the_service_does_all_that_is_ordered(folder: PathBuf) {
     }
     let vault = Vault::new(database(&folder).await, keys(&folder).kek);
     assert!(vault.shares().await.unwrap().is_empty(), "a share outlived its grant's issue");
+}
+
+/// The order says how the share comes onto the card (P-6.3b).
+async fn a_share_for_a_token_is_wrapped_and_no_other_is(folder: PathBuf) {
+    let kms = Kms::founded(&keys(&folder)).await;
+    kms.ordered([site("main"), site("branch"), unit("tax"), unit("welfare"), enrol("hanako")]);
+    let by_token = match grant("hanako", "tax") {
+        Act::GrantOrdered { grant, card, unit, right, starts_at, expires_at, .. } => Act::GrantOrdered {
+            grant,
+            card,
+            unit,
+            right,
+            custody: Custody::TokenUnwrap,
+            starts_at,
+            expires_at,
+        },
+        other => other,
+    };
+    kms.ordered([by_token, grant("hanako", "welfare")]);
+    let issued = ["tax", "welfare"];
+    serve_until(
+        &folder,
+        &kms,
+        kms.until(|kms| issued.iter().all(|unit| is_issued(&kms.state(), "hanako", unit))),
+    )
+    .await;
+    let transport = card_key("hanako", "9D");
+    for (grant, card_point, sealed) in kms.shares() {
+        if grant != grant_id("hanako", "tax") {
+            assert_eq!(opened(&kms, "hanako", &sealed.0, grant).public(), card_point.0);
+            continue;
+        }
+        let wrapped = WrappedShare::from_bytes(&sealed.0).unwrap();
+        let peer = p256::PublicKey::from_sec1_bytes(&wrapped.ephemeral().to_uncompressed()).unwrap();
+        let x = diffie_hellman(transport.as_nonzero_scalar(), peer.as_affine());
+        let mut pkcs8 = [0; 80];
+        let pkcs8 =
+            aes_kw::KwpAes256::new(x.raw_secret_bytes()).unwrap_key(wrapped.blob(), &mut pkcs8).unwrap();
+        let scalar: &[u8; 32] = pkcs8.last_chunk().unwrap();
+        let share = CardShare::from_bytes(scalar).unwrap();
+        assert_eq!((share.public(), pkcs8.len()), (card_point.0, 67));
+    }
 }
 
 async fn it_takes_up_what_was_cut_off(folder: PathBuf) {

@@ -1,5 +1,8 @@
 //! What can be wrong with a card, named for what a person can do about it.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 /// Why a card did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +88,50 @@ pub enum CardError {
     /// The card has no room for an object.
     #[error("the card's memory is full")]
     MemoryFull,
+    /// The module that speaks with this card only uses what is on it.
+    #[error("cards cannot be issued through this module")]
+    IssuingUnsupported,
+    /// A blocked PIN cannot be set anew through this module.
+    #[error("a blocked PIN cannot be unblocked through this module")]
+    UnblockingUnsupported,
+    /// A wrapped share does not unwrap on this card, or is not the share that its certificate is for. Which is not told.
+    #[error("the card refuses the wrapped share")]
+    ShareRefused,
+    /// The program that modules run in cannot be started.
+    #[error("the program {program} for card modules cannot be started")]
+    NoModuleProgram {
+        /// Its file.
+        program: PathBuf,
+        /// The operating system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The PKCS#11 module does not load or does not initialize.
+    #[error("the card module {module} cannot be used")]
+    ModuleUnusable {
+        /// The module's file.
+        module: PathBuf,
+    },
+    /// The PKCS#11 module did not answer in time. Its process was ended; all further calls answer [`CardError::Removed`].
+    #[error("the card module {module} did not answer {command} within {limit:?}")]
+    ModuleHung {
+        /// The module's file.
+        module: PathBuf,
+        /// What was asked.
+        command: &'static str,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// A PKCS#11 function failed in a way that has no better name here.
+    #[error("the card module failed at {command}: {function} answered CKR {code}")]
+    ModuleRefused {
+        /// What was asked.
+        command: &'static str,
+        /// The PKCS#11 function.
+        function: String,
+        /// The return code's name.
+        code: String,
+    },
     /// The card's answer made no sense.
     #[error("the card's answer to {command} is malformed")]
     Malformed {

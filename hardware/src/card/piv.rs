@@ -492,7 +492,7 @@ fn share_object(slot: ShareSlot) -> u32 {
 }
 
 /// The P-256 key a certificate is for.
-fn public_key_of(certificate: &[u8]) -> Result<Point, CardError> {
+pub(super) fn public_key_of(certificate: &[u8]) -> Result<Point, CardError> {
     match X509Certificate::from_der(certificate) {
         Ok(([], certificate)) => Point::from_sec1(&certificate.public_key().subject_public_key.data)
             .map_err(|_| CardError::CertificateMismatch),

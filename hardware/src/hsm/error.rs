@@ -198,7 +198,7 @@ impl HsmError {
     }
 
     /// Faults of the link or the token, as opposed to a refusal of the data that were given.
-    pub(super) fn is_not_about_data(&self) -> bool {
+    pub(crate) fn is_not_about_data(&self) -> bool {
         self.is_link_lost()
             || self.is_handle_stale()
             || matches!(self, Self::CapacityExhausted { .. })

@@ -238,7 +238,7 @@ fn share_ecdh(
 
 /// Whether an unwrapped share may leave the token again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+pub(crate) enum Leaving {
     Never,
     /// Wrapped to another site, and in no other way: it stays sensitive.
     Wrapped,
@@ -260,7 +260,7 @@ fn unwrap_share(
     leaving: Leaving,
 ) -> Result<ObjectHandle, HsmError> {
     loop {
-        match unwrap_once(&worker.session, private, share, leaving) {
+        match unwrap_once(&worker.session, private, share, leaving, &[Attribute::Token(false)]) {
             Err(HsmError::CapacityExhausted { limit }) => match worker.shares.pop_oldest() {
                 Some(oldest) => worker.destroy(oldest)?,
                 None => return Err(HsmError::CapacityExhausted { limit }),
@@ -270,29 +270,29 @@ fn unwrap_share(
     }
 }
 
-fn unwrap_once(
+/// Unwraps a share inside the token (P-6.4, P-6.3b): ephemeral ECDH to an AES key that never leaves, KWP to an EC key that
+/// does nothing but ECDH and cannot be read out in the clear. `place` says where it goes: for a session, or as an object of the
+/// token.
+pub(crate) fn unwrap_once(
     session: &Session,
     private: ObjectHandle,
     share: &WrappedShare,
     leaving: Leaving,
+    place: &[Attribute],
 ) -> Result<ObjectHandle, HsmError> {
     let unwrapping_key = agreed_kek(session, private, share.ephemeral(), Kek::Unwraps)?;
     with_session_object(session, unwrapping_key, |unwrapping_key| {
-        Ok(session.unwrap_key(
-            &Mechanism::AesKeyWrapPad,
-            unwrapping_key,
-            share.blob(),
-            &[
-                Attribute::Class(ObjectClass::PRIVATE_KEY),
-                Attribute::KeyType(KeyType::EC),
-                Attribute::Token(false),
-                Attribute::Private(true),
-                Attribute::Sensitive(true),
-                Attribute::Extractable(leaving == Leaving::Wrapped),
-                Attribute::Sign(false),
-                Attribute::Derive(true),
-            ],
-        )?)
+        let mut template = vec![
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::EC),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(leaving == Leaving::Wrapped),
+            Attribute::Sign(false),
+            Attribute::Derive(true),
+        ];
+        template.extend_from_slice(place);
+        Ok(session.unwrap_key(&Mechanism::AesKeyWrapPad, unwrapping_key, share.blob(), &template)?)
     })
 }
 

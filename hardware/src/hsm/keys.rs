@@ -19,7 +19,7 @@ use super::link::{Link, Worker, destroy_session_object};
 use crate::signer::{DigestSigner, SignerError};
 
 /// `secp256r1`, 1.2.840.10045.3.1.7, as DER (RFC 5480, section 2.1.1.1).
-const P256_PARAMS: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+pub(crate) const P256_PARAMS: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// `id-Ed25519`, 1.3.101.112, as DER (RFC 8410, section 3).
 const ED25519_OID: [u8; 5] = [0x06, 0x03, 0x2b, 0x65, 0x70];
 /// `PrintableString "edwards25519"` (PKCS#11 3.0, section 2.3.5), which some modules want instead of the OID.
@@ -125,7 +125,7 @@ pub(super) fn private_keys_of(
 }
 
 /// A key that could be read out is not the key we made, whatever its label says.
-pub(super) fn check_protected(session: &Session, handle: ObjectHandle, label: &str) -> Result<(), HsmError> {
+pub(crate) fn check_protected(session: &Session, handle: ObjectHandle, label: &str) -> Result<(), HsmError> {
     let wanted = [AttributeType::Sensitive, AttributeType::Extractable, AttributeType::NeverExtractable];
     let found = session.get_attributes(handle, &wanted)?;
     let protected = found.len() == wanted.len()
@@ -223,7 +223,7 @@ fn ec_point(session: &Session, public: ObjectHandle, length: usize) -> Result<Ve
     Ok(bytes)
 }
 
-pub(super) fn p256_public(session: &Session, public: ObjectHandle, label: &str) -> Result<Point, HsmError> {
+pub(crate) fn p256_public(session: &Session, public: ObjectHandle, label: &str) -> Result<Point, HsmError> {
     let bytes = ec_point(session, public, 65)?;
     Point::from_sec1(&bytes).map_err(|source| HsmError::PublicKeyInvalid { label: label.to_owned(), source })
 }
@@ -241,7 +241,7 @@ pub(super) fn with_session_object<T>(
 
 /// The x-coordinate of `point` multiplied by a private key: `CKM_ECDH1_DERIVE` with `CKD_NULL` (PKCS#11 2.40,
 /// section 2.3.8), by way of a session object that is read and destroyed.
-pub(super) fn ecdh_x(session: &Session, private: ObjectHandle, point: &Point) -> Result<PartialX, HsmError> {
+pub(crate) fn ecdh_x(session: &Session, private: ObjectHandle, point: &Point) -> Result<PartialX, HsmError> {
     let peer = point.to_uncompressed();
     let mechanism = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), &peer));
     let template = [
@@ -468,7 +468,7 @@ impl Ed25519Key {
     }
 }
 
-fn signature(bytes: Vec<u8>) -> Result<[u8; 64], HsmError> {
+pub(crate) fn signature(bytes: Vec<u8>) -> Result<[u8; 64], HsmError> {
     bytes
         .try_into()
         .map_err(|bytes: Vec<u8>| HsmError::AnswerMalformed { function: "C_Sign", length: bytes.len() })

@@ -21,7 +21,7 @@ static CONTEXTS: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 static INITIALIZING: Mutex<()> = Mutex::new(());
 
 /// The context of a module, loaded and initialized at the first call.
-pub(super) fn context(path: &Path) -> Result<Pkcs11, HsmError> {
+pub(crate) fn context(path: &Path) -> Result<Pkcs11, HsmError> {
     let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(context) = contexts.get(path) {
         return Ok(context.clone());

@@ -115,3 +115,59 @@ pub fn wrap_share<R: CryptoRng + ?Sized>(
     kwp.wrap_key(pkcs8, &mut blob).map_err(|_| WrapError::Pkcs8Length { length })?;
     Ok(WrappedShare { ephemeral, blob })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use p256::{PublicKey, SecretKey};
+    use serde_json::{Value, json};
+    use warifu_split_key::issuer::CardShare;
+
+    use super::*;
+
+    const COMMENT: &str = "A card share for a token that unwraps it inside (P-6.3b): 65 bytes of ephemeral key, then KWP \
+        (RFC 5649) under the x-coordinate of the ECDH with the card's transport key. All in hexadecimal.";
+
+    /// As a token does it, in software.
+    fn unwrapped(transport: &SecretKey, wrapped: &WrappedShare) -> Vec<u8> {
+        let peer = PublicKey::from_sec1_bytes(&wrapped.ephemeral().to_uncompressed()).unwrap();
+        let shared = p256::ecdh::diffie_hellman(transport.to_nonzero_scalar(), peer.as_affine());
+        let mut pkcs8 = vec![0; wrapped.blob().len()];
+        let pkcs8 = KwpAes256::new(shared.raw_secret_bytes()).unwrap_key(wrapped.blob(), &mut pkcs8).unwrap();
+        pkcs8.to_vec()
+    }
+
+    /// `docs/vectors/card-share-wrap.json`, for whoever writes a second implementation; `WARIFU_BLESS=1` makes a new one.
+    #[test]
+    fn the_vector_unwraps_to_the_share() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors/card-share-wrap.json");
+        if std::env::var_os("WARIFU_BLESS").is_some_and(|bless| bless == "1") {
+            let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+            let (transport, share) = (CardShare::draw(&mut rng), CardShare::draw(&mut rng));
+            let wrapped = wrap_share(&mut rng, &transport.public(), &share.to_pkcs8_der()).unwrap();
+            let vector = json!({
+                "comment": COMMENT,
+                "transport_private": hex::encode(*transport.expose_bytes()),
+                "transport_public": hex::encode(transport.public().to_compressed()),
+                "share": hex::encode(*share.expose_bytes()),
+                "share_public": hex::encode(share.public().to_compressed()),
+                "share_pkcs8": hex::encode(share.to_pkcs8_der().as_slice()),
+                "wrapped": hex::encode(wrapped.to_bytes()),
+            });
+            std::fs::write(&path, format!("{vector:#}\n")).unwrap();
+        }
+        let vector: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let bytes = |field: &str| hex::decode(vector[field].as_str().unwrap()).unwrap();
+        let transport = SecretKey::from_slice(&bytes("transport_private")).unwrap();
+        let public = Point::from_sec1(&transport.public_key().to_sec1_bytes()).unwrap();
+        assert_eq!(public.to_compressed().as_slice(), bytes("transport_public"));
+        assert_eq!(bytes("wrapped").len(), 65 + 80);
+        let wrapped = WrappedShare::from_bytes(&bytes("wrapped")).unwrap();
+        let pkcs8 = unwrapped(&transport, &wrapped);
+        assert_eq!(pkcs8, bytes("share_pkcs8"));
+        let share = CardShare::from_bytes(bytes("share").as_slice().try_into().unwrap()).unwrap();
+        assert_eq!(*share.to_pkcs8_der(), pkcs8);
+        assert_eq!(share.public().to_compressed().as_slice(), bytes("share_public"));
+    }
+}

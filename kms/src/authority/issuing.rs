@@ -11,7 +11,7 @@ use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::Rejected;
-use warifu_ledger::statement::{Fact, FactBody};
+use warifu_ledger::statement::{Custody, Fact, FactBody};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::check_grant;
 use warifu_split_key::issuer::Delta;
@@ -24,8 +24,13 @@ use super::store::CardShareRow;
 use super::units::open_half;
 use super::{Authority, Keys, Result, blocking, whole};
 
-/// Bytes of a sealed card share: encapsulated key and ciphertext (P-6.3).
-const SEALED_LEN: usize = 65 + 48;
+/// Bytes of a sealed card share: encapsulated key and ciphertext (P-6.3), or ephemeral key and wrap (P-6.3b).
+fn sealed_length(custody: Custody) -> usize {
+    match custody {
+        Custody::TokenUnwrap => 65 + 80,
+        Custody::Scp11b | Custody::HostMemory | Custody::OwnPc => 65 + 48,
+    }
+}
 
 /// Where a keeper half rests.
 struct RestingHalf {
@@ -40,9 +45,6 @@ impl Authority {
     /// Until the grant is issued, a repetition takes the place of what came before; then, it has to be the same shares.
     pub(crate) async fn share(self: &Arc<Self>, grant: Id, request: ShareRequest) -> Result<Envelope> {
         let ShareRequest { card_point, delta, sealed } = request;
-        if sealed.0.len() != SEALED_LEN {
-            return Err(AuthorityError::Malformed { why: format!("a sealed share has {SEALED_LEN} bytes") });
-        }
         let this = self.clone();
         whole(async move {
             // An order that ends the grant comes before, and this is refused, or after, and finds the wraps to delete.
@@ -50,6 +52,10 @@ impl Authority {
             let state = this.state()?;
             let organization = state.organization();
             let found = live_grant(&state, &grant, this.now(&state))?;
+            let length = sealed_length(found.custody);
+            if sealed.0.len() != length {
+                return Err(AuthorityError::Malformed { why: format!("a sealed share has {length} bytes") });
+            }
             let unit = state.unit(&found.unit).ok_or(AuthorityError::NotFound { what: "unit" })?;
             let (unit_key, _) = unit.key.ok_or(AuthorityError::NotYet { what: "the unit has no key" })?;
             let (sites, keys) = match &found.issued {

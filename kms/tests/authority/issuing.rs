@@ -96,6 +96,9 @@ staged! {
             let answer = town.ca().post::<Fact>(&format!("/v1/grants/{grant}/share"), &request).await;
             assert_eq!(code(answer), ErrorCode::Malformed, "{field}");
         }
+        // The form that another custody's shares have (P-6.3b).
+        let wrapped = ShareRequest { sealed: Bytes(vec![7; 145]), ..honest() };
+        assert_eq!(code(town.share(grant, &wrapped).await), ErrorCode::Malformed);
         // Nothing of all this is kept, or goes to a site; the honest request is served.
         assert_eq!(code(town.wrap("main", "hanako", "tax").await), ErrorCode::NotReady);
         town.share(grant, &honest()).await.unwrap();

@@ -13,6 +13,10 @@ const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// `CK_FUNCTION_LIST` (PKCS#11 2.40, section 3.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
+    /// `C_GetSlotList`.
+    GetSlotList = 4,
+    /// `C_Login`.
+    Login = 18,
     /// `C_DestroyObject`.
     DestroyObject = 22,
     /// `C_SignInit`.
@@ -95,6 +99,22 @@ impl PullableHsm {
     /// Where the switch cannot be written.
     pub fn refuse(&self, call: Call) -> io::Result<()> {
         fs::write(self.folder.join("refuse"), (call as usize).to_string())
+    }
+
+    /// From now on such calls never come back.
+    ///
+    /// # Errors
+    /// Where the switch cannot be written.
+    pub fn hang_at(&self, call: Call) -> io::Result<()> {
+        fs::write(self.folder.join("hang"), (call as usize).to_string())
+    }
+
+    /// No call hangs any more; those that do already stay where they are.
+    ///
+    /// # Errors
+    /// Where none was to hang.
+    pub fn let_go(&self) -> io::Result<()> {
+        fs::remove_file(self.folder.join("hang"))
     }
 
     /// No call is refused any more.

@@ -1,5 +1,5 @@
 /* A PKCS#11 module in front of another one (REAL), whose token goes away while the file `pulled` is beside it, and which fails at
- * the call that the file `refuse` names.
+ * the call that the file `refuse` names, and never comes back from the one that the file `hang` names.
  *
  * Every entry of CK_FUNCTION_LIST is forwarded with eight words, which is as many as any of them takes: where it takes
  * fewer, the callee does not look at the rest (System V calling convention). */
@@ -68,8 +68,10 @@ static W call(int n, W a, W b, W c, W d, W e, W f, W g, W h) {
     }
     if (gone) count("missed");
     else if (n == LOGIN) count("logins");
+    int hangs = n > GET_LIST && names("hang", n);
     int refused = !gone && n > GET_LIST && names("refuse", n);
     pthread_mutex_unlock(&lock);
+    if (hangs) for (;;) pause();
     if (refused) return FUNCTION_FAILED;
     if (!gone) return real->entry[n](a, b, c, d, e, f, g, h);
     if (n == SLOT_LIST) { *(W *)c = 0; return OK; }

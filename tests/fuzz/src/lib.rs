@@ -22,6 +22,7 @@ mod files;
 mod fold;
 mod lines;
 mod log;
+mod module;
 mod packages;
 mod statements;
 mod strict;
@@ -86,6 +87,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "events", longest: 16 * KIB, run: lines::events, seeds: lines::events_seeds },
     // cards and certificates
     Target { name: "card-answers", longest: 4 * KIB, run: card::answers, seeds: card::seeds },
+    Target { name: "module-answers", longest: 4 * KIB, run: module::answers, seeds: module::seeds },
     Target {
         name: "certificate",
         longest: 4 * KIB,

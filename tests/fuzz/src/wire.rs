@@ -132,19 +132,19 @@ types! {
     Cards => [json!({"unusable": ["another reader"], "cards": [
         {"reader": "r", "serial": 1, "firmware": "5.4.3", "model": "YubiKey", "tries_left": 3,
             "puk_tries_left": null, "secrets": secrets("factory"), "keys": null, "shares": 0, "share_points": [],
-            "certificate": null, "standing": {"standing": "foreign"}},
+            "certificate": null, "custody": "host-memory", "standing": {"standing": "foreign"}},
         {"reader": "r", "serial": 2, "firmware": "5.7.2", "model": "YubiKey", "tries_left": 0,
             "puk_tries_left": 3, "secrets": secrets("protected"), "keys": keys(), "shares": 1,
             "share_points": [public_of("a")],
             "certificate": {"member_of": [digest(), id("card")], "not_before": 1, "not_after": 2},
-            "standing": {"standing": "open", "units": ["税務課"], "missing": 1}},
-    ]})];
+            "custody": "token-unwrap", "standing": {"standing": "open", "units": ["税務課"], "missing": 1}},
+    ], "modules": [{"module": "/usr/lib/vendor.so", "hung": true}]})];
     Unblock => [json!({"serial": 1, "puk": "12345678", "pin": "123456", "spend_last_try": true})];
     Prepare => [json!({"serial": 1, "pin": "123456"})];
     Prepared => [
-        json!({"keys": keys(), "attestation": {"kind": "none"}}),
+        json!({"keys": keys(), "attestation": {"kind": "none"}, "custody": "token-unwrap"}),
         json!({"keys": keys(), "attestation": {"kind": "generated", "serial": 1, "firmware": "5.7.2",
-            "evidence": digest()}}),
+            "evidence": digest()}, "custody": "host-memory"}),
     ];
     Personalize => [json!({"serial": 1, "pin": "123456", "card": id("card"), "grants": [id("grant")],
         "officers": [public_of("t")], "dead": [public_of("a")]})];

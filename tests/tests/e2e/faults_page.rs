@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 35] = [
+const FAULTS: [&str; 38] = [
     "no reader",
     "no card",
     "a foreign card",
@@ -28,6 +28,9 @@ const FAULTS: [&str; 35] = [
     "a card of another program's",
     "somebody else's card",
     "a full card",
+    "card module hung",
+    "card module that cannot be loaded",
+    "a card that cannot be issued through its module",
     "a file for another unit",
     "a truncated file",
     "an extended file",

@@ -92,6 +92,7 @@ impl At {
 pub(crate) struct Shared {
     applet: Mutex<Applet>,
     seen: [AtomicU64; 256],
+    pins: AtomicU64,
     agreements: AtomicU64,
     signatures: AtomicU64,
     changes: AtomicU64,
@@ -115,6 +116,10 @@ impl Shared {
         let instruction = apdu.get(1).copied().unwrap_or_default();
         if let Some(count) = self.seen.get(usize::from(instruction)) {
             count.fetch_add(1, Ordering::Relaxed);
+        }
+        // VERIFY without data only asks for the tries.
+        if matches!(apdu.get(1..5), Some([0x20, 0, 0x80, 8])) {
+            self.pins.fetch_add(1, Ordering::Relaxed);
         }
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lost = false;
@@ -187,6 +192,7 @@ impl VirtualCard {
         let shared = Shared {
             applet: Mutex::new(applet),
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
+            pins: AtomicU64::new(0),
             agreements: AtomicU64::new(0),
             signatures: AtomicU64::new(0),
             changes: AtomicU64::new(0),
@@ -283,6 +289,11 @@ impl VirtualCard {
     /// How many commands with this instruction byte ([`crate::ins`]) have arrived, parts of chained ones included.
     pub fn seen(&self, instruction: u8) -> u64 {
         self.shared.seen.get(usize::from(instruction)).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many PINs were shown to the card by VERIFY, right or wrong.
+    pub fn pins_shown(&self) -> u64 {
+        self.shared.pins.load(Ordering::Relaxed)
     }
 
     /// How many ECDH results the card has given.

@@ -1,6 +1,7 @@
 help-warifu-agent = Watches the card readers of this PC, and opens files while a member's card is in.
 help-arg-profile = The organization's profile [default: profile.json in the state folder]
 help-arg-readers = Use only readers whose name contains this; may be repeated
+help-arg-card_modules = A PKCS#11 module whose tokens are cards too, with a colon and a token label to use only tokens so labelled; may be repeated
 help-arg-runtime_dir = The folder for the bootstrap file [default: $XDG_RUNTIME_DIR/warifu]
 help-arg-state_dir = The folder for the profile [default: ~/.local/state/warifu]
 help-arg-site = The site to ask first: its name or id

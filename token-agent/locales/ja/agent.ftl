@@ -1,6 +1,7 @@
 help-warifu-agent = このパソコンのカードリーダーを見て、職員や受託者のカードが入っている間だけファイルを開きます。
 help-arg-profile = 組織の接続情報（プロファイル） [既定: 状態フォルダーの profile.json]
 help-arg-readers = 名前にこれを含むリーダーだけを使います。何度でも指定できます
+help-arg-card_modules = PKCS#11モジュールのファイル。そのトークンもカードとして使います。「:ラベル」を付けると、そのラベルのトークンだけを使います。何度でも指定できます
 help-arg-runtime_dir = 接続ファイルを書くフォルダー [既定: $XDG_RUNTIME_DIR/warifu]
 help-arg-state_dir = 接続情報を置くフォルダー [既定: ~/.local/state/warifu]
 help-arg-site = 最初に尋ねる拠点の名前または番号

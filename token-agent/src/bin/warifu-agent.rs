@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use warifu_hardware::card::pkcs11::{ModuleConfig, beside_this_program};
 use warifu_split_key::point::Point;
 use warifu_texts::{Message, Spoken, Texts, help, system};
 use warifu_token_agent::texts::AGENT_PROGRAM;
@@ -26,6 +27,8 @@ struct Arguments {
     profile: Option<PathBuf>,
     #[arg(long = "reader", alias = "readers", value_name = "SUBSTRING")]
     readers: Vec<String>,
+    #[arg(long = "card-module", value_name = "FILE[:LABEL]")]
+    card_modules: Vec<String>,
     #[arg(long, value_name = "FOLDER")]
     runtime_dir: Option<PathBuf>,
     #[arg(long, value_name = "FOLDER")]
@@ -138,12 +141,25 @@ fn config(arguments: Arguments) -> Result<Config, Fault> {
     Ok(Config {
         profile: arguments.profile.unwrap_or_else(|| state_dir.join("profile.json")),
         readers: arguments.readers,
+        modules: arguments.card_modules.iter().map(|text| module(text)).collect(),
         runtime_dir: arguments.runtime_dir.unwrap_or_else(default_runtime_dir),
         viewer: arguments.viewer,
         site: arguments.site,
         kms: arguments.kms.zip(arguments.kms_key),
         attestation_roots,
     })
+}
+
+/// A module, and behind a colon the label of the tokens that are meant.
+fn module(text: &str) -> ModuleConfig {
+    // Where this program's place is not known, the path decides.
+    let program = beside_this_program().unwrap_or_else(|_| "warifu-card-module".into());
+    match text.split_once(':') {
+        Some((file, label)) => {
+            ModuleConfig { label: Some(label.to_owned()), ..ModuleConfig::new(program, file) }
+        }
+        None => ModuleConfig::new(program, text),
+    }
 }
 
 /// The certificates in a PEM file, or the one that is a DER file; none if the PEM is damaged.

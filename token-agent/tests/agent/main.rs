@@ -15,6 +15,7 @@ mod doctor;
 mod door;
 mod faults;
 mod hostile;
+mod modules;
 mod new_card;
 mod opening;
 mod organization;

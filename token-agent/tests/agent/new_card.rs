@@ -8,7 +8,7 @@ use warifu_api::wire::authority::Package;
 use warifu_hardware::card::{Card as _, KeyRole, PivCard};
 use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
-use warifu_ledger::statement::Attestation;
+use warifu_ledger::statement::{Attestation, Custody};
 use warifu_split_key::issuer::CardShare;
 use warifu_virtual_card::{VirtualCard, ins, readers};
 use zeroize::Zeroizing;
@@ -270,7 +270,8 @@ fn a_full_card_says_so_until_dead_shares_make_room() {
         let card = seen(&desk, member.index);
         assert_eq!(card.shares, 20);
         let waiting = Waiting::draw(Vec::new());
-        let prepared = Prepared { keys: card.keys.unwrap(), attestation: Attestation::None };
+        let prepared =
+            Prepared { keys: card.keys.unwrap(), attestation: Attestation::None, custody: card.custody };
         let bring = |dead| {
             waiting.offer(&desk, &prepared);
             let request = Personalize {
@@ -303,13 +304,14 @@ fn a_members_pc_picks_up_what_may_come_there_and_nothing_else() {
         desk.insert(member.index);
         let keys = seen(&desk, member.index).keys.unwrap();
         let (at_own_pcs, at_the_desk) = (Waiting::draw(Vec::new()), Waiting::draw(Vec::new()));
-        at_own_pcs.offer(&desk, &Prepared { keys, attestation: Attestation::None });
+        at_own_pcs
+            .offer(&desk, &Prepared { keys, attestation: Attestation::None, custody: Custody::HostMemory });
         let held_back =
             sealed_share(&desk, at_the_desk.grant, &at_the_desk.unit, &at_the_desk.share, &keys.transport.0);
         {
             let mut kms = desk.kms.state();
             let package = kms.package.as_mut().unwrap();
-            package.shares[0].custody = warifu_ledger::statement::Custody::OwnPc;
+            package.shares[0].custody = Custody::OwnPc;
             package.shares.push(held_back);
         }
         desk.until_pin_needed();

@@ -28,6 +28,10 @@ pub(super) async fn look(
         return Ok(());
     }
     let found = agent.cards().await?;
+    for module in &found.modules {
+        let finding = if module.hung { "module-hung" } else { "module-unusable" };
+        findings.fault("card", finding, CARD, &[("module", module.module.as_str().into())]);
+    }
     let (foreign, ours): (Vec<_>, Vec<_>) =
         found.cards.iter().partition(|card| matches!(card.standing, Standing::Foreign));
     if ours.is_empty() {
