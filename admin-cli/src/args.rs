@@ -111,7 +111,7 @@ pub(crate) struct Init {
     pub(crate) kms: PathBuf,
     /// A first officer: the card's serial number, a label and the name, such as "1001:ichiro:信濃 一郎". Three people, or
     /// two with two cards each
-    #[arg(long = "officer", value_name = "SERIAL:LABEL:NAME", required = true)]
+    #[arg(long = "officer", value_name = "SERIAL:LABEL:NAME")]
     pub(crate) officers: Vec<String>,
     /// How long a site may answer without news from the kms, in seconds
     #[arg(long, default_value_t = 600)]
@@ -123,11 +123,17 @@ pub(crate) struct Init {
     #[arg(long)]
     pub(crate) allow_unattested: bool,
     /// Where to write the founding, for the ca and the kms to sign
-    #[arg(long, short)]
-    pub(crate) out: PathBuf,
+    #[arg(long, short, required_unless_present = "rehearse")]
+    pub(crate) out: Option<PathBuf>,
     /// Where to write the register records, for the kms
-    #[arg(long)]
-    pub(crate) records: PathBuf,
+    #[arg(long, required_unless_present = "rehearse")]
+    pub(crate) records: Option<PathBuf>,
+    /// Where to write the minutes, to be printed and signed [default: beside the founding, with .txt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) minutes: Option<PathBuf>,
+    /// Go through all of it, and make no keys, sign nothing, write nothing
+    #[arg(long, conflicts_with_all = ["out", "records", "minutes"])]
+    pub(crate) rehearse: bool,
 }
 
 #[derive(Subcommand)]

@@ -145,6 +145,21 @@ pub(crate) enum Fault {
     /// Too few officers' cards.
     #[error("three people, or two with two cards each, are needed")]
     TooFewOfficers,
+    /// One card was meant for two officers.
+    #[error("card {serial} was named twice")]
+    CardTwice {
+        /// The serial number.
+        serial: u32,
+    },
+    /// The policy wants proof of where a card's keys were made, and there is none that is believed.
+    #[error("card {serial} does not prove that its keys were made in it")]
+    NotAttested {
+        /// The serial number.
+        serial: u32,
+    },
+    /// Nothing says where to write.
+    #[error("nowhere to write the founding")]
+    NoOutput,
     /// A card with this serial number is not in the readers.
     #[error("card {serial} is not in the readers")]
     CardNotHere {
@@ -297,6 +312,8 @@ impl Fault {
             | Self::NotAnOfficer { .. }
             | Self::SeveralCardsOf { .. }
             | Self::NoSuchCardOf { .. }
+            | Self::CardTwice { .. }
+            | Self::NoOutput
             | Self::NotAName
             | Self::PinLine
             | Self::PinsDiffer
@@ -316,6 +333,7 @@ impl Fault {
             | Self::TooFewOfficers
             | Self::SharesMissing { .. }
             | Self::NobodyServes { .. }
+            | Self::NotAttested { .. }
             | Self::NotAgreed => 2,
             Self::Backup(error) => match **error {
                 BackupError::Io(_) => 1,

@@ -1,100 +1,178 @@
 //! `init`: the founding, as far as the officers' desk goes. The ca and then the kms add their signatures at their own
 //! consoles, against the founding hash that is printed here.
+//!
+//! Nothing is founded half: until every card has signed, nothing is written; the founding itself is written last, and each
+//! file is there whole or not at all. A founding that was interrupted is begun again with the same words, and the cards keep
+//! the keys that were made on them.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Prepare, Prepared};
-use warifu_ledger::dsse::Envelope;
-use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Card, Founding, Policy, ServiceKind, ServiceStatement};
-use warifu_ledger::{Digest, Id};
+use warifu_ledger::Digest;
+use warifu_ledger::dsse::{Envelope, EnvelopeError};
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::register::Record;
+use warifu_ledger::state::{Rejected, State};
+use warifu_ledger::statement::{Attestation, Founding, Millis, Policy, ServiceKind, ServiceStatement};
 
 use crate::args::Init;
 use crate::desk::{Desk, rng};
 use crate::fault::Fault;
 
-struct Officer {
-    serial: u32,
-    name: Name,
+mod minutes;
+mod officers;
+
+use minutes::Minutes;
+use officers::{Officers, Seated};
+
+/// A service that the founding names, as its console told of it.
+struct Service {
+    kind: &'static str,
+    statement: ServiceStatement,
+    fingerprint: Digest,
 }
 
-/// Makes the founding statement, has every officer's card sign it, and writes it with its register records.
+impl Service {
+    fn read(path: &Path, kind: ServiceKind) -> Result<Self, Fault> {
+        let (statement, fingerprint) = statement(path, kind)?;
+        let kind = if kind == ServiceKind::Ca { "ca" } else { "kms" };
+        Ok(Self { kind, statement, fingerprint })
+    }
+}
+
+/// Where the founding is written.
+struct Files {
+    out: PathBuf,
+    records: PathBuf,
+    minutes: PathBuf,
+}
+
+/// Walks the officers through the founding: fingerprints, cards, what is signed, signatures; then writes it, with its register
+/// records and its minutes. A rehearsal does all of it but for keys, signatures and files.
 pub(crate) async fn init(desk: &mut Desk<'_>, args: Init) -> Result<(), Fault> {
-    let (ca, ca_fingerprint) = statement(&args.ca, ServiceKind::Ca)?;
-    let (kms, kms_fingerprint) = statement(&args.kms, ServiceKind::Kms)?;
-    let officers = args.officers.iter().map(|text| officer(text)).collect::<Result<Vec<_>, _>>()?;
-    let mut cards_of = BTreeMap::<&str, usize>::new();
-    for officer in &officers {
-        *cards_of.entry(&officer.name.label).or_default() += 1;
+    let services = [Service::read(&args.ca, ServiceKind::Ca)?, Service::read(&args.kms, ServiceKind::Kms)?];
+    let files = if args.rehearse { None } else { Some(Files::free(desk, &args)?) };
+    if files.is_none() {
+        desk.screen.say("founding-rehearsal");
     }
-    // The fold's own rule, asked before anybody's card is prepared.
-    if cards_of.len() < 2 || (cards_of.len() == 2 && cards_of.values().any(|cards| *cards < 2)) {
-        return Err(Fault::TooFewOfficers);
-    }
-    for (service, fingerprint) in [("ca", ca_fingerprint), ("kms", kms_fingerprint)] {
-        desk.screen.say_with(
-            "service-fingerprint",
-            &[("service", service.into()), ("fingerprint", fingerprint.to_string())],
-        );
-    }
-    let mut members: BTreeMap<String, (Id, Record)> = BTreeMap::new();
-    let mut cards = Vec::new();
-    for officer in &officers {
-        let prepared = prepare(desk, officer.serial).await?;
-        let (member, record) = members
-            .entry(officer.name.label.clone())
-            .or_insert_with(|| (Id::draw(&mut rng()), Record::draw(&mut rng(), officer.name.to_text())));
-        cards.push(Card {
-            card: Id::draw(&mut rng()),
-            member: *member,
-            name: record.commitment(),
-            contract: None,
-            authentication: prepared.keys.authentication,
-            signature: prepared.keys.signature,
-            transport: prepared.keys.transport,
-            attestation: prepared.attestation,
-        });
-    }
+    let mut officers = Officers::named(desk, &args.officers)?;
+    hear_fingerprints(desk, &services)?;
+    let seated = officers.seat(desk, &args).await?;
+
     let name = Record::draw(&mut rng(), args.org.clone());
+    let [ca, kms] = &services;
     let founding = Founding {
-        id: Id::draw(&mut rng()),
+        id: warifu_ledger::Id::draw(&mut rng()),
         name: name.commitment(),
         zone: args.zone.clone(),
-        officers: cards,
+        officers: seated.iter().map(|seated| seated.card.clone()).collect(),
         policy: Policy {
             lease_ms: args.lease_seconds.saturating_mul(1000),
             pin_ceiling_ms: args.pin_hours.saturating_mul(3_600_000),
             unattested_cards: args.allow_unattested,
         },
-        ca: ca.keys,
-        kms: kms.keys,
+        ca: ca.statement.keys.clone(),
+        kms: kms.statement.keys.clone(),
     };
     let mut envelope = Envelope::unsigned(&founding).map_err(|e| Fault::Ledger(e.to_string()))?;
+    let hash = envelope.digest().to_string();
     desk.screen.say_with(
         "founding-preview",
-        &[
-            ("name", args.org.clone()),
-            ("cards", officers.len().to_string()),
-            ("hash", envelope.digest().to_string()),
-        ],
+        &[("name", args.org.clone()), ("cards", seated.len().to_string()), ("hash", hash.clone())],
     );
+    desk.screen.say_lines(&minutes::terms(desk.screen, &founding));
     desk.screen.agree()?;
-    for officer in &officers {
-        let card = card_with(desk, officer.serial).await?;
+    // There is no organization yet whose time could be asked for.
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let at = Millis::try_from(since.as_millis()).unwrap_or_default();
+    let minutes = Minutes {
+        name: &args.org,
+        hash: &hash,
+        at,
+        founding: &founding,
+        services: &services,
+        seated: &seated,
+    };
+    let Some(files) = files else {
+        desk.screen.say_lines(&minutes.lines(desk.screen, true));
+        let rehearsed = json!({ "rehearsal": true, "cards": seated.len() });
+        desk.screen.result(&rehearsed, || desk.screen.text("founding-rehearsed", &[]));
+        return Ok(());
+    };
+    for seated in &seated {
+        let card = card_with(desk, seated.serial).await?;
+        desk.screen.say_with("founding-signing", &seated.words());
         desk.sign(&card, &mut envelope).await?;
     }
-    let records: Vec<Record> =
-        std::iter::once(name).chain(members.into_values().map(|(_, record)| record)).collect();
-    write_private(&args.records, &records)?;
-    write_private(&args.out, &envelope)?;
-    let hash = envelope.digest().to_string();
-    desk.screen.result(&json!({ "organization": hash }), || {
-        desk.screen
-            .text("founding-written", &[("hash", hash.clone()), ("file", args.out.display().to_string())])
+    would_be_founded(&founding, &envelope)?;
+
+    let records: Vec<Record> = std::iter::once(name).chain(officers.records()).collect();
+    write_whole(&files.records, &json_text(&records)?)?;
+    let text = minutes.lines(desk.screen, false).join("\n");
+    write_whole(&files.minutes, format!("{text}\n").as_bytes())?;
+    // Last: where it is, everything is.
+    write_whole(&files.out, &json_text(&envelope)?)?;
+    desk.screen.result(&json!({ "organization": hash.clone() }), || {
+        let shown = |path: &Path| path.display().to_string();
+        desk.screen.text(
+            "founding-written",
+            &[("hash", hash.clone()), ("file", shown(&files.out)), ("minutes", shown(&files.minutes))],
+        )
     });
     Ok(())
+}
+
+/// The keepers of ca and kms read their fingerprints aloud, and the officers compare.
+fn hear_fingerprints(desk: &Desk<'_>, services: &[Service]) -> Result<(), Fault> {
+    for service in services {
+        desk.screen.say_with(
+            "service-fingerprint",
+            &[("service", service.kind.into()), ("fingerprint", service.fingerprint.to_string())],
+        );
+        if !desk.pins.scripted() {
+            desk.screen.agree()?;
+        }
+    }
+    Ok(())
+}
+
+/// The fold's own word: all that is missing is what ca and kms have yet to sign.
+fn would_be_founded(founding: &Founding, envelope: &Envelope) -> Result<(), Fault> {
+    let leaf = Leaf::new(0, envelope.clone()).map_err(|e| Fault::Ledger(e.to_string()))?;
+    let services = [founding.ca.signing.key_id(), founding.kms.signing.key_id()];
+    match State::found(&leaf) {
+        Err(Rejected::Envelope(EnvelopeError::NotSigned { signer })) if services.contains(&signer) => Ok(()),
+        Err(rejected) => Err(Fault::Rejected(rejected)),
+        Ok(_) => Ok(()),
+    }
+}
+
+impl Files {
+    /// Where to write, if nothing of somebody else's is there. What an interrupted founding left is written anew; a founding
+    /// that is whole is not.
+    fn free(desk: &Desk<'_>, args: &Init) -> Result<Self, Fault> {
+        let given = |path: &Option<PathBuf>| path.clone().ok_or(Fault::NoOutput);
+        let (out, records) = (given(&args.out)?, given(&args.records)?);
+        let minutes = args.minutes.clone().unwrap_or_else(|| out.with_extension("txt"));
+        let taken = |path: &Path| Fault::File {
+            path: path.display().to_string(),
+            source: std::io::ErrorKind::AlreadyExists.into(),
+        };
+        if out.exists() {
+            return Err(taken(&out));
+        }
+        if records.exists() && read::<Vec<Record>>(&records).is_err() {
+            return Err(taken(&records));
+        }
+        let title = desk.screen.text("minutes-title", &[]);
+        let ours = |text: String| text.starts_with(&title);
+        if minutes.exists() && !std::fs::read_to_string(&minutes).is_ok_and(ours) {
+            return Err(taken(&minutes));
+        }
+        Ok(Self { out, records, minutes })
+    }
 }
 
 /// Reads what a service's console wrote, and checks that the service signed it. The digest is the fingerprint that the
@@ -117,23 +195,33 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Fau
 
 /// Writes a new file that only its owner reads; an existing one is not replaced.
 pub(crate) fn write_private(path: &Path, value: &impl serde::Serialize) -> Result<(), Fault> {
+    if path.exists() {
+        let source = std::io::ErrorKind::AlreadyExists.into();
+        return Err(Fault::File { path: path.display().to_string(), source });
+    }
+    write_whole(path, &json_text(value)?)
+}
+
+fn json_text(value: &impl serde::Serialize) -> Result<Vec<u8>, Fault> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Fault::Json)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a file that only its owner reads, under its name once it is whole and on the disk.
+fn write_whole(path: &Path, text: &[u8]) -> Result<(), Fault> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let fault = |source| Fault::File { path: path.display().to_string(), source };
-    let text = serde_json::to_vec_pretty(value).map_err(Fault::Json)?;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fault)?;
-    file.write_all(&text).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all()).map_err(fault)
-}
-
-fn officer(text: &str) -> Result<Officer, Fault> {
-    let malformed = || Fault::NotAnOfficer { text: text.to_owned() };
-    let (serial, rest) = text.split_once(':').ok_or_else(malformed)?;
-    let (label, name) = rest.split_once(':').ok_or_else(malformed)?;
-    Ok(Officer {
-        serial: serial.parse().map_err(|_| malformed())?,
-        name: Name::new(label, name).map_err(|_| malformed())?,
-    })
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    // What an interrupted attempt left, with whatever rights it has.
+    let _ = std::fs::remove_file(&part);
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&part).map_err(fault)?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(fault)?;
+    std::fs::rename(&part, path).map_err(fault)
 }
 
 /// The card with this serial number; at a terminal, waits until it is inserted.
@@ -149,12 +237,25 @@ pub(crate) async fn card_with(desk: &Desk<'_>, serial: u32) -> Result<CardInRead
     }
 }
 
-/// Makes the three keys on a new card, which gets its member's PIN before; a card that has them already from an interrupted attempt keeps them.
-pub(crate) async fn prepare(desk: &mut Desk<'_>, serial: u32) -> Result<Prepared, Fault> {
+/// Makes the three keys on a new card, which gets its member's PIN before; a card that has them already from an interrupted
+/// attempt keeps them. Whether it has to prove where they were made is the policy's: nothing is ordered for a card that has to
+/// and cannot.
+pub(crate) async fn prepare(desk: &mut Desk<'_>, serial: u32, unattested: bool) -> Result<Prepared, Fault> {
     let card = card_with(desk, serial).await?;
     let pin = match card.secrets.factory_pin {
         true => desk.pins.new_pin(desk.screen, serial)?,
         false => desk.pins.pin(desk.screen, serial, card.tries_left)?,
     };
-    Ok(desk.agent.post("/v1/cards/prepare", &Prepare { serial, pin }).await?)
+    let prepared: Prepared = desk.agent.post("/v1/cards/prepare", &Prepare { serial, pin }).await?;
+    match &prepared.attestation {
+        Attestation::Generated { firmware, .. } => {
+            let words = [("serial", serial.to_string()), ("firmware", firmware.clone())];
+            desk.screen.say_with("card-attested", &words);
+        }
+        Attestation::None if unattested => {
+            desk.screen.say_with("card-unattested", &[("serial", serial.to_string())]);
+        }
+        Attestation::None => return Err(Fault::NotAttested { serial }),
+    }
+    Ok(prepared)
 }

@@ -89,6 +89,9 @@ impl Spoken for Fault {
             Self::NoCardLeft { label } => said("fault-no-card-left").with("label", label),
             Self::NotAnOfficer { text } => said("fault-not-an-officer").with("text", text),
             Self::TooFewOfficers => said("fault-too-few-officers"),
+            Self::CardTwice { serial } => said("fault-card-twice").with("serial", serial),
+            Self::NotAttested { serial } => said("fault-not-attested").with("serial", serial),
+            Self::NoOutput => said("fault-no-output"),
             Self::CardNotHere { serial } => said("fault-card-not-here").with("serial", serial),
             Self::CardOfSomebody { serial, name } => {
                 said("fault-card-of-somebody").with("serial", serial).with("name", name)
@@ -155,6 +158,8 @@ mod tests {
             include_str!("screen.rs"),
             include_str!("desk.rs"),
             include_str!("found.rs"),
+            include_str!("found/minutes.rs"),
+            include_str!("found/officers.rs"),
             include_str!("watch.rs"),
             include_str!("pins.rs"),
             include_str!("preview.rs"),
@@ -175,8 +180,17 @@ mod tests {
             include_str!("command/unit/life.rs"),
         ];
         let words = Words::load(Language::Japanese).unwrap();
-        let calls =
-            ["text(\"", "say(\"", "say_with(\"", "get(\"", "waiting(\"", "=> \"", "say_with(\n", "said(\""];
+        let calls = [
+            "ask(\"",
+            "text(\"",
+            "say(\"",
+            "say_with(\"",
+            "get(\"",
+            "waiting(\"",
+            "=> \"",
+            "say_with(\n",
+            "said(\"",
+        ];
         let mut seen = 0;
         for source in sources.iter().map(|s| s.split("#[cfg(test)]").next().unwrap()) {
             for call in calls {

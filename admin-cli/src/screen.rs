@@ -147,6 +147,15 @@ impl Screen {
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "はい" | "ｙ"))
     }
 
+    /// Asks for a line of text.
+    pub(crate) fn ask(&self, key: &str) -> Result<String, Fault> {
+        let mut out = std::io::stdout().lock();
+        write!(out, "{} ", self.text(key, &[])).and_then(|()| out.flush()).map_err(Fault::Terminal)?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(Fault::Terminal)?;
+        Ok(answer.trim().to_owned())
+    }
+
     /// A spinner with a text, for what takes a moment elsewhere.
     pub(crate) fn waiting(&self, key: &str) -> ProgressBar {
         if self.json {

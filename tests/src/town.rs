@@ -38,7 +38,8 @@ const CA: Program = ("warifu-ca", &[]);
 const KMS: Program = ("warifu-kms", &["authority"]);
 const SITE: Program = ("warifu-kms", &["site"]);
 
-const OFFICERS: [(&str, u32, &str); 3] =
+/// The officers: label, card and name.
+pub const OFFICERS: [(&str, u32, &str); 3] =
     [("ichiro", 1001, "信濃 一郎"), ("midori", 1002, "白馬 みどり"), ("kenji", 1003, "大町 健二")];
 
 /// The sites of a town: label and name.
@@ -440,22 +441,43 @@ impl Town {
 
     /// As [`Town::found`]; before, the two consoles' commands end themselves at each of these crash points.
     pub fn found_after_crashes(&mut self, name: &str, crashes: &[&str]) -> Result<()> {
-        let founding = self.folder.join("founding.json");
-        let records = self.folder.join("records.json");
-        let (ca, kms) = (self.statement("ca"), self.statement("kms"));
-        let mut args: Vec<String> = ["init", "--org", name, "--json"].map(str::to_owned).into();
-        for (flag, path) in [("--ca", &ca), ("--kms", &kms), ("--out", &founding), ("--records", &records)] {
+        let mut args = self.founding_words(name);
+        args.push("--json".to_owned());
+        for (flag, path) in self.founding_files() {
             args.extend([flag.to_owned(), path.display().to_string()]);
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let answer: Value = serde_json::from_str(&self.admin(&args)?)?;
+        let organization = answer.get("organization").and_then(Value::as_str).context("organization")?;
+        self.accept_founding(organization, crashes)
+    }
+
+    /// What `warifu-admin` is told to found this town with, but for the files that it writes.
+    #[must_use]
+    pub fn founding_words(&self, name: &str) -> Vec<String> {
+        let mut args: Vec<String> = ["init", "--org", name].map(str::to_owned).into();
+        for (flag, service) in [("--ca", "ca"), ("--kms", "kms")] {
+            args.extend([flag.to_owned(), self.statement(service).display().to_string()]);
         }
         for (label, serial, person) in OFFICERS {
             args.extend(["--officer".to_owned(), format!("{serial}:{label}:{person}")]);
         }
         args.extend(["--lease-seconds".to_owned(), self.lease_seconds.to_string()]);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let answer: Value = serde_json::from_str(&self.admin(&args)?)?;
-        self.organization =
-            answer.get("organization").and_then(Value::as_str).context("organization")?.to_owned();
+        args
+    }
 
+    /// The files that it writes then, with the words for them.
+    #[must_use]
+    pub fn founding_files(&self) -> [(&'static str, PathBuf); 2] {
+        [("--out", "founding.json"), ("--records", "records.json")]
+            .map(|(flag, name)| (flag, self.folder.join(name)))
+    }
+
+    /// The two consoles sign what the officers signed, and both services run; before, the commands end themselves at each of
+    /// these crash points.
+    pub fn accept_founding(&mut self, organization: &str, crashes: &[&str]) -> Result<()> {
+        self.organization = organization.to_owned();
+        let [(_, founding), (_, records)] = self.founding_files();
         let (founding, records) =
             (founding.to_str().context("path")?.to_owned(), records.to_str().context("path")?.to_owned());
         let organization = self.organization.clone();

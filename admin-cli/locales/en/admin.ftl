@@ -11,11 +11,48 @@ insert-card = Insert card { $serial }.
 
 service-fingerprint = { $service } fingerprint: { $fingerprint }
     Compare it with what the { $service } console shows.
+founding-rehearsal = REHEARSAL: no keys are made, nothing is signed, nothing is written.
+founding-rehearsed = The rehearsal is over. Nothing was made, signed or written.
+founding-who = Who are the officers? Three people; or two with two cards each, entered twice. Leave the name empty when all are there.
+founding-ask-name = Name:
+founding-ask-label = Short name (lowercase letters, digits, hyphens):
+founding-ask-again = That is no name, or no short name.
+founding-card = Card { $number } of { $cards }: { $name }
+insert-one-card = Insert this officer's card, and take out every other that was not used yet.
+card-attested = Card { $serial } proves that its keys were made in it (firmware { $firmware }).
+card-unattested = Card { $serial } does not prove where its keys were made. The policy allows it.
+rehearsal-card = Card { $serial } is there, and has no keys yet ({ $tries } tries for the PIN).
+rehearsal-card-used = Card { $serial } has keys already ({ $tries } tries for the PIN). On the day it is taken only if an interrupted founding made them.
 founding-preview = { $name } will be founded with { $cards } officers' cards.
     Fingerprint of the founding: { $hash }
-founding-written = Signed by the officers. Written to { $file }.
+founding-terms = Sites answer without news from the kms for { $lease } s at most, a PIN lasts { $hours } h at most; time zone { $zone }.
+founding-attested = Only cards that prove where their keys were made can be enrolled.
+founding-unattested = Cards that do not prove where their keys were made can be enrolled, too.
+founding-signing = Now { $name } signs, with card { $serial }.
+founding-written = Signed by the officers. Written to { $file }; the minutes, for signing on paper, to { $minutes }.
     Take it to the ca console, then to the kms console. Each must show this fingerprint:
     { $hash }
+minutes-title = MINUTES OF A FOUNDING (Warifu)
+minutes-rehearsal = *** REHEARSAL: none of this was signed, and the keys are nobody's ***
+minutes-when = Signed at { $at } ({ $zone }), by the clock of the officers' desk.
+minutes-organization = Organization: { $name }
+minutes-hash = Fingerprint of the founding, the organization's name for ever: { $hash }
+minutes-service = { $service }
+    fingerprint of its statement: { $fingerprint }
+    signing key: { $signing }
+    TLS key: { $tls }
+minutes-holds-ca = Its HSM holds the ca's halves of all keys, the root and the issuing key for certificates. It must never be with the kms's.
+minutes-holds-kms = Its HSM holds the kms's halves of all keys, and the key of the ledger. It must never be with the ca's.
+minutes-officers = Officers' cards
+minutes-officer = - card { $serial }: { $name }
+    signature key: { $key }
+    { $attestation }
+minutes-attested = keys made in the card (firmware { $firmware }); SHA-256 of the proof: { $evidence }
+minutes-unattested = no proof of where its keys were made
+minutes-confirmed = We compared the fingerprints above with those that the consoles showed, and signed with these cards.
+minutes-sign = { $name }: ______________________________  date: ______________
+minutes-sign-ca = Keeper of the ca: ______________________________  date: ______________
+minutes-sign-kms = Keeper of the kms: ______________________________  date: ______________
 profile-preview = Profile of { $name }
     Fingerprint of the founding: { $hash }
     Compare it with the one written down at the founding.
@@ -286,6 +323,12 @@ fault-not-an-officer = “{ $text }” is not an officer.
     .remedy = Write SERIAL:LABEL:NAME, like 1001:ichiro:信濃 一郎.
 fault-too-few-officers = Founding takes three officers, or two with two cards each, so that losing a card locks nobody out.
     .remedy = Name more of them with --officer.
+fault-card-twice = Card { $serial } was named for two officers.
+    .remedy = Give every officer a card of their own.
+fault-not-attested = Card { $serial } does not prove that its keys were made in it, and the organization allows no such cards.
+    .remedy = Take another card, or start warifu-agent with --attestation-root and the card maker's root certificate.
+fault-no-output = It is not said where to write the founding.
+    .remedy = Name the files with --out and --records.
 fault-card-not-here = Card { $serial } is not in a reader.
     .remedy = Insert it, then try again.
 fault-card-of-somebody = Card { $serial } is the card of "{ $name }" already.
@@ -400,6 +443,8 @@ help-arg-lease_seconds = How long a site may answer without news from the kms, i
 help-arg-pin_hours = How long one PIN entry may last, in hours
 help-arg-allow_unattested = Allow cards that cannot prove where their keys were made
 help-arg-records = Where to write the register records, for the kms
+help-arg-minutes = Where to write the minutes, to be printed and signed. Unless it is said: beside the founding, with .txt
+help-arg-rehearse = Go through all of it, and make no keys, sign nothing, write nothing
 help-arg-label = Short name: lowercase letters, digits and hyphens
 help-arg-name = The name people use
 help-arg-front_desk = It routes files and cannot open them

@@ -11,11 +11,48 @@ insert-card = カード { $serial } を入れてください。
 
 service-fingerprint = { $service } の指紋: { $fingerprint }
     { $service } の画面の表示と見比べてください。
+founding-rehearsal = 【予行】鍵は作らず、署名もせず、何も書き出しません。
+founding-rehearsed = 予行が終わりました。鍵も署名もファイルも作っていません。
+founding-who = セキュリティ担当はどなたですか。三人、または二人で 2 枚ずつ（同じ人を 2 回入力します）。全員を入力したら、名前を空にしてください。
+founding-ask-name = 名前:
+founding-ask-label = 略称（英小文字・数字・ハイフン）:
+founding-ask-again = 名前か略称が正しくありません。
+founding-card = カード { $number } 枚目（全 { $cards } 枚）: { $name } さん
+insert-one-card = この人のカードを入れてください。まだ使っていないほかのカードは抜いてください。
+card-attested = カード { $serial } は、鍵がカードの中で作られたことを証明しています（ファームウェア { $firmware }）。
+card-unattested = カード { $serial } は、鍵の出どころを証明していません。この組織では認められています。
+rehearsal-card = カード { $serial } があります。まだ鍵はありません（暗証番号は、あと { $tries } 回入力できます）。
+rehearsal-card-used = カード { $serial } には、もう鍵があります（暗証番号は、あと { $tries } 回入力できます）。本番では、中断した設立で作られた鍵のときだけ使えます。
 founding-preview = 「{ $name }」をセキュリティ担当のカード { $cards } 枚で設立します。
     設立の指紋: { $hash }
-founding-written = セキュリティ担当全員が署名しました。{ $file } に書き出しました。
-    これを ca の端末、次に kms の端末へ持って行ってください。どちらにも次の指紋が表示されるはずです:
+founding-terms = 拠点が kms と連絡なしに応答できるのは { $lease } 秒まで、暗証番号の入力が有効なのは { $hours } 時間までです。時間帯は { $zone } です。
+founding-attested = 登録できるのは、鍵の出どころを証明するカードだけです。
+founding-unattested = 鍵の出どころを証明しないカードも登録できます。
+founding-signing = { $name } さんがカード { $serial } で署名します。
+founding-written = セキュリティ担当全員が署名しました。{ $file } に書き出しました。紙に署名する設立記録は { $minutes } です。
+    設立のファイルを ca の端末、次に kms の端末へ持って行ってください。どちらにも次の指紋が表示されるはずです:
     { $hash }
+minutes-title = 設立記録（Warifu 割符）
+minutes-rehearsal = 【予行】ここに書かれたものは署名されていません。鍵も使われないものです。
+minutes-when = 署名日時: { $at }（{ $zone }、セキュリティ担当の端末の時計）
+minutes-organization = 組織: { $name }
+minutes-hash = 設立の指紋（組織の変わらない名前）: { $hash }
+minutes-service = { $service }
+    申告書の指紋: { $fingerprint }
+    署名鍵: { $signing }
+    TLS 鍵: { $tls }
+minutes-holds-ca = この暗号装置（HSM）には、すべての鍵の片割れ（ca の分）と、証明書のためのルート鍵と発行鍵があります。kms のものと一緒に置かないでください。
+minutes-holds-kms = この暗号装置（HSM）には、すべての鍵の片割れ（kms の分）と、台帳の鍵があります。ca のものと一緒に置かないでください。
+minutes-officers = セキュリティ担当のカード
+minutes-officer = ・カード { $serial }: { $name }
+    署名鍵: { $key }
+    { $attestation }
+minutes-attested = 鍵はカードの中で作られました（ファームウェア { $firmware }）。証明の SHA-256: { $evidence }
+minutes-unattested = 鍵の出どころの証明はありません
+minutes-confirmed = 上の指紋を各端末の表示と見比べ、これらのカードで署名しました。
+minutes-sign = { $name }: ______________________________  日付: ______________
+minutes-sign-ca = ca の管理者: ______________________________  日付: ______________
+minutes-sign-kms = kms の管理者: ______________________________  日付: ______________
 profile-preview = 「{ $name }」の接続情報
     設立の指紋: { $hash }
     設立のときに控えたものと見比べてください。
@@ -286,6 +323,12 @@ fault-not-an-officer = 「{ $text }」を読み取れません。
     .remedy = 1001:ichiro:信濃 一郎 のように、カード番号:略称:名前 と書いてください。
 fault-too-few-officers = 設立には、セキュリティ担当三人、または二人で 2 枚ずつのカードが必要です（1 枚なくしても締め出されないように）。
     .remedy = --officer の指定を足してください。
+fault-card-twice = カード { $serial } が、二人のセキュリティ担当に指定されています。
+    .remedy = 一人ずつ別のカードを指定してください。
+fault-not-attested = カード { $serial } は、鍵がカードの中で作られたことを証明していません。この組織では、そのようなカードは登録できません。
+    .remedy = 別のカードを使うか、warifu-agent を --attestation-root とカード製造元のルート証明書を付けて起動してください。
+fault-no-output = 設立の書き出し先が指定されていません。
+    .remedy = --out と --records でファイルを指定してください。
 fault-card-not-here = カード { $serial } がリーダーにありません。
     .remedy = この端末のリーダーに入れて、もう一度実行してください。
 fault-card-of-somebody = カード { $serial } は、すでに「{ $name }」のものです。
@@ -400,6 +443,8 @@ help-arg-lease_seconds = kms と連絡が取れなくても拠点が応答して
 help-arg-pin_hours = 暗証番号を一度入力して使える時間数
 help-arg-allow_unattested = 鍵の出どころを証明できないカードも認めます
 help-arg-records = 名簿の記録の書き出し先（kms に渡します）
+help-arg-minutes = 紙に署名する設立記録の書き出し先。指定しなければ、設立のファイルと同じ場所に .txt で書き出します
+help-arg-rehearse = 予行。最後まで進みますが、鍵は作らず、署名もせず、何も書き出しません
 help-arg-label = 略称（英小文字・数字・ハイフン）
 help-arg-name = 呼び名
 help-arg-front_desk = 振り分けるだけで開けない窓口にします

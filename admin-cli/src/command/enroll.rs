@@ -79,7 +79,10 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
     }
     let prepared = match draft {
         Some(draft) => draft.prepared,
-        None => Draft::made(&book, &name.label, serial, prepare(desk, serial).await?)?,
+        None => {
+            let prepared = prepare(desk, serial, book.state.policy().unattested_cards).await?;
+            Draft::made(&book, &name.label, serial, prepared)?
+        }
     };
     let (member, committed, records) = match waiting {
         Some((member, found)) => (member, found.name, vec![]),

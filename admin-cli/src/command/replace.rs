@@ -58,7 +58,7 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
         desk.screen.say("replace-two-people");
     }
     desk.screen.agree()?;
-    let prepared = prepare(desk, serial).await?;
+    let prepared = prepare(desk, serial, book.state.policy().unattested_cards).await?;
     let card = card_of(&prepared, member, of_old.card.name, of_old.card.contract);
     let card_id = card.card;
     let mut grants = Vec::new();

@@ -9,6 +9,7 @@ mod clocks;
 mod doctor;
 mod faults_page;
 mod four_eyes;
+mod founding;
 mod kills;
 mod leaks;
 mod outages;
