@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 mod draft;
 mod enroll;
 pub(crate) mod expiring;
+mod gains;
 mod inspect;
 mod issue;
 mod letter;

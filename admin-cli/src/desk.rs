@@ -19,8 +19,8 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
-use warifu_ledger::state::{CardState, CardStatus, State};
-use warifu_ledger::statement::{Millis, Role};
+use warifu_ledger::state::{CardState, CardStatus, Grant, State};
+use warifu_ledger::statement::{Custody, Millis, Role};
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::Common;
@@ -348,6 +348,38 @@ impl Book {
     /// The label of a record; its id where the register has it no more.
     pub(crate) fn label(&self, record: &Id) -> String {
         self.names.get(record).map_or_else(|| record.to_string(), |name| name.label.clone())
+    }
+
+    /// The name of a member; the id where the ledger has none such.
+    pub(crate) fn member_name(&self, member: &Id) -> String {
+        self.state.member(member).map_or_else(|| member.to_string(), |found| self.name(&found.name.record))
+    }
+
+    /// The name of a unit; the id where the ledger has none such.
+    pub(crate) fn unit_name(&self, unit: &Id) -> String {
+        self.state.unit(unit).map_or_else(|| unit.to_string(), |found| self.name(&found.name))
+    }
+
+    /// The name of a site; the id where the ledger has none such.
+    pub(crate) fn site_name(&self, site: &Id) -> String {
+        self.state.site(site).map_or_else(|| site.to_string(), |found| self.name(&found.name))
+    }
+
+    /// The grants of a card that are not over.
+    pub(crate) fn live_grants(&self, card: Id) -> impl Iterator<Item = (Id, &Grant)> {
+        self.state.grants_of_card(card).filter(|(id, _)| self.state.live_grant(id, self.at).is_ok())
+    }
+
+    /// How the share of a new grant comes onto a card that is not here: a token that has unwrapped one goes on doing so; onto
+    /// others the member's own PC brings it where the unit allows that, else the officers' desk does.
+    pub(crate) fn custody_elsewhere(&self, card: &Id, unit: &Id) -> Custody {
+        if self.state.grants_of_card(*card).any(|(_, grant)| grant.custody == Custody::TokenUnwrap) {
+            Custody::TokenUnwrap
+        } else if self.state.unit(unit).is_some_and(|unit| unit.own_pcs) {
+            Custody::OwnPc
+        } else {
+            Custody::HostMemory
+        }
     }
 
     /// The one thing among `all` whose record has this label.

@@ -109,7 +109,6 @@ site-lost-preview = Site { $site } leaves, for ever, with everything that its HS
     Addresses that other sites serve as well, for which nothing is to be done: { $shared }
     Addresses that nobody else serves: { $alone }
     Rights that are put on cards anew: { $grants }. No file is touched.
-site-lost-left = Not done: the rights of { $names }. Nobody signs for himself. Give the same command again with the cards of two others.
 site-lost-done = Site { $site } has left. The new rights go onto the cards at the officers' desk, or at the next insertion where the address allows it.
 
 custodians-preview = The backups of the { $service } will be kept by: { $names }.
@@ -133,6 +132,10 @@ unit-rekey-preview = { $name } will get a new key. Files that are sent to the ol
 unit-rekey-grants = { $name } has its new key. These people's cards will be granted it:
 unit-grants-preview = People: { $members }, cards: { $cards }.
 unit-handed-on-already = Everybody who opens files for { $name } can do so already.
+unit-nobody-handed-on = Nothing was ordered.
+gains-left = Not done: the rights of { $names }. Nobody signs for himself. Give the same command again with the cards of two others.
+gains-suspended = Not done: the rights of { $names }, whose cards are suspended. Give the same command again once the cards work again.
+gains-full = Not done: the rights of { $names }, whose cards are full. Take a right that is not needed from them, then give the same command again.
 member-leave-preview = The last day of { $name } will be { $day }. After it all cards and grants end by themselves, for ever.
 order-in-ledger = The order is in the ledger.
 not-in-the-directory = (not in the directory)

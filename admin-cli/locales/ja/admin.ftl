@@ -109,7 +109,6 @@ site-lost-preview = 拠点「{ $site }」を、HSM の中身とともに外し�
     ほかの拠点も受け持っていて、何もしなくてよい宛先: { $shared }
     この拠点だけが受け持つ宛先: { $alone }
     カードに入れ直す権限: { $grants } 件。ファイルには触れません。
-site-lost-left = 残っています: { $names } の権限。自分の権限に自分で署名することはできません。別の二人のカードで、同じコマンドをもう一度実行してください。
 site-lost-done = 拠点「{ $site }」を外しました。新しい権限は、担当者の机で、または宛先が許していれば次にカードを挿したときに、カードに入ります。
 
 custodians-preview = { $service }のバックアップの保管人: { $names }
@@ -133,6 +132,10 @@ unit-rekey-preview = 「{ $name }」の鍵を新しくします。古い鍵で�
 unit-rekey-grants = 「{ $name }」の新しい鍵ができました。次の人のカードに権限を付けます。
 unit-grants-preview = { $members } 人、カード { $cards } 枚です。
 unit-handed-on-already = 「{ $name }」宛てのファイルを開く人には、すでに権限が付いています。
+unit-nobody-handed-on = 何も登録していません。
+gains-left = 残っています: { $names } の権限。自分の権限に自分で署名することはできません。別の二人のカードで、同じコマンドをもう一度実行してください。
+gains-suspended = 残っています: { $names } の権限。カードが一時停止しています。カードを再び使えるようにしてから、同じコマンドをもう一度実行してください。
+gains-full = 残っています: { $names } の権限。カードに空きがありません。不要な権限を外してから、同じコマンドをもう一度実行してください。
 member-leave-preview = 「{ $name }」の最終日を { $day } にします。翌日から、カードと権限はすべて終わります（元に戻せません）。
 order-in-ledger = 指図を台帳に記録しました。
 not-in-the-directory = （宛先帳に載っていません）

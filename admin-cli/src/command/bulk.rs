@@ -11,7 +11,6 @@ use warifu_ledger::statement::{Act, Millis, Right, UnitKind};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::Message;
 
-use super::units::custody_elsewhere;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::screen::List;
@@ -300,13 +299,12 @@ impl<'a> Lookup<'a> {
         }
         for unit in units.difference(&has) {
             let front_desk = state.unit(unit).is_some_and(|unit| unit.kind == UnitKind::FrontDesk);
-            let own_pcs = state.unit(unit).is_some_and(|unit| unit.own_pcs);
             acts.push(Act::GrantOrdered {
                 grant: Id::draw(&mut rng()),
                 card,
                 unit: *unit,
                 right: if front_desk { Right::Route } else { Right::Open },
-                custody: custody_elsewhere(self.book, &card, own_pcs),
+                custody: self.book.custody_elsewhere(&card, unit),
                 starts_at: Some(from),
                 expires_at: None,
             });

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::enroll::hand_out;
 use super::inspect::inspect;
-use super::replace::{Replacement, live_grants, replace};
+use super::replace::{Replacement, replace};
 use super::{already, end_access};
 use crate::args::Card;
 use crate::desk::{Book, Desk, rng};
@@ -166,7 +166,7 @@ async fn bring(desk: &mut Desk<'_>, label: Option<&str>) -> Result<(), Fault> {
     }
     let mut brought = Vec::new();
     for (serial, card) in found {
-        let grants = live_grants(&book, card).map(|(id, _)| id).collect();
+        let grants = book.live_grants(card).map(|(id, _)| id).collect();
         let done = hand_out(desk, &book, serial, card, grants).await?;
         brought.push(json!({ "card": card, "serial": serial, "grants": done.0.imported }));
     }

@@ -12,7 +12,6 @@ use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
 use super::draft::Draft;
 use super::letter;
-use super::replace::live_grants;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
@@ -149,7 +148,7 @@ fn ordered_already(
     if of_card.status != CardStatus::Live {
         return None;
     }
-    let live = live_grants(book, card);
+    let live = book.live_grants(card);
     let (grants, granted): (Vec<Id>, BTreeSet<Id>) = live.map(|(id, grant)| (id, grant.unit)).unzip();
     (granted == *units).then_some((card, grants))
 }

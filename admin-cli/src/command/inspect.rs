@@ -11,7 +11,6 @@ use warifu_ledger::state::{CardStatus, GRANTS_PER_CARD};
 use warifu_ledger::statement::Millis;
 use warifu_texts::findings::{Findings, Level};
 
-use super::replace::live_grants;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 use crate::screen::{List, Screen};
@@ -212,7 +211,7 @@ impl CardRow {
     /// The shares on the card beside the grants in the ledger.
     fn compare(&mut self, book: &Book, card: Id, held: &[PublicKey]) {
         let held: BTreeSet<PublicKey> = held.iter().copied().collect();
-        let live: BTreeSet<Id> = live_grants(book, card).map(|(id, _)| id).collect();
+        let live: BTreeSet<Id> = book.live_grants(card).map(|(id, _)| id).collect();
         let mut known = BTreeSet::new();
         for (id, grant) in book.state.grants_of_card(card) {
             let point: Option<PublicKey> = grant.issued.as_ref().map(|issued| issued.card_point.into());

@@ -34,12 +34,12 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
     {
         desk.screen.say_with("replace-continued", &[("name", name.clone())]);
         let done =
-            hand_out(desk, &book, serial, card, live_grants(&book, card).map(|(id, _)| id).collect()).await?;
+            hand_out(desk, &book, serial, card, book.live_grants(card).map(|(id, _)| id).collect()).await?;
         return said(desk, &name, json!({ "card": card, "grants": done.0.imported }));
     }
     let (old, of_old) = old_card(&book, &told.member, member, told.old_card.as_deref())?;
     let serial = new_card_serial(desk, &book, told.new_card).await?;
-    let granted = live_grants(&book, old).map(|(_, grant)| grant.clone()).collect::<Vec<_>>();
+    let granted = book.live_grants(old).map(|(_, grant)| grant.clone()).collect::<Vec<_>>();
     let units: Vec<String> = granted
         .iter()
         .filter_map(|grant| book.state.unit(&grant.unit))
@@ -93,11 +93,6 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
 fn said(desk: &Desk<'_>, name: &str, json: serde_json::Value) -> Result<(), Fault> {
     desk.screen.result(&json, || desk.screen.text("card-replaced", &[("name", name.to_owned())]));
     Ok(())
-}
-
-/// The grants of a card that are not over.
-pub(super) fn live_grants(book: &Book, card: Id) -> impl Iterator<Item = (Id, &Grant)> {
-    book.state.grants_of_card(card).filter(|(id, _)| book.state.live_grant(id, book.at).is_ok())
 }
 
 /// The member's card in the readers, where all others are over: a replacement that was ordered already.

@@ -6,16 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 use warifu_api::wire::authority::Holdings;
 use warifu_ledger::Id;
-use warifu_ledger::state::{Grant, Rejected};
+use warifu_ledger::state::Grant;
 use warifu_ledger::statement::Act;
 
-use super::units::custody_elsewhere;
+use super::gains::{Gain, Gains, Ordered};
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::watch::end_access;
 
-/// Grants in one order that are ended and ordered anew: some 400 bytes each, of the 4 MiB that an order may have (P-2.3).
-const REISSUES_AT_ONCE: usize = 5_000;
 /// How long the shares of a new site are waited for without one more coming.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -90,14 +88,10 @@ pub(super) async fn change(
     desk.screen.result(&json!({ "unit": unit, "sites": after }), || desk.screen.text("sites-changed", &[]));
     if watch_shares {
         for site in add {
-            watch(desk, &book, &site, &site_name(&book, &site)).await?;
+            watch(desk, &book, &site, &book.site_name(&site)).await?;
         }
     }
     Ok(())
-}
-
-fn site_name(book: &Book, site: &Id) -> String {
-    book.state.site(site).map_or_else(|| site.to_string(), |site| book.name(&site.name))
 }
 
 /// Each of these sites, at least one, has all shares of what it serves.
@@ -112,7 +106,7 @@ async fn have_all(
         alone = false;
         let Holdings { grants, held, .. } = desk.holdings(book, site).await?;
         if held < grants {
-            return Err(Fault::SharesMissing { site: site_name(book, site), missing: grants - held });
+            return Err(Fault::SharesMissing { site: book.site_name(site), missing: grants - held });
         }
     }
     match before.first().filter(|_| alone) {
@@ -176,7 +170,7 @@ pub(super) async fn leaves(
     }
     let others: BTreeSet<Id> = shared.iter().flat_map(|unit| book.state.serving_sites(unit)).collect();
     have_all(desk, book, others.iter().filter(|other| **other != site), &BTreeSet::new()).await?;
-    desk.screen.say_with("site-leaves-preview", &[("site", site_name(book, &site))]);
+    desk.screen.say_with("site-leaves-preview", &[("site", book.site_name(&site))]);
     desk.screen.agree()?;
     let mut acts: Vec<Act> = shared.iter().map(|unit| without(book, *unit, site)).collect();
     acts.push(Act::SiteRemoved { site });
@@ -204,58 +198,25 @@ pub(super) async fn lost(desk: &mut Desk<'_>, book: &Book, site: Id, to: Option<
     if book.state.site(&site).is_some_and(|found| !found.removed) {
         acts.push(Act::SiteRemoved { site });
     }
-    let orphans = orphans(desk, book, site).await?;
-    let name = site_name(book, &site);
+    let orphans = Gains::new(book, orphans(desk, book, site).await?);
+    let name = book.site_name(&site);
     let preview = [
         ("site", name.clone()),
         ("shared", names_of(desk, book, &shared)),
         ("alone", names_of(desk, book, &alone)),
-        ("grants", orphans.values().map(Vec::len).sum::<usize>().to_string()),
+        ("grants", orphans.possible.len().to_string()),
     ];
     desk.screen.say_with("site-lost-preview", &preview);
     desk.screen.agree()?;
-
-    // Nobody signs for himself (P-4.7): the grants of people with a role come last, in an order for each person.
-    let has_role = |member: &Id| book.state.member(member).is_some_and(|m| !m.roles.is_empty());
-    let (own, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        orphans.into_iter().partition(|(member, _)| has_role(member));
-    let mut orders: Vec<(Option<Id>, Vec<Act>)> = Vec::new();
-    let others: Vec<(Id, &Grant)> = others.into_values().flatten().collect();
-    let mut batches = others.chunks(REISSUES_AT_ONCE);
-    acts.extend(batches.next().into_iter().flatten().flat_map(|grant| reissued(book, *grant)));
-    orders.push((None, acts));
-    orders
-        .extend(batches.map(|batch| (None, batch.iter().flat_map(|grant| reissued(book, *grant)).collect())));
-    for (member, grants) in own {
-        orders.push((Some(member), grants.iter().flat_map(|grant| reissued(book, *grant)).collect()));
-    }
-
-    let mut left = Vec::new();
-    for (whose, acts) in orders.into_iter().filter(|(_, acts)| !acts.is_empty()) {
-        match (desk.order(book, acts, Vec::new()).await, whose) {
-            (Ok(_), _) => {}
-            (Err(Fault::Rejected(Rejected::ForOneself { .. })), Some(member)) => {
-                let name = book.state.member(&member).map(|found| book.name(&found.name.record));
-                left.push(name.unwrap_or_else(|| member.to_string()));
-            }
-            (Err(fault), _) => return Err(fault),
-        }
-    }
-    if !left.is_empty() {
-        desk.screen.warn("site-lost-left", &[("names", left.join(desk.screen.separator()))]);
-    }
-    desk.screen.result(&json!({ "site": site, "left": left }), || {
+    let Ordered { orders, left } = orphans.order(desk, book, acts).await?;
+    desk.screen.result(&json!({ "site": site, "orders": orders, "left": left }), || {
         desk.screen.text("site-lost-done", &[("site", name.clone())])
     });
     Ok(())
 }
 
-/// The live grants that had shares at the lost site and at no other, by the member who has them.
-async fn orphans<'b>(
-    desk: &Desk<'_>,
-    book: &'b Book,
-    site: Id,
-) -> Result<BTreeMap<Id, Vec<(Id, &'b Grant)>>, Fault> {
+/// The live grants that had shares at the lost site and at no other, each ordered anew.
+async fn orphans(desk: &Desk<'_>, book: &Book, site: Id) -> Result<Vec<Gain>, Fault> {
     // By the word of the kms: a lie orders shares anew that nobody had lost.
     let mut lacked: BTreeMap<Id, BTreeSet<Id>> = BTreeMap::new();
     if book.state.site(&site).is_some_and(|found| found.removed) {
@@ -263,17 +224,18 @@ async fn orphans<'b>(
             lacked.insert(*other, desk.holdings(book, other).await?.missing.into_iter().collect());
         }
     }
-    let mut orphans: BTreeMap<Id, Vec<(Id, &Grant)>> = BTreeMap::new();
+    let mut orphans = Vec::new();
     for (unit, _) in book.state.units() {
         let serving = book.state.serving_sites(unit);
         for (id, grant) in grants_of(book, unit) {
-            let first = grant.issued.as_ref().is_some_and(|issued| issued.sites.contains(&site));
-            // The second time the unit is another site's already, which has nothing of it.
-            let lost = serving.iter().all(|other| {
-                *other == site || (first && lacked.get(other).is_some_and(|lacked| lacked.contains(&id)))
-            });
+            // The second time the unit is another site's already, which has nothing of it, nor is anything on its way there.
+            // Where the share was at first tells nothing: it may have come to the lost site later.
+            let lost = serving
+                .iter()
+                .all(|other| *other == site || lacked.get(other).is_some_and(|lacked| lacked.contains(&id)));
             if lost && let Some(card) = book.state.card(&grant.card) {
-                orphans.entry(card.card.member).or_default().push((id, grant));
+                let acts = reissued(book, id, grant).into();
+                orphans.push(Gain { member: card.card.member, card: grant.card, acts });
             }
         }
     }
@@ -281,8 +243,7 @@ async fn orphans<'b>(
 }
 
 /// The grant ends, and the same is ordered again.
-fn reissued(book: &Book, (id, grant): (Id, &Grant)) -> [Act; 2] {
-    let own_pc = book.state.unit(&grant.unit).is_some_and(|unit| unit.own_pcs);
+fn reissued(book: &Book, id: Id, grant: &Grant) -> [Act; 2] {
     [
         Act::GrantRevoked { grant: id, reason: None, effective_at: None },
         Act::GrantOrdered {
@@ -290,7 +251,7 @@ fn reissued(book: &Book, (id, grant): (Id, &Grant)) -> [Act; 2] {
             card: grant.card,
             unit: grant.unit,
             right: grant.right,
-            custody: custody_elsewhere(book, &grant.card, own_pc),
+            custody: book.custody_elsewhere(&grant.card, &grant.unit),
             starts_at: grant.starts_at.filter(|start| *start > book.at),
             expires_at: grant.expires_at,
         },

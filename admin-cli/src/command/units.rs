@@ -8,7 +8,6 @@ use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::{Act, Custody};
 
 use super::enroll::{grant, hand_out, its_card};
-use super::replace::live_grants;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 use crate::watch;
@@ -35,18 +34,11 @@ pub(super) async fn change(
         return Err(Fault::NoCardLeft { label });
     }
     let here = desk.cards().await?;
-    // Where the card is not here, it picks its shares up at its next insertion if every unit that is added allows that.
-    let own_pcs = add.iter().all(|unit| book.state.unit(unit).is_some_and(|found| found.own_pcs));
     let mut acts = Vec::new();
     for card in &cards {
-        let custody = match its_card(&book, &here, card, None) {
-            Ok(serial) => here
-                .iter()
-                .find(|found| found.serial == serial)
-                .map_or(Custody::HostMemory, |found| found.custody),
-            Err(_) => custody_elsewhere(&book, card, own_pcs),
-        };
-        let live: Vec<(Id, Id)> = live_grants(&book, *card).map(|(id, found)| (id, found.unit)).collect();
+        let in_reader = its_card(&book, &here, card, None).ok();
+        let in_reader = here.iter().find(|found| Some(found.serial) == in_reader);
+        let live: Vec<(Id, Id)> = book.live_grants(*card).map(|(id, found)| (id, found.unit)).collect();
         for unit in &remove {
             let ended = live.iter().filter(|(_, of)| of == unit);
             acts.extend(ended.map(|(grant, _)| Act::GrantRevoked {
@@ -57,6 +49,8 @@ pub(super) async fn change(
         }
         // Those that are there already are not ordered twice: what was interrupted goes on.
         for unit in add.iter().filter(|unit| live.iter().all(|(_, of)| of != *unit)) {
+            let custody = in_reader
+                .map_or_else(|| book.custody_elsewhere(card, unit), |found| found.custody);
             acts.push(grant(&book, *card, *unit, custody).1);
         }
     }
@@ -71,7 +65,7 @@ pub(super) async fn change(
     }
     let ends = acts.iter().any(|act| matches!(act, Act::GrantRevoked { .. }));
     if !acts.is_empty() {
-        desk.screen.say_with("member-units-preview", &[("name", name(&book, &member))]);
+        desk.screen.say_with("member-units-preview", &[("name", book.member_name(&member))]);
         desk.screen.agree()?;
         if ends {
             let request = desk.signed(&book, acts, Vec::new()).await?;
@@ -95,9 +89,10 @@ pub(super) async fn change(
             elsewhere += 1;
             continue;
         };
-        let grants = live_grants(&book, card).map(|(id, _)| id).collect();
+        let grants = book.live_grants(card).map(|(id, _)| id).collect();
         brought.extend(hand_out(desk, &book, serial, card, grants).await?.0.imported);
     }
+    let own_pcs = add.iter().all(|unit| book.state.unit(unit).is_some_and(|found| found.own_pcs));
     let key = match elsewhere {
         0 => "member-units-changed",
         _ if add.is_empty() => "member-units-removed",
@@ -105,23 +100,7 @@ pub(super) async fn change(
         _ => "member-units-at-the-desk",
     };
     let json = json!({ "grants": brought, "cards_elsewhere": elsewhere });
-    let name = name(&book, &member);
+    let name = book.member_name(&member);
     desk.screen.result(&json, || desk.screen.text(key, &[("name", name), ("label", label)]));
     Ok(())
-}
-
-fn name(book: &Book, member: &Id) -> String {
-    book.state.member(member).map_or_else(|| member.to_string(), |found| book.name(&found.name.record))
-}
-
-/// How shares come onto a card that is not here: a token that has unwrapped one goes on doing so, and others are brought where
-/// the units allow it.
-pub(super) fn custody_elsewhere(book: &Book, card: &Id, own_pcs: bool) -> Custody {
-    if book.state.grants_of_card(*card).any(|(_, grant)| grant.custody == Custody::TokenUnwrap) {
-        Custody::TokenUnwrap
-    } else if own_pcs {
-        Custody::OwnPc
-    } else {
-        Custody::HostMemory
-    }
 }

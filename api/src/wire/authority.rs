@@ -371,7 +371,7 @@ pub struct Holdings {
     pub grants: u64,
     /// Of those, the ones whose share it has acknowledged.
     pub held: u64,
-    /// Of the others, the first 10,000 by their ids.
+    /// Of the others, those of which nothing lies ready for it either: the first 10,000 by their ids.
     pub missing: Vec<Id>,
 }
 

@@ -125,7 +125,9 @@ impl Authority {
         let wanted = self.grants_of(&state, &served(&state, &site));
         let held = self.store.held_by(&site).await?;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let missing = wanted.difference(&held).copied().take(MISSING).collect();
+        let on_the_way = self.store.wrapped_for(&site).await?;
+        let missing = wanted.difference(&held).filter(|grant| !on_the_way.contains(grant));
+        let missing = missing.copied().take(MISSING).collect();
         Ok(Holdings { grants: count(wanted.len()), held: count(wanted.intersection(&held).count()), missing })
     }
 }

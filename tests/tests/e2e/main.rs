@@ -5,6 +5,7 @@
 mod backups;
 mod betrayals_page;
 mod bulk;
+mod changes;
 mod clocks;
 mod doctor;
 mod faults_page;

@@ -1,14 +1,14 @@
 //! `unit rename | close | merge | rekey`: what becomes of a unit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::{Act, Millis};
 
 use super::wait_for_key;
+use crate::command::gains::{Gain, Gains, Ordered};
 use crate::command::{already, end_access};
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
@@ -19,7 +19,7 @@ pub(super) async fn rename(desk: &mut Desk<'_>, label: String, name: String) -> 
     let book = desk.book().await?;
     let unit = book.unit(&label)?;
     let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-    let before = unit_name(&book, &unit);
+    let before = book.unit_name(&unit);
     if before == name.name {
         return already(desk, "unit-renamed-already", before);
     }
@@ -49,16 +49,13 @@ pub(super) async fn close(
 ) -> Result<(), Fault> {
     let book = desk.book().await?;
     let unit = if replaced { book.replaced_unit(&label)? } else { book.unit(&label)? };
-    let name = unit_name(&book, &unit);
+    let name = book.unit_name(&unit);
     if book.state.unit_is_closed(&unit, book.at) {
         return already(desk, "unit-closed-already", name);
     }
     let effective_at = book.beginning_of(from.as_deref())?;
     let act = Act::UnitClosed { unit, effective_at };
-    let grants = book
-        .state
-        .grants()
-        .filter(|(id, grant)| grant.unit == unit && book.state.live_grant(id, book.at).is_ok());
+    let grants = book.state.grants_of_unit(unit).filter(|(id, _)| book.state.live_grant(id, book.at).is_ok());
     let values =
         [("name", name), ("from", when(desk, &book, effective_at)), ("grants", grants.count().to_string())];
     desk.screen.say_with("unit-close-preview", &values);
@@ -81,7 +78,7 @@ pub(super) async fn merge(
 ) -> Result<(), Fault> {
     let book = desk.book().await?;
     let (unit, into) = (book.unit(&label)?, book.unit(&into)?);
-    let (name, into_name) = (unit_name(&book, &unit), unit_name(&book, &into));
+    let (name, into_name) = (book.unit_name(&unit), book.unit_name(&into));
     let (begins, first) = match book.state.unit(&unit).and_then(|unit| unit.merged) {
         Some((same, at)) if same == into => ((at > book.at).then_some(at), None),
         // Where it is part of another one already, the ledger says so.
@@ -100,9 +97,10 @@ pub(super) async fn merge(
 pub(super) async fn rekey(desk: &mut Desk<'_>, label: String) -> Result<(), Fault> {
     let mut book = desk.book().await?;
     let unit = book.unit(&label)?;
-    let name = unit_name(&book, &unit);
+    let name = book.unit_name(&unit);
     let begun = book.state.unit(&unit).and_then(|unit| unit.replaces).filter(|before| {
-        !book.state.unit_is_closed(before, book.at) && !missing(&book, *before, unit, None).is_empty()
+        !book.state.unit_is_closed(before, book.at)
+            && !missing(&book, *before, unit, None).possible.is_empty()
     });
     let (before, successor) = match (begun, book.state.unit(&unit).and_then(|unit| unit.successor)) {
         (Some(before), _) => (before, unit),
@@ -123,8 +121,7 @@ pub(super) async fn rekey(desk: &mut Desk<'_>, label: String) -> Result<(), Faul
     hand_on(desk, &book, None, (before, successor), None).await
 }
 
-/// Grants `to` to every live card that has `from` and lacks it, in one order with `first`; and in further ones to those who
-/// have a role, since nobody signs for his own advantage.
+/// Grants `to` to every card that has `from` and lacks it, in one order with `first`.
 async fn hand_on(
     desk: &mut Desk<'_>,
     book: &Book,
@@ -132,18 +129,13 @@ async fn hand_on(
     (from, to): (Id, Id),
     starts_at: Option<Millis>,
 ) -> Result<(), Fault> {
-    let mut others: BTreeMap<Id, Vec<Act>> = BTreeMap::new();
-    let mut acts: Vec<Act> = first.into_iter().collect();
-    let mut cards: BTreeMap<Id, usize> = BTreeMap::new();
-    for (member, act) in missing(book, from, to, starts_at) {
-        *cards.entry(member).or_default() += 1;
-        match book.state.member(&member) {
-            Some(found) if !found.roles.is_empty() => others.entry(member).or_default().push(act),
-            _ => acts.push(act),
-        }
+    let gains = missing(book, from, to, starts_at);
+    if first.is_none() && gains.is_empty() {
+        return already(desk, "unit-handed-on-already", book.unit_name(&to));
     }
-    if acts.is_empty() && others.is_empty() {
-        return already(desk, "unit-handed-on-already", unit_name(book, &to));
+    let mut cards: BTreeMap<Id, usize> = BTreeMap::new();
+    for gain in &gains.possible {
+        *cards.entry(gain.member).or_default() += 1;
     }
     let mut list = List::new(desk.screen, &["column-name", "column-cards"]);
     for (member, count) in &cards {
@@ -151,43 +143,37 @@ async fn hand_on(
         list.row([name, count.to_string()], &json!({ "member": member, "cards": count }))?;
     }
     list.say(desk.screen);
-    let values = [("members", cards.len().to_string()), ("cards", cards.values().sum::<usize>().to_string())];
+    let values = [("members", cards.len().to_string()), ("cards", gains.possible.len().to_string())];
     desk.screen.say_with("unit-grants-preview", &values);
-    desk.screen.agree()?;
-    let mut orders = BTreeSet::new();
-    for acts in std::iter::once(acts).chain(others.into_values()).filter(|acts| !acts.is_empty()) {
-        orders.insert(desk.order(book, acts, Vec::new()).await?.digest);
+    if first.is_some() || !gains.possible.is_empty() {
+        desk.screen.agree()?;
     }
-    desk.screen.result(&json!({ "orders": orders, "unit": to }), || desk.screen.text("order-in-ledger", &[]));
+    let Ordered { orders, left } = gains.order(desk, book, first.into_iter().collect()).await?;
+    let key = if orders.is_empty() { "unit-nobody-handed-on" } else { "order-in-ledger" };
+    desk.screen.result(&json!({ "orders": orders, "unit": to, "left": left }), || desk.screen.text(key, &[]));
     Ok(())
 }
 
-/// The grants of `to` that live cards with a grant to `from` lack, each with its member.
-fn missing(book: &Book, from: Id, to: Id, starts_at: Option<Millis>) -> Vec<(Id, Act)> {
+/// The grants of `to` that cards with a grant to `from` lack.
+fn missing(book: &Book, from: Id, to: Id, starts_at: Option<Millis>) -> Gains {
     let state = &book.state;
     let is_live = |id: &Id| state.live_grant(id, book.at).is_ok();
     let has = |card: Id| state.grants_of_card(card).any(|(id, grant)| grant.unit == to && is_live(&id));
-    state
-        .grants()
-        .filter(|(id, grant)| grant.unit == from && is_live(id) && !has(grant.card))
-        .filter_map(|(_, grant)| {
-            let card = state.card(&grant.card).filter(|card| card.status == CardStatus::Live)?;
-            let act = Act::GrantOrdered {
-                grant: Id::draw(&mut rng()),
-                card: grant.card,
-                unit: to,
-                right: grant.right,
-                custody: grant.custody,
-                starts_at: starts_at.max(grant.starts_at),
-                expires_at: grant.expires_at,
-            };
-            Some((card.card.member, act))
-        })
-        .collect()
-}
-
-fn unit_name(book: &Book, unit: &Id) -> String {
-    book.state.unit(unit).map_or_else(|| unit.to_string(), |unit| book.name(&unit.name))
+    let lacking = state.grants_of_unit(from).filter(|(id, grant)| is_live(id) && !has(grant.card));
+    let gains = lacking.filter_map(|(_, grant)| {
+        let act = Act::GrantOrdered {
+            grant: Id::draw(&mut rng()),
+            card: grant.card,
+            unit: to,
+            right: grant.right,
+            custody: book.custody_elsewhere(&grant.card, &to),
+            starts_at: starts_at.max(grant.starts_at),
+            expires_at: grant.expires_at,
+        };
+        let member = state.card(&grant.card)?.card.member;
+        Some(Gain { member, card: grant.card, acts: vec![act] })
+    });
+    Gains::new(book, gains)
 }
 
 fn when(desk: &Desk<'_>, book: &Book, at: Option<Millis>) -> String {

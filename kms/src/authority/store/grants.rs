@@ -225,10 +225,16 @@ impl Store {
 
     /// The grants whose shares a site has acknowledged.
     pub(crate) async fn held_by(&self, site: &Id) -> Result<BTreeSet<Id>> {
-        let rows = sqlx::query("SELECT grant_id FROM acknowledgement WHERE site = ?")
-            .bind(bytes(site))
-            .fetch_all(&self.0)
-            .await?;
+        self.grants("SELECT grant_id FROM acknowledgement WHERE site = ?", site).await
+    }
+
+    /// The grants of which a wrap lies ready for a site.
+    pub(crate) async fn wrapped_for(&self, site: &Id) -> Result<BTreeSet<Id>> {
+        self.grants("SELECT grant_id FROM wrap WHERE site = ?", site).await
+    }
+
+    async fn grants(&self, sql: &'static str, site: &Id) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query(sql).bind(bytes(site)).fetch_all(&self.0).await?;
         rows.iter().map(|row| id(row, "grant_id")).collect()
     }
 
