@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::state::CardStatus;
-use warifu_ledger::statement::{Act, Custody};
+use warifu_ledger::statement::Act;
 
 use super::enroll::{grant, hand_out, its_card};
 use crate::desk::{Book, Desk};
