@@ -112,7 +112,7 @@ async fn have_all(
     match before.first().filter(|_| alone) {
         Some(leaving) => {
             let Holdings { held, .. } = desk.holdings(book, leaving).await?;
-            Err(Fault::SharesMissing { site: site_name(book, leaving), missing: held })
+            Err(Fault::SharesMissing { site: book.site_name(leaving), missing: held })
         }
         None => Ok(()),
     }

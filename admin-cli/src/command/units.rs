@@ -8,7 +8,7 @@ use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::Act;
 
 use super::enroll::{grant, hand_out, its_card};
-use crate::desk::{Book, Desk};
+use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::watch;
 
@@ -49,8 +49,7 @@ pub(super) async fn change(
         }
         // Those that are there already are not ordered twice: what was interrupted goes on.
         for unit in add.iter().filter(|unit| live.iter().all(|(_, of)| of != *unit)) {
-            let custody = in_reader
-                .map_or_else(|| book.custody_elsewhere(card, unit), |found| found.custody);
+            let custody = in_reader.map_or_else(|| book.custody_elsewhere(card, unit), |found| found.custody);
             acts.push(grant(&book, *card, *unit, custody).1);
         }
     }
