@@ -17,6 +17,7 @@ mod kms;
 mod lease;
 mod people;
 mod preconditions;
+mod reviving;
 mod revocation;
 mod rewrapping;
 mod stage;

@@ -17,20 +17,20 @@ use crate::people::*;
 use crate::stage::test;
 use crate::town::{PATIENCE, Town, ask, code};
 
-fn hanako() -> Id {
+pub(crate) fn hanako() -> Id {
     grant_id("hanako", "tax")
 }
 
-fn taro() -> Id {
+pub(crate) fn taro() -> Id {
     grant_id("taro", "team")
 }
 
-async fn rows(town: &Town, sql: &'static str, grant: &Id) -> i64 {
+pub(crate) async fn rows(town: &Town, sql: &'static str, grant: &Id) -> i64 {
     sqlx::query_scalar(sql).bind(grant.as_bytes().as_slice()).fetch_one(town.pool()).await.unwrap()
 }
 
 /// Nothing of the grant is left, and nothing is answered for it.
-async fn is_gone(town: &Town, card: &str, unit: &str, code: ErrorCode) {
+pub(crate) async fn is_gone(town: &Town, card: &str, unit: &str, code: ErrorCode) {
     let grant = grant_id(card, unit);
     assert!(!town.key_pairs().contains(&grant), "the key pair is still in the HSM");
     assert_eq!(rows(town, "SELECT count(*) FROM site_share WHERE grant_id = ?", &grant).await, 0);
@@ -300,118 +300,6 @@ test! {
 }
 
 test! {
-    async fn replayed_messages_revive_nothing(folder) {
-        let mut town = Town::working(folder).await;
-        // What was said when the grant was made: its wrapped share.
-        let wrapped = town.kms.wrap("hanako", "tax");
-        let order = town.kms.done([revoke_grant("hanako", "tax")], ONE);
-        let receipt = town.kms.receipt(&order).await;
-        let posts = town.kms.data().grant_key_posts;
-        town.kms.set(|data| drop(data.wraps.insert(hanako(), wrapped)));
-        for _ in 0..2 {
-            // Leaves of the same grant once more on the stream, from the beginning and after a restart.
-            town.restart().await;
-            town.settled().await;
-            town.until_fresh().await;
-            is_gone(&town, "hanako", "tax", ErrorCode::GrantNotLive).await;
-        }
-        assert_eq!(town.kms.data().grant_key_posts, posts);
-        assert!(town.kms.data().wraps.contains_key(&hanako()), "a replayed share was taken");
-        // It may be sent once more, if the first start ended before it heard that it was accepted.
-        assert!(town.kms.receipts(&order).iter().all(|again| *again == receipt));
-        let envelope = {
-            let data = town.kms.data();
-            data.leaves.iter().map(|leaf| leaf.envelope().clone()).find(|one| one.digest() == order).unwrap()
-        };
-        assert_eq!(town.bring(&envelope, None).await, Ok(receipt));
-    }
-}
-
-test! {
-    async fn a_restored_database_revives_nothing_even_if_the_kms_lies(folder) {
-        let mut town = Town::working(folder).await;
-        town.opens("hanako", "tax").await;
-        let copy = town.back_up().await;
-        let before = usize::try_from(town.kms.size()).unwrap();
-        let wrapped = town.kms.wrap("hanako", "tax");
-        let order = town.kms.done([revoke_card("hanako")], ONE);
-        town.kms.receipt(&order).await;
-
-        // The operator puts the copy back, and the kms denies that the order was ever given.
-        town.kill().await;
-        town.restore(&copy);
-        town.kms.set(|data| {
-            data.shown = Some(before);
-            data.wraps.insert(hanako(), wrapped);
-        });
-        town.start().await;
-        town.until_fresh().await;
-        assert_eq!(rows(&town, "SELECT count(*) FROM site_share WHERE grant_id = ?", &hanako()).await, 1);
-        assert_eq!(town.open("hanako", "tax", "a").await, Err(ErrorCode::NotServedHere));
-        town.opens("taro", "team").await;
-        // It keeps trying to no avail, the share deleted and offered anew included.
-        sqlx::query("DELETE FROM site_share").execute(town.pool()).await.unwrap();
-        town.restart().await;
-        town.until_fresh().await;
-        assert_eq!(town.open("hanako", "tax", "a").await, Err(ErrorCode::NotServedHere));
-        assert!(town.kms.data().wraps.contains_key(&hanako()));
-
-        // The truth comes out, and is receipted again.
-        town.kms.set(|data| data.shown = None);
-        town.kms.until("a second receipt", |data| data.receipts[&order].len() == 2).await;
-        is_gone(&town, "hanako", "tax", ErrorCode::CardNotLive).await;
-    }
-}
-
-test! {
-    async fn a_restored_database_still_knows_less_than_the_hsm(folder) {
-        let mut town = Town::working(folder).await;
-        // As it was before the grant's key pair was made.
-        let copy = town.back_up().await;
-        let before = usize::try_from(town.kms.size()).unwrap();
-        town.kms.done([grant("jiro", "tax")], ONE);
-        town.give("jiro", "tax", &["main"]).await;
-        town.settled().await;
-        let order = town.kms.done([revoke_card("jiro"), revoke_card("hanako")], ONE);
-        town.kms.receipt(&order).await;
-        town.kill().await;
-        town.restore(&copy);
-        town.start().await;
-        town.kms.until("a second receipt", |data| data.receipts[&order].len() == 2).await;
-        town.until_fresh().await;
-        assert!(before < town.kms.data().leaves.len());
-        is_gone(&town, "jiro", "tax", ErrorCode::CardNotLive).await;
-        is_gone(&town, "hanako", "tax", ErrorCode::CardNotLive).await;
-    }
-}
-
-test! {
-    async fn what_a_crash_interrupts_is_finished_at_the_next_start(folder) {
-        let mut town = Town::working(folder).await;
-        let order = Digest([7; 32]);
-        // The state of things after the first step: marked, and the key pair not yet destroyed.
-        for sql in [
-            "INSERT INTO site_dead (kind, id, by_order) VALUES ('grant', ?1, ?2)",
-            "INSERT INTO site_revocation (by_order, destroys) VALUES (?2, ?1)",
-        ] {
-            sqlx::query(sql)
-                .bind(hanako().as_bytes().as_slice())
-                .bind(order.as_bytes().as_slice())
-                .execute(town.pool())
-                .await
-                .unwrap();
-        }
-        assert!(town.key_pairs().contains(&hanako()));
-        town.restart().await;
-        is_gone(&town, "hanako", "tax", ErrorCode::GrantNotLive).await;
-        let receipt = town.kms.receipt(&order).await;
-        assert_eq!(receipt.destroyed, BTreeSet::from([hanako()]));
-        town.until_fresh().await;
-        town.opens("taro", "team").await;
-    }
-}
-
-test! {
     async fn a_receipt_is_sent_until_it_is_accepted(folder) {
         let mut town = Town::working(folder).await;
         town.kms.set(|data| data.refuse_receipts = true);
@@ -500,29 +388,6 @@ test! {
         assert!(answered > 0, "nothing was answered before");
         assert_eq!(town.journal().await.len(), journal, "a record was written after the receipt");
         is_gone(&town, "hanako", "tax", ErrorCode::CardNotLive).await;
-    }
-}
-
-test! {
-    async fn a_process_killed_after_its_receipt_never_answers_again(folder) {
-        let mut town = Town::working(folder).await;
-        town.kill().await;
-        let mut process = town.start_process();
-        town.until_fresh().await;
-        town.opens("hanako", "tax").await;
-        let order = town.kms.order([revoke_card("hanako")], ONE);
-        let receipt = town.bring(&order, None).await.unwrap();
-        assert_eq!(receipt.destroyed, BTreeSet::from([hanako()]));
-        for _ in 0..2 {
-            drop(process);
-            process = town.start_process();
-            let early = town.open("hanako", "tax", "a").await;
-            assert!(early.is_err(), "answered after the receipt");
-            town.until_fresh().await;
-            assert_eq!(town.open("hanako", "tax", "a").await, Err(ErrorCode::CardNotLive));
-            town.opens("taro", "team").await;
-            assert_eq!(town.bring(&order, None).await, Ok(receipt.clone()));
-        }
     }
 }
 
