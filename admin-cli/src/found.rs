@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Prepare, Prepared};
+use warifu_envelope::Overwrite;
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::leaf::Leaf;
@@ -20,6 +21,7 @@ use warifu_ledger::statement::{Attestation, Founding, Millis, Policy, ServiceKin
 use crate::args::Init;
 use crate::desk::{Desk, rng};
 use crate::fault::Fault;
+use crate::file::{fault, read, write, write_json};
 
 mod minutes;
 mod officers;
@@ -109,11 +111,11 @@ pub(crate) async fn init(desk: &mut Desk<'_>, args: Init) -> Result<(), Fault> {
     would_be_founded(&founding, &envelope)?;
 
     let records: Vec<Record> = std::iter::once(name).chain(officers.records()).collect();
-    write_whole(&files.records, &json_text(&records)?)?;
+    write_json(&files.records, Overwrite::Replace, &records)?;
     let text = minutes.lines(desk.screen, false).join("\n");
-    write_whole(&files.minutes, format!("{text}\n").as_bytes())?;
+    write(&files.minutes, Overwrite::Replace, format!("{text}\n").as_bytes())?;
     // Last: where it is, everything is.
-    write_whole(&files.out, &json_text(&envelope)?)?;
+    write_json(&files.out, Overwrite::Refuse, &envelope)?;
     desk.screen.result(&json!({ "organization": hash.clone() }), || {
         let shown = |path: &Path| path.display().to_string();
         desk.screen.text(
@@ -156,10 +158,7 @@ impl Files {
         let given = |path: &Option<PathBuf>| path.clone().ok_or(Fault::NoOutput);
         let (out, records) = (given(&args.out)?, given(&args.records)?);
         let minutes = args.minutes.clone().unwrap_or_else(|| out.with_extension("txt"));
-        let taken = |path: &Path| Fault::File {
-            path: path.display().to_string(),
-            source: std::io::ErrorKind::AlreadyExists.into(),
-        };
+        let taken = |path: &Path| fault(path, std::io::ErrorKind::AlreadyExists.into());
         if out.exists() {
             return Err(taken(&out));
         }
@@ -185,43 +184,6 @@ pub(crate) fn statement(path: &Path, kind: ServiceKind) -> Result<(ServiceStatem
         return Err(Fault::Ledger(format!("{} is the statement of another service", path.display())));
     }
     Ok((statement, envelope.digest()))
-}
-
-pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Fault> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Fault::File { path: path.display().to_string(), source })?;
-    serde_json::from_slice(&bytes).map_err(Fault::Json)
-}
-
-/// Writes a new file that only its owner reads; an existing one is not replaced.
-pub(crate) fn write_private(path: &Path, value: &impl serde::Serialize) -> Result<(), Fault> {
-    if path.exists() {
-        let source = std::io::ErrorKind::AlreadyExists.into();
-        return Err(Fault::File { path: path.display().to_string(), source });
-    }
-    write_whole(path, &json_text(value)?)
-}
-
-fn json_text(value: &impl serde::Serialize) -> Result<Vec<u8>, Fault> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(Fault::Json)?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-/// Writes a file that only its owner reads, under its name once it is whole and on the disk.
-fn write_whole(path: &Path, text: &[u8]) -> Result<(), Fault> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fault = |source| Fault::File { path: path.display().to_string(), source };
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    // What an interrupted attempt left, with whatever rights it has.
-    let _ = std::fs::remove_file(&part);
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(&part).map_err(fault)?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(fault)?;
-    std::fs::rename(&part, path).map_err(fault)
 }
 
 /// The card with this serial number; at a terminal, waits until it is inserted.

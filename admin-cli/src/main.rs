@@ -20,6 +20,7 @@ mod command;
 mod day;
 mod desk;
 mod fault;
+mod file;
 mod found;
 mod message;
 mod pins;

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, GivePiece, GivenPiece};
 use warifu_backup::file::{BackupError, Manifest};
 use warifu_backup::restore::{Request, RestoredPiece, RestoredPieces};
-use warifu_envelope::{Overwrite, WholeError, write_whole};
+use warifu_envelope::Overwrite;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::CardStatus;
@@ -18,9 +17,9 @@ use warifu_ledger::statement::{Act, HalfHolder};
 
 use crate::args::{Backup, Holder};
 use crate::day::Zone;
-use crate::desk::{Book, CARD_APPEARS, Desk, LOOK_AGAIN};
+use crate::desk::{Book, Desk};
 use crate::fault::Fault;
-use crate::found::read;
+use crate::file::{read, write_json};
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Backup) -> Result<(), Fault> {
     match command {
@@ -128,7 +127,8 @@ async fn open(
         };
         let GivenPiece { card, sealed } = desk.agent.post("/v1/cards/piece", &give).await?;
         brought.pieces.push(RestoredPiece { card, sealed });
-        keep(out, &brought)?;
+        // After every custodian: whoever has given a piece need not come again.
+        write_json(out, Overwrite::Replace, &brought)?;
         desk.screen.say_with("custodian-gave", &counted(brought.pieces.len(), needed));
     }
     desk.screen.result(&json!({ "pieces": brought.pieces.len() }), || {
@@ -153,41 +153,13 @@ fn begun(out: &Path, asked: &Request) -> Result<RestoredPieces, Fault> {
     Ok(begun)
 }
 
-/// After every custodian: whoever has given a piece need not come again.
-fn keep(out: &Path, brought: &RestoredPieces) -> Result<(), Fault> {
-    let json = serde_json::to_vec_pretty(brought).map_err(Fault::Json)?;
-    write_whole(out, Overwrite::Replace, |file| std::io::Write::write_all(file, &json).map_err(Unwritten::Io))
-        .map_err(|unwritten| Fault::File { path: out.display().to_string(), source: unwritten.into() })
-}
-
-/// Why pieces could not be kept.
-enum Unwritten {
-    Io(std::io::Error),
-    Whole(WholeError),
-}
-
-impl From<WholeError> for Unwritten {
-    fn from(error: WholeError) -> Self {
-        Self::Whole(error)
-    }
-}
-
-impl From<Unwritten> for std::io::Error {
-    fn from(unwritten: Unwritten) -> Self {
-        match unwritten {
-            Unwritten::Io(error) => error,
-            Unwritten::Whole(error) => Self::other(error),
-        }
-    }
-}
-
 /// The next card with a piece that is not given yet. Waits for it to be inserted if people sit at the desk.
 async fn next_custodian(
     desk: &Desk<'_>,
     manifest: &Manifest,
     brought: &RestoredPieces,
 ) -> Result<CardInReader, Fault> {
-    let (asked_at, mut asked) = (Instant::now(), false);
+    let mut wait = desk.wait();
     let (have, needed) = (brought.pieces.len(), manifest.backup().threshold);
     let waiting = |card: &CardInReader| {
         let piece = card
@@ -200,13 +172,8 @@ async fn next_custodian(
         if let Some(card) = desk.cards().await?.into_iter().find(waiting) {
             return Ok(card);
         }
-        if desk.pins.scripted() && asked_at.elapsed() > CARD_APPEARS {
+        if !wait.goes_on("insert-custodian", &counted(have, needed.into())).await {
             return Err(BackupError::TooFew { have, needed }.into());
         }
-        if !asked && !desk.pins.scripted() {
-            desk.screen.say_with("insert-custodian", &counted(have, needed.into()));
-            asked = true;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use warifu_api::wire::agent::{CardInReader, Prepared};
+use warifu_envelope::Overwrite;
 use warifu_ledger::Digest;
 
 use crate::desk::Book;
 use crate::fault::Fault;
-use crate::found::write_private;
+use crate::file::{fault, write_json};
 
 /// What is remembered.
 #[derive(Serialize, Deserialize)]
@@ -48,10 +49,9 @@ impl Draft {
         let draft = Self { organization: book.state.organization(), serial, prepared };
         let path = path(label);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| Fault::File { path: folder.display().to_string(), source })?;
+            std::fs::create_dir_all(folder).map_err(|source| fault(folder, source))?;
         }
-        write_private(&path, &draft)?;
+        write_json(&path, Overwrite::Refuse, &draft)?;
         Ok(draft.prepared)
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use warifu_api::wire::agent::ForwardTo;
 use warifu_api::wire::site::Status;
+use warifu_envelope::Overwrite;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::register::{Name, Record};
@@ -15,7 +16,8 @@ use super::serving;
 use crate::args::Site;
 use crate::desk::{Desk, rng};
 use crate::fault::Fault;
-use crate::found::{statement, write_private};
+use crate::file::write_json;
+use crate::found::statement;
 use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Site) -> Result<(), Fault> {
@@ -153,7 +155,7 @@ pub(super) async fn profile(
             desk.screen.agree()?;
         }
     }
-    write_private(out, &envelope)?;
+    write_json(out, Overwrite::Refuse, &envelope)?;
     desk.screen.result(&json!({ "organization": found }), || {
         desk.screen.text("profile-written", &[("file", out.display().to_string())])
     });

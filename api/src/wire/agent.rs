@@ -25,13 +25,14 @@
 //! | `POST /v1/sign` | [`SignRequest`] → [`SignAnswer`]: one 9C signature, PIN every time |
 //! | `POST /v1/forward` | [`Forward`] → [`Forwarded`]: a request to the kms or a site, with a card's 9A key or none |
 
-mod cards;
-
-pub use cards::*;
 use warifu_ledger::statement::nothing_more;
 
 use super::*;
 use crate::error::ErrorCode;
+
+mod cards;
+
+pub use cards::*;
 
 /// How programs on this PC find the agent: JSON in a file of mode 0600.
 #[derive(Serialize, Deserialize)]

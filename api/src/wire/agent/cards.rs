@@ -1,5 +1,7 @@
 //! Cards in the readers, and what the officers' desk does with them.
 
+use warifu_ledger::statement::Custody;
+
 use super::*;
 
 /// What is in the readers.
