@@ -1,23 +1,14 @@
 //! I3: what came before, what was restored, and what was cut off half-way revives nothing.
 
-use super::revocation::{hanako, is_gone, rows, taro};
-
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use warifu_api::error::ErrorCode;
-use warifu_api::wire::site::RevocationRequest;
-use warifu_ledger::checkpoint::Checkpoint;
-use warifu_ledger::dsse::Envelope;
-use warifu_ledger::statement::{Act, Order, Receipt};
-use warifu_ledger::{Digest, Id};
+use warifu_ledger::Digest;
 
-use crate::kms::{note, sign_checkpoint};
 use crate::people::*;
+use crate::revocation::{hanako, is_gone, rows};
 use crate::stage::test;
-use crate::town::{PATIENCE, Town, ask, code};
+use crate::town::Town;
 
 test! {
     async fn replayed_messages_revive_nothing(folder) {
