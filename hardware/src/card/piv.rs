@@ -340,6 +340,8 @@ impl Card for PivCard {
     }
 
     fn protect_management(&mut self, rng: &mut dyn CryptoRng) -> Result<(), CardError> {
+        // Nothing is written before the PIN was entered, without which nobody could read the key back.
+        self.converse(|conversation| conversation.protected_management_key())?;
         // A key that lies behind the PIN may be one that was never set: what opened the card counts.
         if self.open_management_with()? == ManagementOpened::Factory {
             let algorithm = self.converse(|conversation| conversation.management_algorithm())?;

@@ -152,7 +152,7 @@ fn every_kind_of_statement_has_a_target() {
 const READERS: &[(&str, &[&str])] = &[
     ("admin-cli/src/command/draft.rs", &[]),
     ("admin-cli/src/desk.rs", &["wire"]),
-    ("admin-cli/src/found.rs", &["envelope", "statement"]),
+    ("admin-cli/src/file.rs", &["envelope", "statement"]),
     ("api/src/client.rs", &["wire"]),
     ("api/src/crl.rs", &["crl"]),
     ("api/src/tls.rs", &["certificate"]),
