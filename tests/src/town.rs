@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::ServiceStatement;
@@ -411,7 +412,9 @@ impl Town {
             args.extend(["--kms".into(), self.address("kms")?.into(), "--kms-key".into(), key.into()]);
         }
         args.extend(more.iter().map(OsString::from));
+        let fingerprint = Digest::of(self.root.der()).to_string();
         args.extend(["--attestation-root".into(), self.root.certificate_path().into()]);
+        args.extend(["--attestation-fingerprint".into(), fingerprint.into()]);
         // A viewer for a PC without a desktop: it goes on until it is ended.
         args.extend(["--viewer", "tail", "-n", "0", "-f"].map(OsString::from));
         let recipe = Recipe {

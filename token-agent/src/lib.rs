@@ -14,6 +14,7 @@ mod fault;
 mod follow;
 mod forward;
 mod http;
+pub mod makers;
 mod opening;
 mod personalize;
 mod pickup;

@@ -7,7 +7,8 @@ help-arg-state_dir = The folder for the profile [default: ~/.local/state/warifu]
 help-arg-site = The site to ask first: its name or id
 help-arg-kms = The kms's address (host:port), until there is a profile
 help-arg-kms_key = The tls-key that the kms's console shows
-help-arg-attestation_roots = A root certificate (PEM or DER) of a card maker whose attestations are believed; may be repeated
+help-arg-attestation_roots = Certificates (PEM or DER) of a card maker whose attestations are believed; may be repeated
+help-arg-attestation_fingerprints = The SHA-256 fingerprint of such a certificate where its maker is not known here; may be repeated
 help-arg-viewer = The command that shows files; the file's path is appended [default: the desktop's choice]
 help-exit-codes = Exit codes: 0 ended when told to / 1 it could not run (why, and what to do, is printed last)
 
@@ -31,3 +32,5 @@ run-file-unreadable = { $path } cannot be read ({ $why }).
     .remedy = Check where the file is, and its permissions.
 run-not-a-certificate = { $path } is no certificate, or a damaged one.
     .remedy = Get the card maker's certificate again.
+run-maker-unknown = { $path } holds a certificate of no card maker that is known here (SHA-256 { $fingerprint }).
+    .remedy = Compare the fingerprint with the one that the card maker publishes. If they are the same, name it with --attestation-fingerprint.

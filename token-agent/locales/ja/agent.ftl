@@ -8,6 +8,7 @@ help-arg-site = 最初に尋ねる拠点の名前または番号
 help-arg-kms = 接続情報がないときの、鍵管理サーバー（kms）のアドレス（ホスト:ポート）
 help-arg-kms_key = 鍵管理サーバー（kms）の端末に表示された tls-key
 help-arg-attestation_roots = 信じるカード製造者の証明書（PEM または DER）。何度でも指定できます
+help-arg-attestation_fingerprints = 製造者がここに登録されていない証明書の SHA-256 指紋。何度でも指定できます
 help-arg-viewer = ファイルを表示するコマンド。ファイルの場所は最後に付きます [既定: デスクトップの設定]
 help-exit-codes = 終了コード: 0 止められて終わった / 1 動かせなかった（理由と次にすることを最後に表示します）
 
@@ -31,3 +32,5 @@ run-file-unreadable = { $path } を読めません（{ $why }）。
     .remedy = ファイルの場所と権限を確かめてください。
 run-not-a-certificate = { $path } は、証明書ではないか、壊れています。
     .remedy = カード製造者の証明書を入手し直してください。
+run-maker-unknown = { $path } に、登録されていないカード製造者の証明書があります（SHA-256 { $fingerprint }）。
+    .remedy = 製造者が公開している指紋と比べてください。同じなら、--attestation-fingerprint で指定してください。

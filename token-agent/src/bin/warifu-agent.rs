@@ -11,8 +11,10 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use warifu_hardware::card::pkcs11::{ModuleConfig, beside_this_program};
+use warifu_ledger::Digest;
 use warifu_split_key::point::Point;
 use warifu_texts::{Message, Spoken, Texts, help, system};
+use warifu_token_agent::makers::{self, MakerError};
 use warifu_token_agent::texts::AGENT_PROGRAM;
 use warifu_token_agent::{Config, RunError, default_runtime_dir, default_state_dir, run};
 
@@ -41,6 +43,8 @@ struct Arguments {
     kms_key: Option<Point>,
     #[arg(long = "attestation-root", value_name = "FILE")]
     attestation_roots: Vec<PathBuf>,
+    #[arg(long = "attestation-fingerprint", value_name = "HEX")]
+    attestation_fingerprints: Vec<Digest>,
     #[arg(long, num_args = 1.., allow_hyphen_values = true, value_name = "COMMAND")]
     viewer: Vec<String>,
 }
@@ -57,14 +61,8 @@ enum Fault {
     Run(#[from] RunError),
     #[error("the runtime cannot be started")]
     System(#[source] std::io::Error),
-    #[error("{path} cannot be read")]
-    File {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{path} is no certificate")]
-    NotACertificate { path: PathBuf },
+    #[error(transparent)]
+    Maker(#[from] MakerError),
 }
 
 impl Spoken for Fault {
@@ -72,12 +70,7 @@ impl Spoken for Fault {
         match self {
             Self::Run(error) => error.message(),
             Self::System(error) => Message::new("run-system").with_message("why", system(error)),
-            Self::File { path, source } => Message::new("run-file-unreadable")
-                .with("path", path.display())
-                .with_message("why", system(source)),
-            Self::NotACertificate { path } => {
-                Message::new("run-not-a-certificate").with("path", path.display())
-            }
+            Self::Maker(error) => error.message(),
         }
     }
 }
@@ -132,12 +125,8 @@ async fn until_told_to_end(config: Config) -> Result<(), Fault> {
 
 fn config(arguments: Arguments) -> Result<Config, Fault> {
     let state_dir = arguments.state_dir.unwrap_or_else(default_state_dir);
-    let mut attestation_roots = Vec::new();
-    for path in &arguments.attestation_roots {
-        let bytes = std::fs::read(path).map_err(|source| Fault::File { path: path.clone(), source })?;
-        let found = certificates(bytes).ok_or_else(|| Fault::NotACertificate { path: path.clone() })?;
-        attestation_roots.extend(found);
-    }
+    let attestation_roots =
+        makers::trusted(&arguments.attestation_roots, &arguments.attestation_fingerprints)?;
     Ok(Config {
         profile: arguments.profile.unwrap_or_else(|| state_dir.join("profile.json")),
         readers: arguments.readers,
@@ -162,14 +151,6 @@ fn module(text: &str) -> ModuleConfig {
     }
 }
 
-/// The certificates in a PEM file, or the one that is a DER file; none if the PEM is damaged.
-fn certificates(bytes: Vec<u8>) -> Option<Vec<Vec<u8>>> {
-    if !bytes.starts_with(b"-----BEGIN") && !bytes.windows(10).any(|window| window == b"-----BEGIN") {
-        return Some(vec![bytes]);
-    }
-    x509_parser::pem::Pem::iter_from_buffer(&bytes).map(|pem| Some(pem.ok()?.contents)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -185,11 +166,5 @@ mod tests {
             help::explained(Arguments::command(), &texts).debug_assert();
         }
         assert_eq!(outline(AGENT_PROGRAM.ja), outline(AGENT_PROGRAM.en));
-    }
-
-    #[test]
-    fn half_a_certificate_is_none() {
-        assert_eq!(certificates(b"-----BEGIN CERTIFICATE-----\nMIIB".to_vec()), None);
-        assert_eq!(certificates(vec![0x30]), Some(vec![vec![0x30]]));
     }
 }

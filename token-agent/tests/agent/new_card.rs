@@ -24,8 +24,7 @@ fn text(digits: &str) -> PinText {
 /// A desk that believes the virtual cards' maker.
 fn desk_of(readers: warifu_virtual_card::readers::Readers) -> Desk {
     let mut desk = Desk::new(readers);
-    let root = desk.root.certificate_path().to_str().unwrap().to_owned();
-    desk.argument(&["--attestation-root", &root]);
+    desk.believes_the_maker();
     desk
 }
 

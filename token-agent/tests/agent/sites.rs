@@ -263,8 +263,7 @@ pub(crate) fn sealed_share(
 fn a_new_card_is_prepared_signs_and_is_personalized_once() {
     readers::private(1, |readers| {
         let mut desk = Desk::new(readers);
-        let root = desk.root.certificate_path().to_str().unwrap().to_owned();
-        desk.argument(&["--attestation-root", &root]);
+        desk.believes_the_maker();
         let index = desk.new_card();
         desk.start_agent();
         desk.insert(index);
