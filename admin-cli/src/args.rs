@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// What the organization demands of its parts
     #[command(subcommand)]
     Policy(Policy),
-    /// Contracts that end soon
+    /// What ends soon: contracts, members' last days, certificates of the cards in the readers
     Expiring {
         /// Within how many days
         #[arg(long, default_value_t = 30)]

@@ -7,7 +7,7 @@ mod contract;
 pub(crate) mod doctor;
 mod draft;
 mod enroll;
-pub(crate) mod expiring;
+mod expiring;
 mod gains;
 mod inspect;
 mod issue;

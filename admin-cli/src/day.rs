@@ -1,86 +1,38 @@
-//! Days as people write them, and instants as they read them, in the organization's time zone.
+//! Days as people write them, in the organization's time zone.
 
-use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use warifu_ledger::statement::Millis;
+use warifu_texts::day::{BEFORE_REIWA, REIWA_BEGAN};
+pub(crate) use warifu_texts::day::{Zone, iso};
 
 use crate::fault::Fault;
 
-/// The year before the first of 令和, which began on 1 May 2019.
-const BEFORE_REIWA: i16 = 2018;
-const REIWA_BEGAN: (i16, i8, i8) = (2019, 5, 1);
 /// Nobody makes a longer contract; who writes one has mistyped the year.
 const FARTHEST_YEARS: i16 = 100;
 
-/// The organization's time zone.
-pub(crate) struct Zone(TimeZone);
-
-impl Zone {
-    /// The zone of this name, which the founding names; UTC where this PC does not know it.
-    pub(crate) fn named(name: &str) -> Self {
-        Self(TimeZone::get(name).unwrap_or(TimeZone::UTC))
+/// A last day as somebody wrote it, not before today and not absurdly far.
+pub(crate) fn last_day(zone: &Zone, text: &str, now: Millis) -> Result<Date, Fault> {
+    let day = || text.to_owned();
+    let date = parse(text).ok_or_else(|| Fault::NotADay { day: day() })?;
+    let today = zone.day_of(now).ok_or_else(|| Fault::NotADay { day: day() })?;
+    if date < today {
+        return Err(Fault::DayOver { day: day(), today: today.to_string() });
     }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> String {
-        self.0.iana_name().unwrap_or("UTC").to_owned()
+    if date.year() > today.year().saturating_add(FARTHEST_YEARS) {
+        return Err(Fault::DayTooFar { day: day() });
     }
-
-    /// A last day as somebody wrote it, not before today and not absurdly far.
-    pub(crate) fn last_day(&self, text: &str, now: Millis) -> Result<Date, Fault> {
-        let day = || text.to_owned();
-        let date = parse(text).ok_or_else(|| Fault::NotADay { day: day() })?;
-        let today = self.day_of(now).ok_or_else(|| Fault::NotADay { day: day() })?;
-        if date < today {
-            return Err(Fault::DayOver { day: day(), today: today.to_string() });
-        }
-        if date.year() > today.year().saturating_add(FARTHEST_YEARS) {
-            return Err(Fault::DayTooFar { day: day() });
-        }
-        Ok(date)
-    }
-
-    /// The first instant of a day as somebody wrote it, which is still to come.
-    pub(crate) fn first_day(&self, text: &str, now: Millis) -> Result<Millis, Fault> {
-        let date = self.last_day(text, now)?;
-        let too_far = || Fault::DayTooFar { day: text.to_owned() };
-        let begins = self.end_of(date.yesterday().map_err(|_| too_far())?).ok_or_else(too_far)?;
-        if begins <= now {
-            return Err(Fault::DayBegun { day: text.to_owned() });
-        }
-        Ok(begins)
-    }
-
-    /// The first instant after a day.
-    pub(crate) fn end_of(&self, day: Date) -> Option<Millis> {
-        let midnight = day.tomorrow().ok()?.to_zoned(self.0.clone()).ok()?;
-        Millis::try_from(midnight.timestamp().as_millisecond()).ok()
-    }
-
-    /// The last day before an instant: a contract's, which ends with it.
-    pub(crate) fn last_day_before(&self, end: Millis) -> String {
-        self.day_of(end.saturating_sub(1)).map_or_else(|| end.to_string(), |day| day.to_string())
-    }
-
-    /// An instant, to the second.
-    pub(crate) fn instant(&self, at: Millis) -> String {
-        let zoned = timestamp(at).map(|at| at.to_zoned(self.0.clone()));
-        zoned.map_or_else(|| at.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
-    }
-
-    fn day_of(&self, at: Millis) -> Option<Date> {
-        Some(timestamp(at)?.to_zoned(self.0.clone()).date())
-    }
+    Ok(date)
 }
 
-/// An instant for programs: RFC 3339, UTC.
-pub(crate) fn iso(at: Millis) -> Option<String> {
-    timestamp(at).map(|at| at.to_string())
-}
-
-fn timestamp(at: Millis) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()
+/// The first instant of a day as somebody wrote it, which is still to come.
+pub(crate) fn first_day(zone: &Zone, text: &str, now: Millis) -> Result<Millis, Fault> {
+    let date = last_day(zone, text, now)?;
+    let too_far = || Fault::DayTooFar { day: text.to_owned() };
+    let begins = zone.end_of(date.yesterday().map_err(|_| too_far())?).ok_or_else(too_far)?;
+    if begins <= now {
+        return Err(Fault::DayBegun { day: text.to_owned() });
+    }
+    Ok(begins)
 }
 
 /// Reads 2027-03-31, 2027年3月31日, 令和9年3月31日 and R9.3.31, in digits of either width.
@@ -110,8 +62,7 @@ fn parse(text: &str) -> Option<Date> {
     let date =
         Date::new(year.checked_add(before)?, number(month)?.try_into().ok()?, number(day)?.try_into().ok()?)
             .ok()?;
-    let (began_year, began_month, began_day) = REIWA_BEGAN;
-    (before == 0 || date >= jiff::civil::date(began_year, began_month, began_day)).then_some(date)
+    (before == 0 || date >= REIWA_BEGAN).then_some(date)
 }
 
 fn number(text: &str) -> Option<i16> {
@@ -186,26 +137,12 @@ mod tests {
     #[test]
     fn a_last_day_is_not_over_and_not_absurd() {
         let zone = Zone::named("Asia/Tokyo");
-        assert_eq!(zone.last_day("2025-11-25", NOON).unwrap(), date(2025, 11, 25), "today counts");
-        let over = zone.last_day("令和7年11月24日", NOON);
+        assert_eq!(last_day(&zone, "2025-11-25", NOON).unwrap(), date(2025, 11, 25), "today counts");
+        let over = last_day(&zone, "令和7年11月24日", NOON);
         assert!(matches!(over, Err(Fault::DayOver { today, .. }) if today == "2025-11-25"));
-        assert!(zone.last_day("2125-12-31", NOON).is_ok());
-        assert!(matches!(zone.last_day("2126-01-01", NOON), Err(Fault::DayTooFar { .. })));
-        assert!(matches!(zone.last_day("9999-12-31", NOON), Err(Fault::DayTooFar { .. })));
-        assert!(matches!(zone.last_day("soon", NOON), Err(Fault::NotADay { .. })));
-    }
-
-    #[test]
-    fn a_contract_is_shown_with_its_last_day_in_the_organizations_zone() {
-        let zone = Zone::named("Asia/Tokyo");
-        let end = zone.end_of(date(2027, 3, 31)).unwrap();
-        assert_eq!(iso(end).as_deref(), Some("2027-03-31T15:00:00Z"), "midnight in Tokyo");
-        assert_eq!(zone.last_day_before(end), "2027-03-31");
-        assert_eq!(zone.instant(end), "2027-04-01 00:00:00");
-        // The day on which clocks go forward has 23 hours.
-        let zone = Zone::named("Europe/Berlin");
-        let end = zone.end_of(date(2027, 3, 28)).unwrap();
-        assert_eq!(zone.last_day_before(end), "2027-03-28");
-        assert_eq!((zone.name().as_str(), Zone::named("nowhere").name().as_str()), ("Europe/Berlin", "UTC"));
+        assert!(last_day(&zone, "2125-12-31", NOON).is_ok());
+        assert!(matches!(last_day(&zone, "2126-01-01", NOON), Err(Fault::DayTooFar { .. })));
+        assert!(matches!(last_day(&zone, "9999-12-31", NOON), Err(Fault::DayTooFar { .. })));
+        assert!(matches!(last_day(&zone, "soon", NOON), Err(Fault::NotADay { .. })));
     }
 }

@@ -24,16 +24,11 @@ use warifu_ledger::statement::{Custody, Millis, Role};
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::Common;
-use crate::command::expiring::ending;
-use crate::day::Zone;
+use crate::day::{self, Zone};
 use crate::fault::Fault;
 use crate::pins::Pins;
 use crate::register::Commitments;
 use crate::screen::Screen;
-
-/// Whoever comes to the desk is told of contracts that end within so many days, and of how many of them.
-const SOON_DAYS: u64 = 30;
-const ENDING_SHOWN: usize = 3;
 
 /// How long a card is waited for that the reader service may not have seen yet.
 pub(crate) const CARD_APPEARS: Duration = Duration::from_secs(10);
@@ -163,10 +158,7 @@ impl<'a> Desk<'a> {
             reader_card,
             at: status.time,
         };
-        for contract in ending(&book, SOON_DAYS).iter().take(ENDING_SHOWN) {
-            let values = [("name", contract.name.clone()), ("days", contract.days_left.to_string())];
-            self.screen.say_with("contract-ends-soon", &values);
-        }
+        self.tell_of_ends(&book).await?;
         Ok(book)
     }
 
@@ -426,7 +418,7 @@ impl Book {
         let Some(text) = day else { return Ok(None) };
         let zone = self.zone();
         let not_a_day = || Fault::NotADay { day: text.to_owned() };
-        let before = zone.last_day(text, self.at)?.yesterday().map_err(|_| not_a_day())?;
+        let before = day::last_day(&zone, text, self.at)?.yesterday().map_err(|_| not_a_day())?;
         let start = zone.end_of(before).ok_or_else(not_a_day)?;
         Ok((start > self.at).then_some(start))
     }

@@ -10,6 +10,7 @@ use fluent_bundle::{FluentArgs, FluentResource};
 use unic_langid::{LanguageIdentifier, langid};
 
 mod backup;
+pub mod day;
 pub mod findings;
 pub mod help;
 mod message;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, BrokenModule, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
+    AgentFault, AgentState, BrokenModule, CardEnd, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
     Standing, Status, Unblock, Unlock,
 };
 use warifu_api::{Client, ErrorCode};
@@ -18,8 +18,10 @@ use warifu_hardware::card::{CardError, LastTry, Management, Secrets};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Profile;
 use warifu_split_key::point::Point;
+use warifu_texts::day::Zone;
 
 use crate::actor::Place;
+use crate::ending::{self, Told};
 use crate::fault;
 use crate::follow;
 use crate::opening::Meter;
@@ -65,6 +67,7 @@ pub(crate) struct Agent {
     folders: AtomicU64,
     pub(crate) meter: Meter,
     pub(crate) viewer: Viewer,
+    told: Told,
 }
 
 #[derive(Default)]
@@ -132,6 +135,7 @@ impl Agent {
             folders: AtomicU64::new(0),
             meter: Meter::default(),
             viewer,
+            told: Told::default(),
         }))
     }
 
@@ -141,6 +145,11 @@ impl Agent {
 
     pub(crate) fn profile(&self) -> Option<Arc<Profile>> {
         self.profile.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The organization's time zone.
+    pub(crate) fn zone(&self) -> Zone {
+        Zone::named(self.profile().as_ref().map_or("UTC", |profile| &profile.zone))
     }
 
     /// Reads the profile file again. What is open goes on under the old one until the next PIN entry.
@@ -403,8 +412,21 @@ impl Agent {
             others,
             brought: self.sessions().iter().flat_map(|session| session.brought()).collect(),
             organization: profile.as_ref().map(|profile| profile.name.clone()),
+            ends: self.ends(),
             helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
         }
+    }
+
+    /// What ends soon for the cards whose PIN was entered.
+    fn ends(&self) -> Vec<CardEnd> {
+        let zone = self.zone();
+        let mut ends = Vec::new();
+        for session in self.sessions() {
+            let link = session.unlocked().and_then(|unlocked| unlocked.sites.current());
+            ends.extend(link.into_iter().flat_map(|link| ending::of_card(&session, &link, &zone)));
+        }
+        ends.sort_by_key(|end| end.ends_at);
+        ends
     }
 
     fn state_without_card(&self) -> AgentState {
@@ -525,7 +547,9 @@ impl Agent {
             }
         }
         drop(gate);
-        Ok(self.status().await)
+        let mut status = self.status().await;
+        self.told.note(session.serial, &mut status.ends);
+        Ok(status)
     }
 
     /// A new PIN by the card's PUK. The card is locked afterwards: its member enters the new one.

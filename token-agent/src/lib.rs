@@ -9,6 +9,7 @@ mod agent;
 pub mod client;
 mod custody;
 pub mod directory;
+mod ending;
 mod facts;
 mod fault;
 mod follow;

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::sync::watch;
 use warifu_api::wire::agent::{AgentFault, FileOutcome, OpenRequest, OpenTarget, Progress};
 use warifu_api::wire::site::{ITEMS_LIMIT, PartialItem, PartialOutcome};
@@ -18,8 +16,8 @@ use warifu_api::{ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached, reached_blocking};
 use warifu_envelope::{FileKey, OpenError, Overwrite, Sealed, TagStanza, write_whole};
 use warifu_ledger::key::Bytes;
-use warifu_ledger::statement::Millis;
 use warifu_split_key::partial::{PartialX, join};
+use warifu_texts::day::Zone;
 
 use crate::agent::Agent;
 use crate::fault;
@@ -313,7 +311,7 @@ async fn ask(agent: &Arc<Agent>, source: &Source, items: &[Item]) -> Vec<Result<
         }
     }
     let joined = items.iter().zip(card).zip(site);
-    let zone = agent.profile().and_then(|profile| TimeZone::get(&profile.zone).ok()).unwrap_or(TimeZone::UTC);
+    let zone = agent.zone();
     joined.map(|((item, card), site)| open_stanza(item, &card, site, &zone)).collect()
 }
 
@@ -348,26 +346,20 @@ fn open_stanza(
     item: &Item,
     card: &PartialX,
     site: PartialOutcome,
-    zone: &TimeZone,
+    zone: &Zone,
 ) -> Result<FileKey, AgentFault> {
     let site = match site {
         PartialOutcome::Partial { x } => PartialX::from_bytes(&x.0),
         PartialOutcome::Refused { code: ErrorCode::InvalidPoint } => return Err(AgentFault::FileDamaged),
         PartialOutcome::Refused { code } => {
             let begins = item.usable.grant.starts_at.filter(|_| code == ErrorCode::GrantNotStarted);
-            let from = begins.and_then(|at| minute(at, zone));
+            let from = begins.map(|at| zone.minute(at));
             return Err(from.map_or(AgentFault::SiteRefused { code }, |from| AgentFault::NotBegun { from }));
         }
     };
     // One error for everything: what exactly did not fit is nobody's business.
     let candidates = join(card, &site).map_err(|_| AgentFault::FileDamaged)?;
     item.stanza.open(&candidates, &item.usable.grant.unit_key.0).map_err(|_| AgentFault::FileDamaged)
-}
-
-/// An instant as people write it, to the minute.
-fn minute(at: Millis, zone: &TimeZone) -> Option<String> {
-    let at = Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?;
-    Some(at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 async fn one(

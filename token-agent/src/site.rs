@@ -8,7 +8,7 @@ use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::site::{Me, PartialItem, PartialsAnswer, PartialsRequest};
 use warifu_api::{Client, ClientError, ErrorCode, tls};
 use warifu_ledger::Id;
-use warifu_ledger::statement::ProfileSite;
+use warifu_ledger::statement::{Millis, ProfileSite};
 
 use crate::fault;
 use crate::platform::boot_time;
@@ -32,6 +32,12 @@ impl Link {
     pub(crate) fn lease_left_ms(&self) -> u64 {
         let elapsed = boot_time().saturating_sub(self.at).as_millis();
         self.me.lease_left_ms.saturating_sub(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// The site's time now.
+    pub(crate) fn site_time(&self) -> Millis {
+        let elapsed = boot_time().saturating_sub(self.at).as_millis();
+        self.me.time.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
     /// How old the site's word about the card's grants is.

@@ -2,7 +2,8 @@
 
 use fluent_bundle::FluentValue;
 use warifu_api::ErrorCode;
-use warifu_api::wire::agent::{AgentFault, AgentState};
+use warifu_api::wire::agent::{AgentFault, AgentState, CardEnd, Ending};
+use warifu_texts::day::{self, Near};
 use warifu_texts::{Explained, Message, Sources, Spoken, Texts, system};
 
 use crate::profile::ProfileError;
@@ -29,6 +30,10 @@ pub trait AgentTexts {
     /// What the agent's state means to a person.
     #[must_use]
     fn state(&self, state: &AgentState) -> Explained;
+
+    /// What ends soon, the more sharply the nearer it is; none where there is time.
+    #[must_use]
+    fn end(&self, end: &CardEnd) -> Option<Explained>;
 }
 
 impl AgentTexts for Texts {
@@ -54,6 +59,21 @@ impl AgentTexts for Texts {
             _ => None,
         };
         tagged(self, "state", serde_json::to_value(state).ok(), minutes)
+    }
+
+    fn end(&self, end: &CardEnd) -> Option<Explained> {
+        let what = match end.what {
+            Ending::Contract => "contract",
+            Ending::LastDay => "last-day",
+            Ending::Certificate => "certificate",
+        };
+        let near = Near::of(end.days_left)?.suffix();
+        let values = [
+            ("serial", end.serial.to_string().into()),
+            ("last_day", day::said(&end.last_day, self.language()).into()),
+            ("days", end.days_left.into()),
+        ];
+        Some(self.explained(&format!("ends-{what}-{near}"), &values))
     }
 }
 

@@ -11,6 +11,7 @@ use warifu_ledger::statement::{Act, Millis, Right, UnitKind};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::Message;
 
+use crate::day;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::screen::List;
@@ -77,7 +78,7 @@ pub(super) async fn relocate(
 ) -> Result<(), Fault> {
     let rows = sheet::read(file, &[Column::Label, Column::Units])?;
     let book = desk.book().await?;
-    let from = book.zone().first_day(from, book.at)?;
+    let from = day::first_day(&book.zone(), from, book.at)?;
     let lookup = Lookup::of(&book);
     let mut seen = BTreeMap::new();
     let planned = rows.iter().map(|row| lookup.moved(row, from, &mut seen)).collect();

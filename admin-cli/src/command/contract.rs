@@ -8,7 +8,7 @@ use warifu_ledger::statement::{Act, Millis};
 
 use super::{already, end_access, reason};
 use crate::args::Contract;
-use crate::day::iso;
+use crate::day::{iso, last_day};
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::screen::List;
@@ -115,7 +115,7 @@ struct ContractRow {
 /// The first instant after a last day, and the day as it is shown.
 fn end_of(book: &Book, day: &str) -> Result<(Millis, String), Fault> {
     let zone = book.zone();
-    let date = zone.last_day(day, book.at)?;
+    let date = last_day(&zone, day, book.at)?;
     let end = zone.end_of(date).ok_or_else(|| Fault::DayTooFar { day: day.to_owned() })?;
     Ok((end, date.to_string()))
 }

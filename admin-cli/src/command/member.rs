@@ -10,6 +10,7 @@ use warifu_ledger::statement::Act;
 use super::enroll::{Enrolment, enroll};
 use super::{already, end_access, reason};
 use crate::args::Member;
+use crate::day;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 use crate::screen::List;
@@ -46,7 +47,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
             if book.state.member_is_over(&member, book.at) {
                 return already(desk, "member-revoked-already", label);
             }
-            let day = book.zone().last_day(&on, book.at)?;
+            let day = day::last_day(&book.zone(), &on, book.at)?;
             let end = book.zone().end_of(day).ok_or(Fault::NotADay { day: on })?;
             let name = book.state.member(&member).map(|m| book.name(&m.name.record)).unwrap_or(label);
             let record = reason(why);

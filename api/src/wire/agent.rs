@@ -63,8 +63,42 @@ pub struct Status {
     pub brought: Vec<String>,
     /// The organization's name as people say it, from the profile; none without a profile.
     pub organization: Option<String>,
+    /// What ends within 30 days for the cards whose PIN was entered, the first to end first, by the sites' time.
+    #[serde(default)]
+    pub ends: Vec<CardEnd>,
     /// Whom to call, from the profile.
     pub helpdesk: Option<String>,
+}
+
+/// The end of a card's access, or of its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardEnd {
+    /// The card's serial number.
+    pub serial: u32,
+    /// What ends.
+    pub what: Ending,
+    /// Its last day, in the organization's zone: `2027-03-31`.
+    pub last_day: String,
+    /// Days that are left, today among them: 1 on the last day.
+    pub days_left: u64,
+    /// The first instant after it.
+    pub ends_at: Millis,
+    /// In the answer to an unlocking: whether the member has not been told today.
+    #[serde(default)]
+    pub news: bool,
+}
+
+/// What of a card ends on a day that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Its member's contract, and with it all that the card opens.
+    Contract,
+    /// Its member's time here, and with it all that the card opens.
+    LastDay,
+    /// Its certificate (9A). Files open all the same: other software minds.
+    Certificate,
 }
 
 /// Where the agent stands.

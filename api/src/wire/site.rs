@@ -44,6 +44,13 @@ pub struct Me {
     pub member_name: Option<String>,
     /// The card's live grants that this site serves.
     pub grants: Vec<MyGrant>,
+    /// The first instant after the contract under which the member works; none where there is no contract. It may still come
+    /// nearer, or be put off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_ends_at: Option<Millis>,
+    /// The first instant after the member's last day, where one was ordered. It may still come nearer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_ends_at: Option<Millis>,
     /// Site time.
     pub time: Millis,
     /// How long the site may still answer without news, in milliseconds.

@@ -163,8 +163,19 @@ impl Core {
             .collect();
         let member = now.state.card(&card).map(|found| found.card.member);
         let member = member.ok_or_else(|| not_now(ErrorCode::CardNotLive))?;
-        let member_name = now.state.member(&member).and_then(|found| name(&found.name.record));
-        Ok(Me { site, card, member, member_name, grants, time, lease_left_ms: now.left_ms })
+        let found = now.state.member(&member);
+        let contract = found.and_then(|found| now.state.contract(&found.contract?));
+        Ok(Me {
+            site,
+            card,
+            member,
+            member_name: found.and_then(|found| name(&found.name.record)),
+            grants,
+            contract_ends_at: contract.map(|contract| contract.ends_at),
+            member_ends_at: found.and_then(|found| found.ends_at),
+            time,
+            lease_left_ms: now.left_ms,
+        })
     }
 
     /// Opens an event stream for a card that may be here, lease or no lease.

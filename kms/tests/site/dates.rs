@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use warifu_api::error::ErrorCode;
+use warifu_api::wire::site::Me;
 use warifu_ledger::statement::{Act, Millis};
 
 use crate::people::*;
@@ -101,6 +102,29 @@ test! {
         until_gone(&town, "taro", "team").await;
         assert_eq!(events.next().await.unwrap().unwrap().name, "revoked");
         town.opens("hanako", "tax").await;
+    }
+}
+
+test! {
+    async fn a_card_is_told_what_ends_ahead(folder) {
+        let town = Town::working(folder).await;
+        let ends = async |card: &str| {
+            let me: Me = town.card(card).get("/v1/me").await.unwrap();
+            (me.contract_ends_at, me.member_ends_at)
+        };
+        assert_eq!(ends("hanako").await, (None, None));
+        assert_eq!(ends("taro").await, (Some(ACME_ENDS), None));
+        let end = T0 + 10 * DAY;
+        let leave = |label| Act::MemberRevoked { member: id(label), effective_at: Some(end), reason: None };
+        town.kms.done([leave("hanako"), leave("taro")], ONE);
+        town.settled().await;
+        assert_eq!(ends("hanako").await, (None, Some(end)));
+        assert_eq!(ends("taro").await, (Some(ACME_ENDS), Some(end)));
+        // Put off, it is told so.
+        let extended = Act::ContractExtended { contract: id("acme"), ends_at: ACME_ENDS + DAY };
+        town.kms.done([extended], TWO);
+        town.settled().await;
+        assert_eq!(ends("taro").await, (Some(ACME_ENDS + DAY), Some(end)));
     }
 }
 

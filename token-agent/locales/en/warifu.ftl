@@ -153,6 +153,27 @@ state-open = { $member } can open files with card { $serial } ({ $reader }). Uni
 state-refused = No site answers for card { $serial } ({ $reader }) ({ $code }).
     .remedy = Call the helpdesk, and say that no site answers.
 
+## What ends soon
+
+ends-contract-month = Card { $serial } works until { $last_day } (another { $days } days): the contract ends with that day.
+    .remedy = If the work goes on, have the client extend the contract before that.
+ends-contract-week = Card { $serial } works for { $days } more days only, until { $last_day }: the contract ends with that day.
+    .remedy = If the work goes on, call the client's helpdesk now.
+ends-contract-today = From tomorrow on, card { $serial } opens nothing: today ({ $last_day }) is the contract's last day.
+    .remedy = If the work goes on, call the client's helpdesk today. A contract that has ended cannot be extended.
+ends-last-day-month = Card { $serial } works until { $last_day } (another { $days } days): that is registered as your last day.
+    .remedy = If that is wrong, tell the helpdesk before that.
+ends-last-day-week = Card { $serial } works for { $days } more days only, until { $last_day }: that is registered as your last day.
+    .remedy = If that is wrong, tell the helpdesk now.
+ends-last-day-today = From tomorrow on, card { $serial } opens nothing: today ({ $last_day }) is registered as your last day.
+    .remedy = If that is wrong, call the helpdesk today.
+ends-certificate-month = The certificate of card { $serial } is valid until { $last_day } (another { $days } days). Files open all the same.
+    .remedy = Ask the helpdesk to renew it.
+ends-certificate-week = The certificate of card { $serial } is valid for { $days } more days only, until { $last_day }. Files open all the same.
+    .remedy = Take the card to the helpdesk now, to have it renewed.
+ends-certificate-today = From tomorrow on, the certificate of card { $serial } is not valid: today ({ $last_day }) is its last day. Files open all the same.
+    .remedy = Take the card to the helpdesk today, to have it renewed.
+
 ## Output of warifu
 
 organization = Organization: { $name }

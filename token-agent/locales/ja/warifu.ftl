@@ -153,6 +153,27 @@ state-open = { $member } のカード { $serial }（{ $reader }）で開けま�
 state-refused = カード { $serial }（{ $reader }）に応答する拠点がありません（{ $code }）。
     .remedy = 情報システム担当に「拠点のサーバーが応答しない」と連絡してください。
 
+## もうすぐ終わるもの
+
+ends-contract-month = カード { $serial } は { $last_day } まで使えます（あと { $days } 日）。契約がその日で終わります。
+    .remedy = 仕事が続くなら、それまでに契約の延長を発注元に頼んでください。
+ends-contract-week = カード { $serial } が使えるのは、あと { $days } 日、{ $last_day } までです。契約がその日で終わります。
+    .remedy = 仕事が続くなら、すぐに発注元の情報システム担当に連絡してください。
+ends-contract-today = 明日から、カード { $serial } では何も開けません。今日（{ $last_day }）で契約が終わります。
+    .remedy = 仕事が続くなら、今日のうちに発注元の情報システム担当に連絡してください。終わった契約は延ばせません。
+ends-last-day-month = カード { $serial } は { $last_day } まで使えます（あと { $days } 日）。その日が在籍の最終日として登録されています。
+    .remedy = 違っていれば、それまでに情報システム担当に知らせてください。
+ends-last-day-week = カード { $serial } が使えるのは、あと { $days } 日、{ $last_day } までです。その日が在籍の最終日として登録されています。
+    .remedy = 違っていれば、すぐに情報システム担当に知らせてください。
+ends-last-day-today = 明日から、カード { $serial } では何も開けません。今日（{ $last_day }）が在籍の最終日として登録されています。
+    .remedy = 違っていれば、今日のうちに情報システム担当に連絡してください。
+ends-certificate-month = カード { $serial } の証明書は { $last_day } まで有効です（あと { $days } 日）。切れても、ファイルは開けます。
+    .remedy = 情報システム担当に更新を頼んでください。
+ends-certificate-week = カード { $serial } の証明書が有効なのは、あと { $days } 日、{ $last_day } までです。切れても、ファイルは開けます。
+    .remedy = すぐにカードを情報システム担当に渡し、更新してもらってください。
+ends-certificate-today = 明日から、カード { $serial } の証明書は無効です。今日（{ $last_day }）で切れます。切れても、ファイルは開けます。
+    .remedy = 今日のうちにカードを情報システム担当に渡し、更新してもらってください。
+
 ## warifu の出力
 
 organization = 組織: { $name }

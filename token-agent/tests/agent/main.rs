@@ -13,6 +13,7 @@ mod damaged;
 mod desk;
 mod doctor;
 mod door;
+mod ending;
 mod faults;
 mod hostile;
 mod modules;

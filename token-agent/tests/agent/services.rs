@@ -44,12 +44,16 @@ pub(crate) struct SiteState {
     pub(crate) without_lease: bool,
     /// How far its time is from this PC's clock, in milliseconds.
     pub(crate) ahead_ms: i64,
+    /// What it tells cards of the time.
+    pub(crate) time: u64,
 }
 
 #[derive(Default)]
 pub(crate) struct Member {
     pub(crate) card: Option<Id>,
     pub(crate) grants: Vec<(MyGrant, SiteShare)>,
+    pub(crate) contract_ends_at: Option<u64>,
+    pub(crate) ends_at: Option<u64>,
 }
 
 pub(crate) struct Site {
@@ -134,7 +138,9 @@ async fn me(State(site): Shared, Extension(peer): Extension<Peer>) -> Result<Jso
         member: Id([7; 16]),
         member_name: Some("信濃 花子".to_owned()),
         grants: member.grants.iter().map(|(grant, _)| grant.clone()).collect(),
-        time: 1,
+        contract_ends_at: member.contract_ends_at,
+        member_ends_at: member.ends_at,
+        time: state.time,
         lease_left_ms: LEASE_MS,
     }))
 }

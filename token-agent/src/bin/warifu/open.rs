@@ -79,6 +79,7 @@ impl Opening<'_> {
                 if let Some(refused @ AgentFault::SiteRefused { .. }) = status.state.fault() {
                     return Err(refused.into());
                 }
+                screen.news(&status.ends);
                 with_progress(screen, agent, &request).await?
             }
             done => done?,
@@ -108,10 +109,13 @@ impl Opening<'_> {
             _ => None,
         });
         let Some(serial) = other.filter(|_| screen.can_ask(self.pin)) else { return Ok(()) };
-        if let Err(fault) = unlock(screen, agent, self.pin, Some(serial)).await {
-            // What did open is reported all the same.
-            screen.fault(&fault, None);
-            return Ok(());
+        match unlock(screen, agent, self.pin, Some(serial)).await {
+            Ok(status) => screen.news(&status.ends),
+            Err(fault) => {
+                // What did open is reported all the same.
+                screen.fault(&fault, None);
+                return Ok(());
+            }
         }
         let is_open = |outcome: &FileOutcome| {
             !matches!(outcome, FileOutcome::Failed { fault: AgentFault::AnotherCardLocked { .. } })

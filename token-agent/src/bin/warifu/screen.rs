@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use fluent_bundle::FluentValue;
 use serde::Serialize;
-use warifu_api::wire::agent::{CardInReader, PinText, Status};
+use warifu_api::wire::agent::{CardEnd, CardInReader, PinText, Status};
 use warifu_texts::{Explained, Texts};
 use warifu_token_agent::texts::AgentTexts as _;
 use zeroize::Zeroizing;
@@ -62,7 +62,19 @@ impl Screen {
             let units = status.brought.join(self.texts.separator());
             self.say("brought", &[("units", units.into())]);
         }
+        status.ends.iter().filter_map(|end| self.texts.end(end)).for_each(|end| self.explain(&end));
         self.helpdesk(status.helpdesk.as_deref());
+    }
+
+    /// What ends soon and was not told today, on standard error: it is not what was asked for.
+    pub(crate) fn news(&self, ends: &[CardEnd]) {
+        if self.json {
+            return;
+        }
+        for end in ends.iter().filter(|end| end.news).filter_map(|end| self.texts.end(end)) {
+            complain_line(&end.what);
+            self.complain_remedy(&end);
+        }
     }
 
     pub(crate) fn helpdesk(&self, helpdesk: Option<&str>) {

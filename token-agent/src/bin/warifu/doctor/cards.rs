@@ -2,11 +2,11 @@
 //! tell is told once the PIN was entered.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::{CardCertificate, CardInReader, Forward, ForwardTo, Standing};
 use warifu_api::wire::authority::Package;
 use warifu_ledger::statement::{Millis, Profile};
+use warifu_texts::day::Zone;
 use warifu_token_agent::client::AgentClient;
 
 use super::{CARD, Findings, REFUSED, State, UNREACHABLE, Values};
@@ -97,11 +97,8 @@ fn certificate(
         );
     };
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
-    let zone = profile.and_then(|profile| TimeZone::get(&profile.zone).ok()).unwrap_or(TimeZone::UTC);
-    let date = |at: Millis| {
-        let at = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
-        at.unwrap_or(Timestamp::MAX).to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string()
-    };
+    let zone = Zone::named(profile.map_or("UTC", |profile| &profile.zone));
+    let date = |at: Millis| zone.day_of(at).map_or_else(|| at.to_string(), |day| day.to_string());
     let (begins, ends) = (date(certificate.not_before), date(certificate.not_after));
     let values = [("serial", serial.into()), ("begins", begins.into()), ("ends", ends.into())];
     let (finding, state) = if now < certificate.not_before {
