@@ -122,6 +122,9 @@ pub(crate) struct Init {
     /// Allow cards that cannot prove where their keys were made
     #[arg(long)]
     pub(crate) allow_unattested: bool,
+    /// Keep roles apart: a security officer can be neither administrator nor auditor
+    #[arg(long = "keep-roles-apart")]
+    pub(crate) keep_roles_apart: bool,
     /// Where to write the founding, for the ca and the kms to sign
     #[arg(long, short, required_unless_present = "rehearse")]
     pub(crate) out: Option<PathBuf>,
@@ -463,6 +466,9 @@ pub(crate) enum Policy {
         /// Whether cards are allowed that cannot prove where their keys were made
         #[arg(long, value_name = "true|false")]
         unattested_cards: Option<bool>,
+        /// Whether a security officer can be neither administrator nor auditor
+        #[arg(long, value_name = "true|false")]
+        separate_roles: Option<bool>,
     },
 }
 

@@ -13,6 +13,7 @@ mod inspect;
 mod issue;
 mod letter;
 mod member;
+mod placing;
 mod proposal;
 mod replace;
 mod roles;

@@ -284,6 +284,9 @@ impl Wait<'_> {
         }
         if !self.asked {
             self.screen.say_with(prompt, args);
+            if self.patient {
+                self.screen.say("wait-can-be-stopped");
+            }
             self.asked = true;
         }
         tokio::time::sleep(LOOK_AGAIN).await;

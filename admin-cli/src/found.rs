@@ -74,6 +74,7 @@ pub(crate) async fn init(desk: &mut Desk<'_>, args: Init) -> Result<(), Fault> {
             lease_ms: args.lease_seconds.saturating_mul(1000),
             pin_ceiling_ms: args.pin_hours.saturating_mul(3_600_000),
             unattested_cards: args.allow_unattested,
+            separate_roles: args.keep_roles_apart,
         },
         ca: ca.statement.keys.clone(),
         kms: kms.statement.keys.clone(),

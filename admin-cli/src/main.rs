@@ -13,7 +13,7 @@ use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::message::Words;
 use crate::pins::Pins;
-use crate::screen::Screen;
+use crate::screen::{Interrupted, Screen};
 
 mod args;
 mod command;
@@ -36,6 +36,9 @@ mod watch;
 #[global_allocator]
 static MEMORY: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
     zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
+/// The exit code of a command that was ended with Ctrl-C, as shells know it.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     harden();
@@ -68,9 +71,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whoever does not want to wait any longer says so with Ctrl-C, at a prompt as well.
+async fn until_interrupted(words: Interrupted) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        words.say();
+        // Whatever the command was about to do is not done: it may be at a prompt, which nothing else ends.
+        std::process::exit(INTERRUPTED);
+    }
+}
+
 /// Runs the command; or says what kept it from that, and whom to call about it, if the agent knows.
 fn run(cli: Cli, screen: &Screen) -> Result<ExitCode, (Fault, Option<String>)> {
     let runtime = Runtime::new().map_err(|error| (Fault::Terminal(error), None))?;
+    runtime.spawn(until_interrupted(screen.interrupted()));
     runtime.block_on(async {
         let bootstrap = cli.common.agent.clone().unwrap_or_else(AgentClient::default_bootstrap);
         let agent = || AgentClient::from_bootstrap(&bootstrap);

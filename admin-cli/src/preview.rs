@@ -142,6 +142,7 @@ impl<'a> Preview<'a> {
                     ("lease", (policy.lease_ms / 1000).to_string()),
                     ("pin", (policy.pin_ceiling_ms / 60_000).to_string()),
                     ("unattested", self.yes_or_no(policy.unattested_cards)),
+                    ("separate", self.yes_or_no(policy.separate_roles)),
                 ],
             ),
             Act::SiteRemoved { site } => say("act-site-removed", &[("name", self.site(site))]),

@@ -80,6 +80,16 @@ impl Screen {
         crate::message::explained(&self.words, fault).what
     }
 
+    /// What is said when the person ends the command with Ctrl-C.
+    pub(crate) fn interrupted(&self) -> Interrupted {
+        let key = "command-interrupted";
+        let Explained { what, remedy } = self.words.admin().explained(key, &[]);
+        Interrupted(match self.json {
+            true => json!({ "error": "interrupted", "message": what, "remedy": remedy }).to_string(),
+            false => format!("{what}\n{}", self.words.admin().with("remedy", &[("remedy", remedy.into())])),
+        })
+    }
+
     /// A detail for those who look for a fault: on standard error.
     pub(crate) fn detail(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "{text}");
@@ -165,6 +175,18 @@ impl Screen {
         bar.set_message(self.text(key, &[]));
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
+    }
+}
+
+/// The last words of a command that is ended with Ctrl-C: whoever says them has no screen.
+pub(crate) struct Interrupted(String);
+
+impl Interrupted {
+    /// Says them, on a line of their own.
+    pub(crate) fn say(&self) {
+        // A spinner, or a prompt for a PIN, may have hidden it.
+        let _ = console::Term::stderr().show_cursor();
+        let _ = writeln!(std::io::stderr(), "\n{}", self.0);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::proposal::Proposed;
 
 /// How long an order may wait to be appended: signed at one desk, 24 hours. A proposal has seven days, the most that P-4.4 allows.
 const EXPIRES_IN_MS: u64 = 24 * 60 * 60 * 1000;
-/// How many lines of an order are shown again where it is signed.
+/// How many lines of an order are shown at once where it is signed; the rest is shown to whoever wants it.
 const LINES_SHOWN: usize = 60;
 /// The most people who are asked to sign one order.
 const PEOPLE_LIMIT: usize = 4;
@@ -138,12 +138,15 @@ impl Desk<'_> {
         let hash = request.envelope.digest().to_string();
         self.screen.say_with("order-preview", &[("hash", hash)]);
         let mut lines = Preview::new(self.screen, book, order, &request.records).lines();
-        // A batch was shown as a table before.
-        if let Some(more) = lines.len().checked_sub(LINES_SHOWN).filter(|more| *more > 0) {
-            lines.truncate(LINES_SHOWN);
-            lines.push(self.screen.text("bulk-more-rows", &[("more", more.to_string())]));
-        }
+        let rest = lines.split_off(lines.len().min(LINES_SHOWN));
         self.screen.say_lines(&lines);
+        if !rest.is_empty() {
+            // Nobody signs what cannot be read; whoever has read the table need not read it again.
+            self.screen.say_with("order-more-lines", &[("more", rest.len().to_string())]);
+            if self.screen.choose("order-show-rest")? {
+                self.screen.say_lines(&rest);
+            }
+        }
         self.sign(&signer.reader, &mut request.envelope).await
     }
 

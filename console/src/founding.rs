@@ -111,6 +111,8 @@ impl Proposal {
         row("founding-lease", seconds(policy.lease_ms));
         row("founding-pin", seconds(policy.pin_ceiling_ms));
         row("founding-unattested", texts.get(unattested));
+        let separate = if policy.separate_roles { "founding-apart" } else { "founding-together" };
+        row("founding-roles", texts.get(separate));
         row("founding-ca", signs(&ca.signing));
         row("founding-kms", signs(&kms.signing));
         let tls = Message::new("founding-tls").with("key", kms.tls.key_id());

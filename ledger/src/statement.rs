@@ -79,6 +79,8 @@ pub struct Policy {
     pub pin_ceiling_ms: u64,
     /// Whether cards whose keys carry no attestation may be enrolled.
     pub unattested_cards: bool,
+    /// Whether whoever is an officer may be neither administrator nor auditor.
+    pub separate_roles: bool,
 }
 
 /// A service's public keys, as its console shows them and the ledger pins them.

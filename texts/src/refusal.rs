@@ -47,6 +47,7 @@ impl Spoken for Rejected {
             Self::NotSuspended { .. } => said("rejected-not-suspended"),
             Self::CardSuspended { .. } => said("rejected-card-suspended"),
             Self::RoleUnderContract { .. } => said("rejected-role-under-contract"),
+            Self::RolesNotSeparate { .. } => said("rejected-roles-not-separate"),
             Self::PolicyOutOfBounds { .. } => said("rejected-policy-out-of-bounds"),
             Self::CustodiansMalformed { why, .. } => said("rejected-custodians").with("why", why),
             Self::CustodianOfBoth { .. } => said("rejected-custodian-of-both"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, BrokenModule, CardEnd, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
+    AgentFault, AgentState, BrokenModule, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
     Standing, Status, Unblock, Unlock,
 };
 use warifu_api::{Client, ErrorCode};
@@ -412,21 +412,9 @@ impl Agent {
             others,
             brought: self.sessions().iter().flat_map(|session| session.brought()).collect(),
             organization: profile.as_ref().map(|profile| profile.name.clone()),
-            ends: self.ends(),
+            ends: ending::of_all(&self.sessions(), &self.zone()),
             helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
         }
-    }
-
-    /// What ends soon for the cards whose PIN was entered.
-    fn ends(&self) -> Vec<CardEnd> {
-        let zone = self.zone();
-        let mut ends = Vec::new();
-        for session in self.sessions() {
-            let link = session.unlocked().and_then(|unlocked| unlocked.sites.current());
-            ends.extend(link.into_iter().flat_map(|link| ending::of_card(&session, &link, &zone)));
-        }
-        ends.sort_by_key(|end| end.ends_at);
-        ends
     }
 
     fn state_without_card(&self) -> AgentState {

@@ -2,7 +2,7 @@
 //! clock may be wrong.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use warifu_api::wire::agent::{CardEnd, Ending};
 use warifu_texts::day::{Near, Zone};
@@ -10,8 +10,19 @@ use warifu_texts::day::{Near, Zone};
 use crate::session::Session;
 use crate::site::Link;
 
-/// What ends within 30 days, the first to end first: all that the card opens, and its certificate if that ends before.
-pub(crate) fn of_card(session: &Session, link: &Link, zone: &Zone) -> Vec<CardEnd> {
+/// What ends soon for the cards whose PIN was entered, the first to end first.
+pub(crate) fn of_all(sessions: &[Arc<Session>], zone: &Zone) -> Vec<CardEnd> {
+    let mut ends = Vec::new();
+    for session in sessions {
+        let link = session.unlocked().and_then(|unlocked| unlocked.sites.current());
+        ends.extend(link.into_iter().flat_map(|link| of_card(session, &link, zone)));
+    }
+    ends.sort_by_key(|end| end.ends_at);
+    ends
+}
+
+/// What ends within 30 days: all that the card opens, and its certificate if that ends before.
+fn of_card(session: &Session, link: &Link, zone: &Zone) -> Vec<CardEnd> {
     let now = link.site_time();
     let end = |what, ends_at| CardEnd {
         serial: session.serial,

@@ -64,7 +64,7 @@ impl AgentTexts for Texts {
     fn end(&self, end: &CardEnd) -> Option<Explained> {
         let what = match end.what {
             Ending::Contract => "contract",
-            Ending::LastDay => "last-day",
+            Ending::LastDay => "leaving",
             Ending::Certificate => "certificate",
         };
         let near = Near::of(end.days_left)?.suffix();

@@ -7,11 +7,12 @@ use serde_json::json;
 use warifu_api::wire::agent::{CardInReader, Personalize, Personalized, Prepared};
 use warifu_ledger::Id;
 use warifu_ledger::register::{Commitment, Name, Record};
-use warifu_ledger::state::CardStatus;
+use warifu_ledger::state::{CardStatus, Grant};
 use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 
 use super::draft::Draft;
 use super::letter;
+use super::placing::{Span, spans};
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
@@ -71,6 +72,9 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
             ("serial", serial.to_string()),
         ],
     );
+    if let Some((member, _)) = &waiting {
+        desk.tell_of_places_ahead(&book, member);
+    }
     desk.screen.agree()?;
     if let Some(letter) = &letter {
         let pin = letter::pin(desk.screen, letter, &name.name, serial)?;
@@ -94,8 +98,9 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
     let card_id = card.card;
     let mut acts = vec![Act::CardEnrolled(card)];
     let mut grants = Vec::new();
-    for unit in granted {
-        let (grant, act) = grant(&book, card_id, unit, prepared.custody);
+    // A card that comes after a reshuffle was ordered is right on its day, too.
+    for span in spans(&book, &member, &granted) {
+        let (grant, act) = grant(&book, card_id, span, prepared.custody);
         grants.push(grant);
         acts.push(act);
     }
@@ -120,16 +125,17 @@ pub(super) fn card_of(prepared: &Prepared, member: Id, name: Commitment, contrac
     }
 }
 
-/// The grant of a unit to a card: to open, or at a front desk to route.
-pub(super) fn grant(book: &Book, card: Id, unit: Id, custody: Custody) -> (Id, Act) {
+/// The grant of a unit to a card, for its time: to open, or at a front desk to route.
+pub(super) fn grant(book: &Book, card: Id, span: Span, custody: Custody) -> (Id, Act) {
+    let Span { unit, starts_at, expires_at } = span;
     let front_desk = book.state.unit(&unit).is_some_and(|u| u.kind == UnitKind::FrontDesk);
     let right = if front_desk { Right::Route } else { Right::Open };
     let grant = Id::draw(&mut rng());
-    (grant, Act::GrantOrdered { grant, card, unit, right, custody, starts_at: None, expires_at: None })
+    (grant, Act::GrantOrdered { grant, card, unit, right, custody, starts_at, expires_at })
 }
 
 /// What an enrolment that was interrupted after its order has ordered: the one card and its grants, if the order was for
-/// exactly this contract and these units, and nothing of it is over.
+/// exactly this contract and, to begin with, these units, and nothing of it is over.
 fn ordered_already(
     book: &Book,
     member: &Id,
@@ -148,9 +154,10 @@ fn ordered_already(
     if of_card.status != CardStatus::Live {
         return None;
     }
-    let live = book.live_grants(card);
-    let (grants, granted): (Vec<Id>, BTreeSet<Id>) = live.map(|(id, grant)| (id, grant.unit)).unzip();
-    (granted == *units).then_some((card, grants))
+    let begun = |grant: &Grant| grant.starts_at.is_none_or(|start| start <= book.at);
+    let granted = book.live_grants(card).filter(|(_, grant)| begun(grant)).map(|(_, grant)| grant.unit);
+    let is_it = granted.collect::<BTreeSet<_>>() == *units;
+    is_it.then(|| (card, book.live_grants(card).map(|(id, _)| id).collect()))
 }
 
 /// The serial number of an enrolled card that is in the readers.

@@ -56,7 +56,7 @@ pub(super) async fn change(
 pub(super) async fn policy(desk: &mut Desk<'_>, command: Command) -> Result<(), Fault> {
     let book = desk.book().await?;
     let before = book.state.policy().clone();
-    let Command::Change { lease_seconds, pin_hours, unattested_cards } = command else {
+    let Command::Change { lease_seconds, pin_hours, unattested_cards, separate_roles } = command else {
         show(desk, &before);
         return Ok(());
     };
@@ -64,9 +64,18 @@ pub(super) async fn policy(desk: &mut Desk<'_>, command: Command) -> Result<(), 
         lease_ms: lease_seconds.map_or(before.lease_ms, |seconds| seconds.saturating_mul(SECOND_MS)),
         pin_ceiling_ms: pin_hours.map_or(before.pin_ceiling_ms, |hours| hours.saturating_mul(HOUR_MS)),
         unattested_cards: unattested_cards.unwrap_or(before.unattested_cards),
+        separate_roles: separate_roles.unwrap_or(before.separate_roles),
     };
     if policy == before {
         return already(desk, "policy-already", String::new());
+    }
+    if policy.separate_roles {
+        // The ledger refuses it while there is one of them.
+        let names: Vec<String> =
+            book.state.with_roles_together().map(|member| book.member_name(&member)).collect();
+        if !names.is_empty() {
+            desk.screen.warn("roles-together", &[("names", names.join(desk.screen.separator()))]);
+        }
     }
     desk.screen.agree()?;
     desk.order(&book, vec![Act::PolicyChanged { policy: policy.clone() }], vec![]).await?;
@@ -83,6 +92,7 @@ fn show(desk: &Desk<'_>, policy: &Policy) {
                 ("lease", (policy.lease_ms / SECOND_MS).to_string()),
                 ("pin", (policy.pin_ceiling_ms / 60 / SECOND_MS).to_string()),
                 ("unattested", desk.screen.text(if policy.unattested_cards { "yes" } else { "no" }, &[])),
+                ("separate", desk.screen.text(if policy.separate_roles { "yes" } else { "no" }, &[])),
             ],
         )
     });

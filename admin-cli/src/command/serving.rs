@@ -79,9 +79,16 @@ pub(super) async fn change(
             // What is destroyed at the ones is not to be had from the others, if they do not have it yet.
             have_all(desk, &book, after.intersection(&before), &before).await?;
         }
-        let shares = if after.is_subset(&before) { 0 } else { grants_of(&book, &unit).count() };
-        let preview = [("units", "1".to_owned()), ("shares", shares.to_string())];
-        desk.screen.say_with("sites-added-preview", &preview);
+        if !after.is_subset(&before) {
+            let shares = grants_of(&book, &unit).count().to_string();
+            desk.screen.say_with("sites-added-preview", &[("units", "1".to_owned()), ("shares", shares)]);
+        }
+        let leaving: Vec<String> = before.difference(&after).map(|site| book.site_name(site)).collect();
+        if !leaving.is_empty() {
+            let sites = leaving.join(desk.screen.separator());
+            desk.screen
+                .say_with("sites-removed-preview", &[("sites", sites), ("unit", book.unit_name(&unit))]);
+        }
         desk.screen.agree()?;
         desk.order(&book, vec![changed(unit, after.clone())], Vec::new()).await?;
     }

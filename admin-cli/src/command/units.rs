@@ -8,6 +8,7 @@ use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::Act;
 
 use super::enroll::{grant, hand_out, its_card};
+use super::placing::Span;
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::watch;
@@ -50,7 +51,7 @@ pub(super) async fn change(
         // Those that are there already are not ordered twice: what was interrupted goes on.
         for unit in add.iter().filter(|unit| live.iter().all(|(_, of)| of != *unit)) {
             let custody = in_reader.map_or_else(|| book.custody_elsewhere(card, unit), |found| found.custody);
-            acts.push(grant(&book, *card, *unit, custody).1);
+            acts.push(grant(&book, *card, Span::open(*unit), custody).1);
         }
     }
     // Where the register of places knows the member, it goes on saying where the member works.

@@ -30,7 +30,8 @@ pub(super) fn terms(screen: &Screen, founding: &Founding) -> Vec<String> {
         ("zone", founding.zone.clone()),
     ];
     let unattested = if policy.unattested_cards { "founding-unattested" } else { "founding-attested" };
-    vec![screen.text("founding-terms", &terms), screen.text(unattested, &[])]
+    let separate = if policy.separate_roles { "founding-roles-apart" } else { "founding-roles-together" };
+    vec![screen.text("founding-terms", &terms), screen.text(unattested, &[]), screen.text(separate, &[])]
 }
 
 impl Minutes<'_> {

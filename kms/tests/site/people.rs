@@ -148,7 +148,12 @@ pub(crate) fn founding() -> Founding {
         name: name("omachi"),
         zone: "Asia/Tokyo".to_owned(),
         officers: ["sakura", "kenji", "midori"].map(|label| card(label, None)).to_vec(),
-        policy: Policy { lease_ms: LEASE, pin_ceiling_ms: DAY / 3, unattested_cards: true },
+        policy: Policy {
+            lease_ms: LEASE,
+            pin_ceiling_ms: DAY / 3,
+            unattested_cards: true,
+            separate_roles: false,
+        },
         ca: service_keys("ca"),
         kms: service_keys("kms"),
     }

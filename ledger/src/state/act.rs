@@ -49,12 +49,21 @@ impl State {
                 if contractor && roles.iter().any(|role| *role != Role::Auditor) {
                     return Err(Rejected::RoleUnderContract { member: *member });
                 }
+                if self.policy.separate_roles && !are_separate(roles) {
+                    return Err(Rejected::RolesNotSeparate { member: *member });
+                }
                 self.set_roles(*member, roles.clone());
                 Ok(())
             }
             Act::PolicyChanged { policy } => {
                 signers.satisfy(two_officers())?;
                 check_policy(policy)?;
+                // Nobody loses a role by a policy: somebody has to say who keeps which.
+                if policy.separate_roles
+                    && let Some(member) = self.with_roles_together().next()
+                {
+                    return Err(Rejected::RolesNotSeparate { member });
+                }
                 self.policy = policy.clone();
                 Ok(())
             }
@@ -232,6 +241,12 @@ impl State {
         }
     }
 
+    /// Members who hold roles that a policy can keep apart (P-4.15).
+    pub fn with_roles_together(&self) -> impl Iterator<Item = Id> {
+        let together = |id: &&Id| self.members.get(*id).is_some_and(|found| !are_separate(&found.roles));
+        self.role_holders.iter().filter(together).copied()
+    }
+
     pub(super) fn set_status(&mut self, card: &Id, status: CardStatus) {
         if let Some(card) = self.cards.get_mut(card) {
             card.status = status;
@@ -277,6 +292,12 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Whether one person may hold these roles where the policy keeps roles apart (P-4.15).
+fn are_separate(roles: &BTreeSet<Role>) -> bool {
+    let beside = [Role::Administrator, Role::Auditor];
+    !(roles.contains(&Role::Officer) && beside.iter().any(|role| roles.contains(role)))
 }
 
 pub(super) fn ends_in_future(ends_at: Millis, at: Millis) -> Result<(), Rejected> {

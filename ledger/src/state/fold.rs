@@ -74,8 +74,12 @@ impl State {
         for officer in &founding.officers {
             state.enrol(officer, leaf.at(), true)?;
         }
+        let mut roles = BTreeSet::from([Role::Officer]);
+        if !founding.policy.separate_roles {
+            roles.insert(Role::Administrator);
+        }
         for member in people {
-            state.set_roles(member, BTreeSet::from([Role::Officer, Role::Administrator]));
+            state.set_roles(member, roles.clone());
         }
         Ok(state)
     }

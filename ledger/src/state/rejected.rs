@@ -268,6 +268,12 @@ pub enum Rejected {
         /// The member.
         member: Id,
     },
+    /// One person would be officer and administrator, or officer and auditor, where the policy keeps these apart.
+    #[error("member {member} would hold roles that the policy keeps apart")]
+    RolesNotSeparate {
+        /// The member.
+        member: Id,
+    },
     /// The policy is out of its bounds.
     #[error("the policy is out of bounds: {why}")]
     PolicyOutOfBounds {

@@ -113,7 +113,12 @@ pub(crate) fn service_keys(service: &str) -> ServiceKeys {
 }
 
 pub(crate) fn policy() -> Policy {
-    Policy { lease_ms: 10 * MINUTE, pin_ceiling_ms: 8 * 60 * MINUTE, unattested_cards: false }
+    Policy {
+        lease_ms: 10 * MINUTE,
+        pin_ceiling_ms: 8 * 60 * MINUTE,
+        unattested_cards: false,
+        separate_roles: false,
+    }
 }
 
 pub(crate) fn founding() -> Founding {

@@ -2,7 +2,7 @@
 //! (P-4.5, P-4.6, P-4.8).
 
 use warifu_ledger::state::{CardStatus, Rejected};
-use warifu_ledger::statement::Role;
+use warifu_ledger::statement::{Act, Founding, Policy, Role};
 
 use crate::fixture::*;
 
@@ -127,4 +127,61 @@ fn the_brake_works_against_every_thief() {
     assert_eq!(town.refused([unit("welfare")], ONE), Rejected::SignerNotLive { card: card_id("sakura") });
     // What members have is untouched.
     assert_eq!(town.answers("main", "hanako", "tax"), Ok(()));
+}
+
+fn separate(separate_roles: bool) -> Act {
+    Act::PolicyChanged { policy: Policy { separate_roles, ..policy() } }
+}
+
+/// The officers of the working town, but for sakura, are officers and nothing else.
+fn officers_only(town: &mut Town) {
+    town.done([roles("kenji", &[Role::Officer])], &["sakura", "midori"]);
+    town.done([roles("midori", &[Role::Officer])], &["sakura", "kenji"]);
+}
+
+#[test]
+fn p_4_15_roles_are_not_kept_apart_while_somebody_holds_them_together() {
+    let mut town = Town::working();
+    officers_only(&mut town);
+    let together = Rejected::RolesNotSeparate { member: id("sakura") };
+    assert_eq!(town.refused([separate(true)], TWO), together);
+    assert_eq!(town.state.with_roles_together().collect::<Vec<_>>(), [id("sakura")]);
+    // Nor within one order in the wrong turn; in the right one it is whole.
+    let apart = || roles("sakura", &[Role::Officer]);
+    let others = &["kenji", "midori"];
+    assert_eq!(town.refused([separate(true), apart()], others), together);
+    town.done([apart(), separate(true)], others);
+    assert!(town.state.policy().separate_roles);
+    assert_eq!(town.state.with_roles_together().count(), 0);
+}
+
+#[test]
+fn p_4_15_where_roles_are_kept_apart_an_officer_is_nothing_beside() {
+    let mut town = Town::working();
+    // Without the policy, one person may be all of it.
+    town.done([roles("hanako", &[Role::Officer, Role::Administrator, Role::Auditor])], TWO);
+    town.done([roles("hanako", &[])], TWO);
+    officers_only(&mut town);
+    town.done([roles("sakura", &[Role::Officer]), separate(true)], &["kenji", "midori"]);
+    let together = Rejected::RolesNotSeparate { member: id("hanako") };
+    for beside in [Role::Administrator, Role::Auditor] {
+        assert_eq!(town.refused([roles("hanako", &[Role::Officer, beside])], TWO), together);
+    }
+    town.done([roles("hanako", &[Role::Administrator, Role::Auditor, Role::Dispatcher])], TWO);
+    town.done([roles("hanako", &[Role::Officer, Role::Dispatcher])], TWO);
+    // Whoever was given a role keeps it when roles are not kept apart any more, and may get the other.
+    town.done([separate(false), roles("hanako", &[Role::Officer, Role::Auditor])], TWO);
+    assert_eq!(town.refused([separate(true)], TWO), together);
+    // Who has left holds nothing.
+    town.done([revoke_member("hanako")], TWO);
+    town.done([separate(true)], TWO);
+}
+
+#[test]
+fn p_4_15_founded_with_roles_apart_the_officers_are_officers_alone() {
+    let apart = Founding { policy: Policy { separate_roles: true, ..policy() }, ..founding() };
+    let state = found(&apart, &["sakura", "kenji", "midori"]).unwrap();
+    for officer in ["sakura", "kenji", "midori"] {
+        assert_eq!(state.member(&id(officer)).unwrap().roles, [Role::Officer].into());
+    }
 }

@@ -317,12 +317,14 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
                 &[Role::Auditor],
                 &[Role::Administrator],
                 &[Role::Officer, Role::Auditor],
-            ][option.min(4)],
+                &[Role::Officer, Role::Administrator],
+            ][option.min(5)],
         ),
         1 => Act::PolicyChanged {
             policy: Policy {
                 lease_ms: [10 * MINUTE, 0, DAY, DAY + 1][option.min(3)],
                 unattested_cards: option == 4,
+                separate_roles: option >= 6,
                 ..policy()
             },
         },

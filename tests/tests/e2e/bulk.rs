@@ -1,9 +1,14 @@
 //! Many people by one signature, their cards one by one; and roles.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
-use warifu_tests::town::{READERS, Town};
+use warifu_tests::process::program;
+use warifu_tests::town::{OFFICERS, READERS, Town};
+use warifu_texts::day::Zone;
 use warifu_virtual_card::readers::private;
 
 fn json(town: &Town, args: &[&str]) -> Value {
@@ -12,6 +17,25 @@ fn json(town: &Town, args: &[&str]) -> Value {
 
 fn fates(answer: &Value) -> Vec<&str> {
     answer["rows"].as_array().unwrap().iter().filter_map(|row| row["fate"].as_str()).collect()
+}
+
+/// Where nobody is at the desk, a command waits for a card until the person wants it no more.
+fn ctrl_c_ends_waiting(town: &mut Town) {
+    let officers: Vec<&str> = OFFICERS.iter().map(|(label, _, _)| *label).collect();
+    officers.iter().for_each(|officer| town.remove(officer));
+    let mut command = Command::new(program("warifu-admin").unwrap());
+    command.arg("--agent").arg(town.bootstrap("desk")).args(["--lang", "en", "unit", "list"]);
+    let mut waiting =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    let told = lines.find(|line| line.as_ref().unwrap().contains("Ctrl-C"));
+    assert!(told.is_some(), "it says how to stop waiting");
+    let id = waiting.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let done = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(130), "{said}");
+    assert!(said.contains("Stopped with Ctrl-C") && said.contains("give the same command again"), "{said}");
 }
 
 #[test]
@@ -79,11 +103,38 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         );
         assert_eq!(fates(&json(&town, &relocate)), ["already", "already"]);
 
+        // A card that is made between the order and its day is right on that day, too: nothing is left to order for it.
+        town.new_card("taro", 2002).unwrap();
+        town.insert("taro", 3).unwrap();
+        town.wait_for_card(2002).unwrap();
+        let issued = json(&town, &["card", "issue", "taro"]);
+        // Tax until then, and welfare without an end.
+        assert_eq!(issued["grants"].as_array().unwrap().len(), 2);
+        town.remove("taro");
+        assert_eq!(fates(&json(&town, &relocate)), ["already", "already"]);
+
         let role = ["member", "role", "kenji", "--remove", "administrator"];
         assert!(json(&town, &role)["order"].is_string());
         assert_eq!(json(&town, &role)["already"], true);
         assert_eq!(json(&town, &["policy", "change", "--lease-seconds", "300"])["lease_ms"], 300_000);
+        // Roles are not kept apart while somebody holds them together; who that is, is said.
+        let apart = ["--lang", "en", "policy", "change", "--separate-roles", "true"];
+        let refused = town.try_admin(&apart).unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success());
+        assert!(said.contains("The policy keeps roles apart") && said.contains("member role"), "{said}");
+        assert_eq!(json(&town, &["policy", "show"])["separate_roles"], false);
+
         assert_eq!(json(&town, &["expiring"]), Value::Array(vec![]));
+        let in_a_day = UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(24 * 60 * 60);
+        let tomorrow = Zone::named("Asia/Tokyo").last_day_before(in_a_day.as_millis().try_into().unwrap());
+        town.admin(&["member", "leave", "taro", "--on", &tomorrow]).unwrap();
+        let ends = json(&town, &["expiring"]);
+        assert_eq!((&ends[0]["what"], &ends[0]["last_day"]), (&"member".into(), &tomorrow.as_str().into()));
+        let said = town.admin(&["--lang", "ja", "unit", "list"]).unwrap();
+        assert!(said.contains("「安曇 太郎」さんの最終日は、あと") && said.contains(&tomorrow), "{said}");
+
+        ctrl_c_ends_waiting(&mut town);
         town.close();
     });
 }

@@ -106,12 +106,22 @@ fn a_certificate_that_ends_before_the_contract_is_told_as_well() {
         let today = date(4095, 12, 30);
         sites_say(&desk, &member, today, Some(date(4096, 1, 5)), None);
         let said = enter_pin(&desk);
-        assert!(said.contains("証明書が有効なのは、あと 3 日") && said.contains("切れても、ファイルは開けます"), "{said}");
-        let both = [(Ending::Certificate, 3, "4096-01-01".to_owned()), (Ending::Contract, 7, "4096-01-05".to_owned())];
+        assert!(
+            said.contains("証明書が有効なのは、あと 3 日") && said.contains("切れても、ファイルは開けます"),
+            "{said}"
+        );
+        let both = [
+            (Ending::Certificate, 3, "4096-01-01".to_owned()),
+            (Ending::Contract, 7, "4096-01-05".to_owned()),
+        ];
         assert_eq!(ends(&desk), both);
         sites_say(&desk, &member, today, Some(date(4095, 12, 31)), None);
         enter_pin(&desk);
-        assert_eq!(ends(&desk), [(Ending::Contract, 2, "4095-12-31".to_owned())], "nothing is left to renew it for");
+        assert_eq!(
+            ends(&desk),
+            [(Ending::Contract, 2, "4095-12-31".to_owned())],
+            "nothing is left to renew it for"
+        );
     });
 }
 

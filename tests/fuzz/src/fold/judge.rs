@@ -109,6 +109,9 @@ pub(super) fn nothing_came_back(before: &State, after: &State) {
         assert!(!was.revoked || is.revoked, "a member came back");
         assert!(nearer(was.ends_at, is.ends_at), "a member's end was put off");
         assert!(is.ends_at.is_none() || is.roles.is_empty(), "a role ends by a date");
+        let beside = [Role::Administrator, Role::Auditor].iter().any(|role| is.roles.contains(role));
+        let together = is.roles.contains(&Role::Officer) && beside;
+        assert!(!(after.policy().separate_roles && together), "roles that the policy keeps apart");
         assert_eq!((is.name, is.contract), (was.name, was.contract));
     }
     for (contract, was) in before.contracts() {
