@@ -44,18 +44,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    Backup {
-        #[arg(long, short, value_name = "FILE")]
-        out: PathBuf,
-    },
-    Restore {
-        #[arg(value_name = "FILE")]
-        backup: PathBuf,
-        #[arg(long, value_name = "FILE", requires = "organization")]
-        pieces: Option<PathBuf>,
-        #[arg(long, value_name = "HEX", requires = "pieces")]
-        organization: Option<Digest>,
-    },
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Run,
 }
 
@@ -107,14 +97,13 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
     match &arguments.command {
         Command::Init { so_pin_file } => init(&config, so_pin_file.as_deref())?,
         Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint))?,
-        Command::Backup { out } => {
-            process::run(backup::backup(&kept(&config), &token_of(&config)?, out))?;
+        Command::Backup(command) => {
+            process::run(backup::backup(&kept(&config), &token_of(&config)?, command))?;
         }
-        Command::Restore { backup, pieces, organization } => {
-            let pieces = pieces.as_deref().zip(*organization);
+        Command::Restore(command) => {
             let migrations = sqlx::migrate!("./migrations");
             let token = token_of(&config)?;
-            process::run(backup::restore_with(&kept(&config), token, backup, pieces, migrations))?;
+            process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
         }
         Command::Run => process::run(run(&config))?,
         Command::Doctor { .. } => {}

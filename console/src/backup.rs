@@ -154,11 +154,30 @@ fn workshop(data: &Path) -> Result<tempfile::TempDir, BackupFault> {
     Ok(tempfile::Builder::new().prefix(".backup-").tempdir_in(data)?)
 }
 
+/// The words of the command `backup`.
+#[derive(Debug, clap::Args)]
+pub struct Backup {
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// The words of the command `restore`.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    #[arg(value_name = "FILE")]
+    backup: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "organization")]
+    pieces: Option<PathBuf>,
+    #[arg(long, value_name = "HEX", requires = "pieces")]
+    organization: Option<Digest>,
+}
+
 /// The command `backup`: makes one, and says what came of it.
 ///
 /// # Errors
 /// [`BackupFault`].
-pub async fn backup(kept: &Kept, token: &Token, out: &Path) -> Result<(), BackupFault> {
+pub async fn backup(kept: &Kept, token: &Token, command: &Backup) -> Result<(), BackupFault> {
+    let out = &command.out;
     let made = make(kept, token, SystemClock.wall_ms(), out).await?;
     process::say(&format!("backup {}", out.display()))?;
     process::say(&format!("fingerprint {}", made.fingerprint))?;
@@ -178,12 +197,12 @@ pub async fn backup(kept: &Kept, token: &Token, out: &Path) -> Result<(), Backup
 pub async fn restore_with(
     kept: &Kept,
     token: Token,
-    backup: &Path,
-    pieces: Option<(&Path, Digest)>,
+    command: &Restore,
     migrations: Migrator,
 ) -> Result<(), BackupFault> {
+    let Restore { backup, pieces, organization } = command;
     let _alone = file::lock_folder(&kept.data)?;
-    let Some((pieces, organization)) = pieces else {
+    let Some((pieces, organization)) = pieces.as_deref().zip(*organization) else {
         let request = ask(kept, &token, backup)?;
         let path = kept.data.join("restore-request.json");
         file::write_json(&path, &request)?;

@@ -121,6 +121,37 @@ fn both_languages_have_the_same_messages_with_the_same_values() {
     }
 }
 
+/// Names that a Fluent file has more than once: of messages, and of one message's attributes.
+fn twice(source: &str) -> Vec<String> {
+    let (mut seen, mut twice, mut message) = (BTreeSet::new(), Vec::new(), String::new());
+    for line in source.lines() {
+        let Some((name, _)) = line.split_once('=') else { continue };
+        let name = match name.trim_start().strip_prefix('.') {
+            Some(attribute) if name.starts_with(' ') => format!("{message}.{}", attribute.trim_end()),
+            _ if name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                name.trim_end().clone_into(&mut message);
+                message.clone()
+            }
+            _ => continue,
+        };
+        if !seen.insert(name.clone()) {
+            twice.push(name);
+        }
+    }
+    twice
+}
+
+#[test]
+fn nothing_is_said_twice_in_one_file() {
+    let file = "a = x\n    .remedy = y\nb = x\n    .remedy = y = z\n    .remedy = y\na= x\n# a = x\n";
+    assert_eq!(twice(file), ["b.remedy", "a"]);
+    for file in all_files() {
+        for language in ["ja", "en"] {
+            assert_eq!(twice(&locale(&file, language)), Vec::<String>::new(), "{file} {language}");
+        }
+    }
+}
+
 #[test]
 fn every_fault_says_the_one_thing_to_do() {
     for file in all_files() {

@@ -43,18 +43,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    Backup {
-        #[arg(long, short, value_name = "FILE")]
-        out: PathBuf,
-    },
-    Restore {
-        #[arg(value_name = "FILE")]
-        backup: PathBuf,
-        #[arg(long, value_name = "FILE", requires = "organization")]
-        pieces: Option<PathBuf>,
-        #[arg(long, value_name = "HEX", requires = "pieces")]
-        organization: Option<Digest>,
-    },
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Run,
 }
 
@@ -76,14 +66,13 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
         Command::Found { file, fingerprint, records } => {
             begin(&config, file, *fingerprint, records.as_deref())?;
         }
-        Command::Backup { out } => {
-            process::run(backup::backup(&kept(&config), &token_of(&config)?, out))?;
+        Command::Backup(command) => {
+            process::run(backup::backup(&kept(&config), &token_of(&config)?, command))?;
         }
-        Command::Restore { backup, pieces, organization } => {
-            let pieces = pieces.as_deref().zip(*organization);
+        Command::Restore(command) => {
             let migrations = sqlx::migrate!("migrations/authority");
             let token = token_of(&config)?;
-            process::run(backup::restore_with(&kept(&config), token, backup, pieces, migrations))?;
+            process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
         }
         Command::Run => process::run(serve(&config))?,
         Command::Doctor { .. } => {}

@@ -10,14 +10,17 @@ use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::{NotAnswered, State};
+use warifu_ledger::statement::Millis;
 
 use super::error::AuthorityError;
 use super::grants::{live_grant, must_serve};
 use super::store::KeyKept;
-use super::{Authority, LONG_POLL, Result, whole};
+use super::{Authority, LONG_POLL, Result, blocking, whole};
 
 /// Keys in one answer.
 const KEYS: usize = 64;
+/// Keys read at once: many may be of grants that are over.
+const PAGE: u32 = 256;
 /// Grants named in one answer.
 const MISSING: usize = 10_000;
 
@@ -45,30 +48,41 @@ impl Authority {
                 found.issued.is_some() && [by, to].iter().all(|site| must_serve(&state, site, found).is_ok())
             })
         };
-        let waiting = self.store.keys_that_wait(by).await?.into_iter();
-        Ok(waiting.filter(|(grant, to, _)| may(grant, to)).map(|(_, _, key)| key).take(KEYS).collect())
+        let mut keys = Vec::new();
+        // Before the first: ids are drawn, and none is all zero.
+        let mut after = Some((Id([0; 16]), Id([0; 16])));
+        while let Some(cursor) = after.take() {
+            let page = self.store.keys_that_wait(by, cursor, PAGE).await?;
+            // A short page is the last one.
+            after = page.last().filter(|_| page.len() == PAGE as usize).map(|(grant, to, _)| (*grant, *to));
+            keys.extend(page.into_iter().filter(|(grant, to, _)| may(grant, to)).map(|(_, _, key)| key));
+            if keys.len() >= KEYS {
+                keys.truncate(KEYS);
+                break;
+            }
+        }
+        Ok(keys)
     }
 
     /// Whether another site serves a unit together with `site` and has not all shares.
     async fn others_lack(&self, site: &Id) -> Result<bool> {
         let state = self.state()?;
-        let ours = served(&state, site);
-        for (other, _) in state.sites().filter(|(other, found)| *other != site && !found.removed) {
-            let shared: BTreeSet<Id> = served(&state, other).intersection(&ours).copied().collect();
-            let wanted = self.grants_of(&state, &shared);
-            if !wanted.is_empty() && !wanted.is_subset(&self.store.held_by(other).await?) {
+        let now = self.now(&state);
+        let ours = Arc::new(served(&state, site));
+        let others = state.sites().filter(|(other, found)| *other != site && !found.removed);
+        for other in others.map(|(other, _)| *other).collect::<Vec<_>>() {
+            let (state, ours) = (state.clone(), ours.clone());
+            // All grants of a city are some 100,000: nobody else is to wait for that.
+            let wanted = blocking(move || {
+                let shared = served(&state, &other).intersection(&ours).copied().collect();
+                Ok(grants_of(&state, &shared, now))
+            });
+            let wanted = wanted.await?;
+            if !wanted.is_empty() && !wanted.is_subset(&self.store.held_by(&other).await?) {
                 return Ok(true);
             }
         }
         Ok(false)
-    }
-
-    /// The live grants of these units that have shares.
-    fn grants_of(&self, state: &State, units: &BTreeSet<Id>) -> BTreeSet<Id> {
-        let now = self.now(state);
-        let grants = units.iter().flat_map(|unit| state.grants_of_unit(*unit));
-        let live = grants.filter(|(id, grant)| grant.issued.is_some() && live_grant(state, id, now).is_ok());
-        live.map(|(id, _)| id).collect()
     }
 
     /// Takes a share that `by` wrapped to a key of `to`. One suffices: if something is there already, it stays.
@@ -122,7 +136,8 @@ impl Authority {
     pub(crate) async fn holdings(&self, site: Id) -> Result<Holdings> {
         let state = self.state()?;
         state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?;
-        let wanted = self.grants_of(&state, &served(&state, &site));
+        let now = self.now(&state);
+        let wanted = blocking(move || Ok(grants_of(&state, &served(&state, &site), now))).await?;
         let held = self.store.held_by(&site).await?;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let on_the_way = self.store.wrapped_for(&site).await?;
@@ -130,6 +145,13 @@ impl Authority {
         let missing = missing.copied().take(MISSING).collect();
         Ok(Holdings { grants: count(wanted.len()), held: count(wanted.intersection(&held).count()), missing })
     }
+}
+
+/// The live grants of these units that have shares.
+fn grants_of(state: &State, units: &BTreeSet<Id>, now: Millis) -> BTreeSet<Id> {
+    let grants = units.iter().flat_map(|unit| state.grants_of_unit(*unit));
+    let live = grants.filter(|(id, grant)| grant.issued.is_some() && live_grant(state, id, now).is_ok());
+    live.map(|(id, _)| id).collect()
 }
 
 /// The units that a site serves.

@@ -212,6 +212,32 @@ staged! {
         assert_eq!(code(late), ErrorCode::GrantNotLive);
     }
 
+    async fn a_key_behind_many_of_grants_that_are_over_is_found(stage) {
+        let town = Town::open_to_all(&stage).await;
+        let (statement, _) = states_another(&town, "branch", "hanako", "tax").await;
+        // More than are read at once, and all before it: of grants that the ledger does not know.
+        let url = format!("sqlite://{}", stage.config.database().display());
+        let mut database = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap();
+        let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)";
+        for insert in [
+            "INSERT INTO grant_key SELECT unhex(printf('%032x', i)), site, key, statement FROM n, grant_key
+             WHERE grant_id = ?1 AND site = ?2",
+            "INSERT INTO acknowledgement SELECT unhex(printf('%032x', i)), ?3 FROM n WHERE ?1 <> ?2",
+        ] {
+            let done = sqlx::query(sqlx::AssertSqlSafe(format!("{many} {insert}")))
+                .bind(grant_id("hanako", "tax").as_bytes().as_slice())
+                .bind(id("branch").as_bytes().as_slice())
+                .bind(id("main").as_bytes().as_slice())
+                .execute(&mut database)
+                .await
+                .unwrap();
+            assert_eq!(done.rows_affected(), 600);
+        }
+        let now = asked(&town, "main").await;
+        assert_eq!(now.keys.iter().map(Envelope::digest).collect::<Vec<_>>(), [statement.digest()]);
+        assert!(now.outstanding);
+    }
+
     async fn a_site_whose_wrap_is_refused_is_asked_no_more(stage) {
         let town = Town::founded(&stage).await;
         town.done([site("main"), site("branch"), site("dmz")], TWO).await;

@@ -99,8 +99,14 @@ impl Store {
     }
 
     /// Grants, other sites, and their signed keys, for which nothing is wrapped and nothing acknowledged, and which `by`
-    /// could wrap, if the ledger agrees: it has the share, and what it wrapped was not refused.
-    pub(crate) async fn keys_that_wait(&self, by: &Id) -> Result<Vec<(Id, Id, Envelope)>> {
+    /// could wrap, if the ledger agrees: it has the share, and what it wrapped was not refused. So many of them at most, by
+    /// grant and site, those that follow `after`.
+    pub(crate) async fn keys_that_wait(
+        &self,
+        by: &Id,
+        after: (Id, Id),
+        most: u32,
+    ) -> Result<Vec<(Id, Id, Envelope)>> {
         let rows = sqlx::query(
             "SELECT k.grant_id, k.site, k.statement FROM grant_key k
              JOIN acknowledgement own ON own.grant_id = k.grant_id AND own.site = ?1
@@ -108,9 +114,14 @@ impl Store {
              AND NOT EXISTS (SELECT 1 FROM acknowledgement a WHERE a.grant_id = k.grant_id AND a.site = k.site)
              AND NOT EXISTS (SELECT 1 FROM wrap w WHERE w.grant_id = k.grant_id AND w.site = k.site)
              AND NOT EXISTS (SELECT 1 FROM refused_wrap r
-                             WHERE r.grant_id = k.grant_id AND r.site = k.site AND r.by_site = ?1)",
+                             WHERE r.grant_id = k.grant_id AND r.site = k.site AND r.by_site = ?1)
+             AND (k.grant_id, k.site) > (?2, ?3)
+             ORDER BY k.grant_id, k.site LIMIT ?4",
         )
         .bind(bytes(by))
+        .bind(bytes(&after.0))
+        .bind(bytes(&after.1))
+        .bind(most)
         .fetch_all(&self.0)
         .await?;
         rows.iter()
