@@ -193,6 +193,9 @@ pub(crate) enum Unit {
         /// Close the unit that the one of this label has replaced, after a new key
         #[arg(long)]
         replaced: bool,
+        /// Wait and show each site's receipt
+        #[arg(long, conflicts_with = "from")]
+        watch: bool,
     },
     /// Make a department part of another (two officers), whose members can then open what was sent to it
     Merge {

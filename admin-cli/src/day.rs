@@ -145,4 +145,21 @@ mod tests {
         assert!(matches!(last_day(&zone, "9999-12-31", NOON), Err(Fault::DayTooFar { .. })));
         assert!(matches!(last_day(&zone, "soon", NOON), Err(Fault::NotADay { .. })));
     }
+
+    #[test]
+    fn a_first_day_has_not_begun() {
+        let zone = Zone::named("Asia/Tokyo");
+        for text in ["2025-11-24", "2019-05-01", "令和元年5月1日", "1999-12-31"] {
+            assert!(matches!(first_day(&zone, text, NOON), Err(Fault::DayOver { .. })), "{text}");
+        }
+        assert!(matches!(first_day(&zone, "R7.11.25", NOON), Err(Fault::DayBegun { .. })), "today");
+        let begins = first_day(&zone, "令和7年11月26日", NOON).unwrap();
+        assert_eq!((zone.instant(begins).as_str(), begins - NOON), ("2025-11-26 00:00:00", 12 * 3_600_000));
+        // 2100 has no 29 February, and is 令和82年.
+        assert!(matches!(first_day(&zone, "2100-02-29", NOON), Err(Fault::NotADay { .. })));
+        let begins = first_day(&zone, "2100-03-01", NOON).unwrap();
+        assert_eq!(zone.instant(begins), "2100-03-01 00:00:00");
+        assert_eq!(first_day(&zone, "令和82年3月1日", NOON).unwrap(), begins);
+        assert!(matches!(first_day(&zone, "令和108年3月1日", NOON), Err(Fault::DayTooFar { .. })));
+    }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong at the desk. Every variant has its message in `locales/`.
 
+use warifu_admin_cli::sheet::SheetError;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::authority::ProposalStanding;
@@ -100,23 +101,14 @@ pub(crate) enum Fault {
         /// What was given.
         day: String,
     },
-    /// A table is in no encoding that is known, or not a table.
-    #[error("the table cannot be read")]
-    SheetUnreadable,
-    /// A table is too long.
-    #[error("the table is too long")]
-    SheetTooLong,
-    /// A table lacks a column.
-    #[error("the table lacks the column {}", .columns.join("/"))]
-    SheetWithout {
-        /// What it may be called.
-        columns: &'static [&'static str],
-    },
-    /// A table has a column twice.
-    #[error("the table has the column {column} twice")]
-    SheetTwice {
-        /// What it is called.
-        column: String,
+    /// A table cannot be read.
+    #[error("{path} cannot be read")]
+    Sheet {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: SheetError,
     },
     /// Rows of a table are wrong, each of which was named.
     #[error("{rows} rows are wrong")]
@@ -303,10 +295,7 @@ impl Fault {
             | Self::DayOver { .. }
             | Self::DayTooFar { .. }
             | Self::DayBegun { .. }
-            | Self::SheetUnreadable
-            | Self::SheetTooLong
-            | Self::SheetWithout { .. }
-            | Self::SheetTwice { .. }
+            | Self::Sheet { .. }
             | Self::SheetBad { .. }
             | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }

@@ -28,7 +28,6 @@ mod preview;
 mod proposal;
 mod register;
 mod screen;
-mod sheet;
 mod signing;
 mod watch;
 

@@ -1,5 +1,6 @@
 //! Every fault in words: what happened, and the one thing to do.
 
+use warifu_admin_cli::sheet::{ROWS_LIMIT, SIZE_LIMIT, SheetError};
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::authority::ProposalStanding;
@@ -48,6 +49,20 @@ pub(crate) fn explained(words: &Words, fault: &Fault) -> Explained {
     }
 }
 
+/// Why a table is not read.
+fn of_sheet(path: &str, why: &SheetError) -> Message {
+    let said = Message::new;
+    match why {
+        SheetError::File(source) => said("fault-file").with("path", path).with_message("why", system(source)),
+        SheetError::TooLong => {
+            said("fault-sheet-too-long").with("rows", ROWS_LIMIT).with("mebibytes", SIZE_LIMIT >> 20)
+        }
+        SheetError::Without { columns } => said("fault-sheet-without").with("columns", columns.join("・")),
+        SheetError::Twice { column } => said("fault-sheet-twice").with("column", column),
+        _ => said("fault-sheet-unreadable"),
+    }
+}
+
 impl Spoken for Fault {
     fn message(&self) -> Message {
         let said = Message::new;
@@ -80,10 +95,7 @@ impl Spoken for Fault {
             Self::NotADay { day } => said("fault-not-a-day").with("day", day),
             Self::DayOver { day, today } => said("fault-day-over").with("day", day).with("today", today),
             Self::DayBegun { day } => said("fault-day-begun").with("day", day),
-            Self::SheetUnreadable => said("fault-sheet-unreadable"),
-            Self::SheetTooLong => said("fault-sheet-too-long"),
-            Self::SheetWithout { columns } => said("fault-sheet-without").with("columns", columns.join("・")),
-            Self::SheetTwice { column } => said("fault-sheet-twice").with("column", column),
+            Self::Sheet { path, source } => of_sheet(path, source),
             Self::SheetBad { rows } => said("fault-sheet-bad").with("rows", rows),
             Self::DayTooFar { day } => said("fault-day-too-far").with("day", day),
             Self::NoCardLeft { label } => said("fault-no-card-left").with("label", label),

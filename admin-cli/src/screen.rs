@@ -166,6 +166,16 @@ impl Screen {
         Ok(answer.trim().to_owned())
     }
 
+    /// A bar over so many steps, with a text. Nothing can be said or asked while it is there.
+    pub(crate) fn progress(&self, key: &str, steps: u64) -> ProgressBar {
+        if self.json {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg} [{wide_bar}] {pos}/{len}");
+        let bar = ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.with_message(self.text(key, &[]))
+    }
+
     /// A spinner with a text, for what takes a moment elsewhere.
     pub(crate) fn waiting(&self, key: &str) -> ProgressBar {
         if self.json {

@@ -3,22 +3,45 @@
 //! Names are taken as they stand, rare characters and variation sequences included: nothing is normalized.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::Read;
 
 use encoding_rs::{Encoding, SHIFT_JIS};
 
-use crate::fault::Fault;
-
 /// The largest file that is read, in bytes.
-const SIZE_LIMIT: u64 = 32 << 20;
+pub const SIZE_LIMIT: u64 = 32 << 20;
 /// The most rows of one file.
-const ROWS_LIMIT: usize = 100_000;
+pub const ROWS_LIMIT: usize = 100_000;
+
+/// Why a table is not read; nothing of it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SheetError {
+    /// The file cannot be read.
+    #[error("the file cannot be read")]
+    File(#[from] std::io::Error),
+    /// It is in no encoding that is known, or no table.
+    #[error("the table cannot be read")]
+    Unreadable,
+    /// It has more than [`ROWS_LIMIT`] rows, or [`SIZE_LIMIT`] bytes.
+    #[error("the table is too long")]
+    TooLong,
+    /// It lacks a column.
+    #[error("the table lacks the column {}", .columns.join("/"))]
+    Without {
+        /// What it may be called.
+        columns: &'static [&'static str],
+    },
+    /// It has a column twice.
+    #[error("the table has the column {column} twice")]
+    Twice {
+        /// What it is called.
+        column: String,
+    },
+}
 
 /// A column that means something here; others are left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Column {
+pub enum Column {
     /// The short name.
     Label,
     /// The name people use.
@@ -49,67 +72,71 @@ impl Column {
 
 /// A row, with the line of the file that it begins on.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) line: u64,
+pub struct Row {
+    /// The line, counted from 1.
+    pub line: u64,
     cells: BTreeMap<Column, String>,
 }
 
 impl Row {
     /// What stands in a column, without the blanks around it; empty if there is nothing.
-    pub(crate) fn cell(&self, column: Column) -> &str {
+    #[must_use]
+    pub fn cell(&self, column: Column) -> &str {
         self.cells.get(&column).map_or("", |cell| cell.trim())
     }
 
     /// The items of a cell that holds a list.
-    pub(crate) fn list(&self, column: Column) -> impl Iterator<Item = &str> {
+    pub fn list(&self, column: Column) -> impl Iterator<Item = &str> {
         let separates = |c: char| matches!(c, ',' | ';' | '、' | '，' | '；' | '\n');
         self.cell(column).split(separates).map(str::trim).filter(|item| !item.is_empty())
     }
 }
 
-/// Reads a file that has these columns.
+/// Reads a file that has these columns, to its end or a byte beyond [`SIZE_LIMIT`].
 ///
 /// # Errors
-/// [`Fault::File`], [`Fault::SheetUnreadable`], [`Fault::SheetWithout`].
-pub(crate) fn read(path: &Path, needed: &[Column]) -> Result<Vec<Row>, Fault> {
-    let file = |source| Fault::File { path: path.display().to_string(), source };
+/// [`SheetError`].
+pub fn read(file: impl Read, needed: &[Column]) -> Result<Vec<Row>, SheetError> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|f| f.take(SIZE_LIMIT + 1).read_to_end(&mut bytes)).map_err(file)?;
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > SIZE_LIMIT {
-        return Err(Fault::SheetTooLong);
+        return Err(SheetError::TooLong);
     }
     parse(&bytes, needed)
 }
 
 /// Reads what is in such a file.
-pub(crate) fn parse(bytes: &[u8], needed: &[Column]) -> Result<Vec<Row>, Fault> {
-    let text = decode(bytes).ok_or(Fault::SheetUnreadable)?;
+///
+/// # Errors
+/// [`SheetError`], but for [`SheetError::File`].
+pub fn parse(bytes: &[u8], needed: &[Column]) -> Result<Vec<Row>, SheetError> {
+    let text = decode(bytes).ok_or(SheetError::Unreadable)?;
     let first = text.lines().next().unwrap_or_default();
     // Excel calls a table with tabs "Unicode text".
     let delimiter = if first.contains('\t') && !first.contains(',') { b'\t' } else { b',' };
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
-    let titles = reader.headers().map_err(|_| Fault::SheetUnreadable)?;
+    let titles = reader.headers().map_err(|_| SheetError::Unreadable)?;
     let mut places: BTreeMap<Column, usize> = BTreeMap::new();
     for (place, title) in titles.iter().enumerate() {
         if let Some(column) = Column::titled(title)
             && places.insert(column, place).is_some()
         {
-            return Err(Fault::SheetTwice { column: title.trim().to_owned() });
+            return Err(SheetError::Twice { column: title.trim().to_owned() });
         }
     }
     if let Some(missing) = needed.iter().find(|column| !places.contains_key(column)) {
-        return Err(Fault::SheetWithout { columns: missing.titles() });
+        return Err(SheetError::Without { columns: missing.titles() });
     }
     let mut rows = Vec::new();
     let mut lines = Lines { text: text.as_bytes(), counted: 0, line: 1 };
     for record in reader.records() {
-        let record = record.map_err(|_| Fault::SheetUnreadable)?;
+        let record = record.map_err(|_| SheetError::Unreadable)?;
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
         if rows.len() == ROWS_LIMIT {
-            return Err(Fault::SheetTooLong);
+            return Err(SheetError::TooLong);
         }
         let cell = |place: &usize| record.get(*place).unwrap_or_default().to_owned();
         let cells = places.iter().map(|(column, place)| (*column, cell(place))).collect();
@@ -134,7 +161,10 @@ impl Lines<'_> {
         let blank = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
         let begins = byte.saturating_add(blank);
         let passed = self.text.get(self.counted..begins).unwrap_or_default();
-        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        // A line ends with LF, CR LF, or CR alone.
+        let followed = passed.iter().zip(passed.iter().skip(1).chain([&b' ']));
+        let ends = followed.filter(|(b, next)| **b == b'\n' || (**b == b'\r' && **next != b'\n'));
+        self.line += ends.count() as u64;
         self.counted = begins;
         self.line
     }
@@ -190,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_counted_whatever_ends_them() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = ["label,name,units", "a,b,c", "", "d,\"e", "f\",g", "h,i,j"].join(end);
+            let lines: Vec<u64> = rows(text.as_bytes()).iter().map(|row| row.line).collect();
+            assert_eq!(lines, [2, 4, 6], "{end:?}");
+        }
+    }
+
+    #[test]
     fn shift_jis_is_found_out() {
         let (bytes, _, unmappable) = SHIFT_JIS.encode("識別名,氏名,部署\r\nhanako,髙﨑 花子①,税務課\r\n");
         assert!(!unmappable);
@@ -198,15 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_beyond_the_limits_is_refused_whole() {
+        let mut text = "label,name,units\n".to_owned();
+        text.push_str(&"a,b,c\n".repeat(ROWS_LIMIT));
+        assert_eq!(rows(text.as_bytes()).len(), ROWS_LIMIT);
+        text.push_str("a,b,c\n");
+        assert!(matches!(parse(text.as_bytes(), NEEDED), Err(SheetError::TooLong)));
+        // What never ends is not read to its end.
+        assert!(matches!(read(std::io::repeat(b'a'), NEEDED), Err(SheetError::TooLong)));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused_whole() {
         for bytes in [&b"\xff\xfe\x00\xd8\x00"[..], b"label,name,units\n\x81", b"\xff\xff\xff"] {
-            assert!(matches!(parse(bytes, NEEDED), Err(Fault::SheetUnreadable)), "{bytes:?}");
+            assert!(matches!(parse(bytes, NEEDED), Err(SheetError::Unreadable)), "{bytes:?}");
         }
-        assert!(matches!(parse(b"", NEEDED), Err(Fault::SheetWithout { .. })));
+        assert!(matches!(parse(b"", NEEDED), Err(SheetError::Without { .. })));
         assert!(matches!(
             parse(b"label,name\na,b\n", NEEDED),
-            Err(Fault::SheetWithout { columns: ["units", ..] })
+            Err(SheetError::Without { columns: ["units", ..] })
         ));
-        assert!(matches!(parse(b"label,name,units,unit\n", NEEDED), Err(Fault::SheetTwice { .. })));
+        assert!(matches!(parse(b"label,name,units,unit\n", NEEDED), Err(SheetError::Twice { .. })));
     }
 }

@@ -45,12 +45,15 @@ impl Desk<'_> {
         records: Vec<Record>,
     ) -> Result<Appended, Fault> {
         let request = self.signed(book, acts, records).await?;
-        self.submit(&request).await
+        self.submit(book, &request).await
     }
 
-    /// Hands a signed order to the kms.
-    pub(crate) async fn submit(&self, request: &OrderRequest) -> Result<Appended, Fault> {
-        self.ask(ForwardTo::Authority, None, "POST", "/v1/orders", Some(request)).await
+    /// Hands a signed order to the kms: a small one as anybody may, since with one reader the card that read the ledger may be
+    /// out by now; a large one is taken from a card alone.
+    pub(crate) async fn submit(&self, book: &Book, request: &OrderRequest) -> Result<Appended, Fault> {
+        let size = serde_json::to_vec(request).map_err(Fault::Json)?.len();
+        let serial = (size > OrderRequest::LARGEST_OF_STRANGERS).then_some(book.reader_card);
+        self.ask(ForwardTo::Authority, serial, "POST", "/v1/orders", Some(request)).await
     }
 
     /// Has the acts signed by as many people as they need, and checks the order as ca, kms and sites will.

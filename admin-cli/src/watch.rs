@@ -80,7 +80,7 @@ pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderReques
         .iter()
         .map(|(id, site)| bring(desk, book, &request.envelope, *id, site.address.clone(), site.keys.tls))
         .collect();
-    let submitted = desk.submit(&request);
+    let submitted = desk.submit(book, &request);
     tokio::pin!(submitted);
     let mut appended: Option<Result<Appended, Fault>> = None;
     // Both ways are gone to their end: an order that the kms has but a site has not heard of is pushed by the kms.

@@ -1,10 +1,12 @@
 //! `member enroll-all` and `member move`: many people by one signature, from a table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::json;
+use warifu_admin_cli::sheet::{self, Column, Row};
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::state::GRANTS_PER_CARD;
 use warifu_ledger::statement::{Act, Millis, Right, UnitKind};
@@ -15,7 +17,6 @@ use crate::day;
 use crate::desk::{Book, Desk, rng};
 use crate::fault::Fault;
 use crate::screen::List;
-use crate::sheet::{self, Column, Row};
 
 /// How large the acts of one order may be, in bytes of JSON: with records, and in base64, it then fits into one request.
 const ORDER_BYTES: usize = 3 << 20;
@@ -52,6 +53,13 @@ struct RowOutcome {
     why: Option<String>,
 }
 
+/// The rows of a table that has these columns.
+fn rows(file: &Path, needed: &[Column]) -> Result<Vec<Row>, Fault> {
+    let path = || file.display().to_string();
+    let opened = File::open(file).map_err(|source| Fault::File { path: path(), source })?;
+    sheet::read(opened, needed).map_err(|source| Fault::Sheet { path: path(), source })
+}
+
 /// Enrols everybody in the table who is not enrolled yet.
 pub(super) async fn enroll(
     desk: &mut Desk<'_>,
@@ -59,7 +67,7 @@ pub(super) async fn enroll(
     skip_bad: bool,
     report: Option<&Path>,
 ) -> Result<(), Fault> {
-    let rows = sheet::read(file, &[Column::Label, Column::Name, Column::Units])?;
+    let rows = rows(file, &[Column::Label, Column::Name, Column::Units])?;
     let book = desk.book().await?;
     let lookup = Lookup::of(&book);
     let mut seen = BTreeMap::new();
@@ -76,7 +84,7 @@ pub(super) async fn relocate(
     skip_bad: bool,
     report: Option<&Path>,
 ) -> Result<(), Fault> {
-    let rows = sheet::read(file, &[Column::Label, Column::Units])?;
+    let rows = rows(file, &[Column::Label, Column::Units])?;
     let book = desk.book().await?;
     let from = day::first_day(&book.zone(), from, book.at)?;
     let lookup = Lookup::of(&book);
@@ -116,9 +124,17 @@ async fn order(
         }
         desk.screen.agree()?;
     }
-    for (acts, records) in orders {
-        appended.push(desk.order(book, acts, records).await?.digest);
+    // People first: nobody is asked for a PIN beside a bar.
+    let mut signed = Vec::new();
+    for Batch { rows, acts, records } in orders {
+        signed.push((rows, desk.signed(book, acts, records).await?));
     }
+    let bar = desk.screen.progress("bulk-ordering", signed.iter().map(|(rows, _)| rows).sum());
+    for (rows, request) in signed {
+        appended.push(desk.submit(book, &request).await?.digest);
+        bar.inc(rows);
+    }
+    bar.finish_and_clear();
     let ordered = outcomes.iter().filter(|row| row.fate == "ordered").count();
     desk.screen.result(&json!({ "orders": appended, "rows": outcomes }), || {
         let counts = [("ordered", ordered), ("already", already), ("bad", bad)];
@@ -129,7 +145,13 @@ async fn order(
 }
 
 /// What one order holds, with the records that it commits to.
-type Batch = (Vec<Act>, Vec<Record>);
+#[derive(Default)]
+struct Batch {
+    /// How many rows of the table that is.
+    rows: u64,
+    acts: Vec<Act>,
+    records: Vec<Record>,
+}
 
 /// The acts of all rows, one order if they fit into one; a row's acts stay together.
 fn batches(planned: Vec<Planned>) -> Result<Vec<Batch>, Fault> {
@@ -139,13 +161,14 @@ fn batches(planned: Vec<Planned>) -> Result<Vec<Batch>, Fault> {
         let Fate::Ordered(acts, record) = row.fate else { continue };
         let size = serde_json::to_vec(&acts).map_err(Fault::Json)?.len();
         if size > room {
-            orders.push((Vec::new(), Vec::new()));
+            orders.push(Batch::default());
             room = ORDER_BYTES;
         }
         room = room.saturating_sub(size);
-        if let Some((all, records)) = orders.last_mut() {
-            all.extend(acts);
-            records.extend(record);
+        if let Some(batch) = orders.last_mut() {
+            batch.rows += 1;
+            batch.acts.extend(acts);
+            batch.records.extend(record);
         }
     }
     Ok(orders)

@@ -130,7 +130,7 @@ async fn sign(desk: &mut Desk<'_>, book: &Book, hash: &str, watch: bool) -> Resu
     if proposed.order.acts.iter().any(Act::calls_for_receipt) {
         return watch::end_access(desk, book, proposed.request, watch).await;
     }
-    let appended = desk.submit(&proposed.request).await?;
+    let appended = desk.submit(book, &proposed.request).await?;
     desk.screen.result(&json!({ "order": appended.digest }), || desk.screen.text("proposal-signed", &[]));
     Ok(())
 }

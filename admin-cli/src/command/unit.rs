@@ -109,7 +109,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
         }
         Unit::Rename { label, name } => life::rename(desk, label, name).await,
         Unit::OwnPcs { label, forbid } => own_pcs(desk, label, !forbid).await,
-        Unit::Close { label, from, replaced } => life::close(desk, label, from, replaced).await,
+        Unit::Close { label, from, replaced, watch } => life::close(desk, label, from, replaced, watch).await,
         Unit::Merge { label, into, from } => life::merge(desk, label, into, from).await,
         Unit::Rekey { label } => life::rekey(desk, label).await,
         Unit::Recipient { label } => {

@@ -112,6 +112,11 @@ pub struct OrderRequest {
     pub records: Vec<Record>,
 }
 
+impl OrderRequest {
+    /// The largest order that the kms reads from whoever shows no card of the organization, in bytes: some hundred acts.
+    pub const LARGEST_OF_STRANGERS: usize = 256 << 10;
+}
+
 /// The orders that wait for a second person, the next to expire first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

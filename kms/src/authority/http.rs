@@ -33,8 +33,6 @@ const BODY_LIMIT: usize = 64 << 10;
 /// The largest body of an order with its records, of a receipt, which names every key that was destroyed, and of a CRL: some
 /// hundred thousand certificates.
 const LARGE_BODY_LIMIT: usize = 8 << 20;
-/// The largest order that is read from whoever shows no card of this organization, in bytes: some hundred acts.
-const STRANGERS_ORDER_LIMIT: usize = 256 << 10;
 /// How long a request may take from its header to the answer's.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often a silent stream shows that it lives.
@@ -206,7 +204,7 @@ async fn order(
     // Anybody may bring an order; a large one only with a card, or as a site, or strangers could fill the memory.
     let limit = match caller {
         Caller::Card(_) | Caller::Site(_) => LARGE_BODY_LIMIT,
-        _ => STRANGERS_ORDER_LIMIT,
+        _ => OrderRequest::LARGEST_OF_STRANGERS,
     };
     let request: OrderRequest = parse(request, limit).await?;
     answer(authority.order(request, caller).await)

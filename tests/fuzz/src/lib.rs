@@ -26,6 +26,7 @@ mod module;
 mod packages;
 mod statements;
 mod strict;
+mod table;
 pub mod wire;
 
 #[path = "../../../ledger/tests/fold/fixture.rs"]
@@ -102,6 +103,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "crl", longest: 4 * KIB, run: crl::crl, seeds: crl::seeds },
     // what is on the disk
+    Target { name: "table", longest: 4 * KIB, run: table::table, seeds: table::table_seeds },
     Target { name: "config", longest: 4 * KIB, run: config::service, seeds: config::service_seeds },
     Target { name: "profile", longest: 8 * KIB, run: config::profile, seeds: config::profile_seeds },
 ];

@@ -153,6 +153,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("admin-cli/src/command/draft.rs", &[]),
     ("admin-cli/src/desk.rs", &["wire"]),
     ("admin-cli/src/file.rs", &["envelope", "statement"]),
+    ("admin-cli/src/sheet.rs", &["table"]),
     ("api/src/client.rs", &["wire"]),
     ("api/src/crl.rs", &["crl"]),
     ("api/src/tls.rs", &["certificate"]),
@@ -193,6 +194,7 @@ const READERS: &[(&str, &[&str])] = &[
 const READING: &[&str] = &[
     "serde_json::from_",
     "toml::from_",
+    "csv::Reader",
     "Certificate::from_der(",
     "CertificateRevocationList::from_der(",
     "Signature::from_der(",

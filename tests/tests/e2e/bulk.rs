@@ -3,11 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
-use warifu_tests::process::program;
-use warifu_tests::town::{OFFICERS, READERS, Town};
+use warifu_tests::process::{program, run};
+use warifu_tests::town::{OFFICERS, PIN, READERS, Town};
 use warifu_texts::day::Zone;
 use warifu_virtual_card::readers::private;
 
@@ -112,6 +112,13 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         assert_eq!(issued["grants"].as_array().unwrap().len(), 2);
         town.remove("taro");
         assert_eq!(fates(&json(&town, &relocate)), ["already", "already"]);
+        for (day, words) in [("2020-04-01", "過ぎ"), ("令和2年4月1日", "過ぎ"), ("2100-02-29", "日付")]
+        {
+            let refused =
+                town.try_admin(&["--lang", "ja", "member", "move", "--csv", &moves, "--from", day]).unwrap();
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(refused.status.code() == Some(1) && said.contains(words), "{day}: {said}");
+        }
 
         let role = ["member", "role", "kenji", "--remove", "administrator"];
         assert!(json(&town, &role)["order"].is_string());
@@ -135,6 +142,64 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         assert!(said.contains("「安曇 太郎」さんの最終日は、あと") && said.contains(&tomorrow), "{said}");
 
         ctrl_c_ends_waiting(&mut town);
+        town.close();
+    });
+}
+
+/// How long ten thousand rows may take until the question is asked, on a slow machine and without optimization.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is shown before the question, which is answered by no, and how long that took.
+fn previewed(town: &Town, args: &[&str]) -> (String, Duration) {
+    let mut command = Command::new(program("warifu-admin").unwrap());
+    command.arg("--agent").arg(town.bootstrap("desk")).args(["--pins-stdin", "--lang", "ja"]).args(args);
+    let pins: String = OFFICERS.iter().map(|(_, serial, _)| format!("{serial} {PIN}\n")).collect();
+    let began = Instant::now();
+    let output = run(command, pins.as_bytes()).unwrap();
+    let took = began.elapsed();
+    println!("{args:?}: {took:?}");
+    assert!(!output.status.success(), "it was ordered without a yes");
+    (String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr), took)
+}
+
+#[test]
+fn ten_thousand_rows_keep_nobody_waiting_and_too_many_are_refused() {
+    private(READERS, |readers| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut town = Town::new(folder.path(), readers).unwrap();
+        town.equip_authorities().unwrap();
+        town.open_desk().unwrap();
+        town.found("北アルプス広域連合").unwrap();
+        town.add_site("honcho", "本庁").unwrap();
+        town.fetch_profile().unwrap();
+        for (label, name) in [("tax", "税務課"), ("welfare", "福祉課")] {
+            town.admin(&["unit", "add", label, "--name", name]).unwrap();
+        }
+        let table = |name: &str, count: usize, unit: &str| {
+            let rows = (0..count).map(|at| format!("m{at},𠮷田 {at}号,{unit}\n"));
+            let path = folder.path().join(name);
+            fs::write(&path, "識別名,氏名,部署\n".to_owned() + &rows.collect::<String>()).unwrap();
+            path.display().to_string()
+        };
+        let (all, moves, too_many) = (
+            table("all.csv", 10_000, "税務課"),
+            table("moves.csv", 10_000, "福祉課"),
+            table("too-many.csv", 100_001, "税務課"),
+        );
+
+        let (said, took) = previewed(&town, &["member", "enroll-all", "--csv", &too_many]);
+        assert!(said.contains("100000 行") && took < PATIENCE, "{said}");
+        let enrol = ["member", "enroll-all", "--csv", &all];
+        let (said, took) = previewed(&town, &enrol);
+        assert!(said.contains("10000 人を登録します") && took < PATIENCE, "{took:?}: {said}");
+        let began = Instant::now();
+        let done = json(&town, &enrol);
+        println!("{} orders: {:?}", done["orders"].as_array().unwrap().len(), began.elapsed());
+        assert_eq!(fates(&done).iter().filter(|fate| **fate == "ordered").count(), 10_000);
+
+        let relocate = ["member", "move", "--csv", &moves, "--from", "2100-04-01"];
+        let (said, took) = previewed(&town, &relocate);
+        assert!(said.contains("10000 人の所属を変えます") && took < PATIENCE, "{took:?}: {said}");
         town.close();
     });
 }

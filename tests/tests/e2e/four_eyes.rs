@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use warifu_tests::town::{READERS, Town};
+use warifu_tests::process::{program, run};
+use warifu_tests::town::{MEMBER_READERS, PIN, READERS, SITES, Town};
 use warifu_virtual_card::readers::private;
+
+use crate::Play;
 
 const OPEN: [&str; 7] = ["contract", "open", "beta", "--name", "ベータ(株)", "--ends", "2099-03-31"];
 
@@ -122,5 +126,53 @@ fn a_second_person_signs_on_another_day_what_the_first_one_proposed() {
         assert!(json(&town, &end)["order"].is_string());
         assert!(fs::exists(&data).unwrap());
         town.close();
+    });
+}
+
+/// `warifu-admin` at the second officer's own PC, where her card is.
+fn at_the_branch(play: &Play, args: &[&str]) -> Output {
+    let mut command = Command::new(program("warifu-admin").unwrap());
+    command.arg("--agent").arg(play.town.bootstrap("branch"));
+    command.args(["--pins-stdin", "--yes", "--lang", "ja"]).args(args);
+    command.env("XDG_STATE_HOME", play.path("branch-state"));
+    run(command, format!("1002 {PIN}\n").as_bytes()).unwrap()
+}
+
+/// What ends access needs a second person too, and its receipts are shown where she signs.
+#[test]
+fn an_end_that_was_proposed_is_signed_at_another_desk_and_watched_there() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 60);
+        let sealed = play.sealed("list", b"content");
+        play.insert("hanako", "office", MEMBER_READERS[0]);
+        play.opens("office", &sealed, b"content");
+
+        at_the_desk(&mut play.town, &[("ichiro", 1001)]);
+        let close = ["--propose", "unit", "close", "tax", "--watch"];
+        let hash = json(&play.town, &close)["proposed"].as_str().unwrap().to_owned();
+        // A proposal ends nothing.
+        play.opens("office", &sealed, b"content");
+        // A day is settled by the ledger alone: there is nothing to wait for.
+        let (_, code) = refused(&play.town, &[&close[..], &["--from", "2099-04-01"]].concat());
+        assert_eq!(code, Some(1));
+
+        play.town.stop("contractor");
+        play.town.add_agent("branch", &[MEMBER_READERS[1]], false, &[]).unwrap();
+        play.town.start("branch").unwrap();
+        play.insert("midori", "branch", MEMBER_READERS[1]);
+        let sign = ["proposal", "sign", &hash[..8], "--watch"];
+        let signed = at_the_branch(&play, &sign);
+        let said = String::from_utf8(signed.stdout).unwrap();
+        assert!(signed.status.success(), "{said}{}", String::from_utf8_lossy(&signed.stderr));
+        assert!(said.contains("信濃 一郎") && said.contains("税務課"), "{said}");
+        for (_, name) in SITES {
+            assert!(said.lines().any(|line| line.contains('✓') && line.contains(name)), "{name}: {said}");
+        }
+        play.refuses("office", &sealed);
+        // The answer was lost: given again, nothing is ordered twice.
+        let again = at_the_branch(&play, &["--json", "proposal", "sign", &hash, "--watch"]);
+        let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(again["already"], true);
+        play.town.close();
     });
 }

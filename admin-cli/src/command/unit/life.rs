@@ -46,6 +46,7 @@ pub(super) async fn close(
     label: String,
     from: Option<String>,
     replaced: bool,
+    watch: bool,
 ) -> Result<(), Fault> {
     let book = desk.book().await?;
     let unit = if replaced { book.replaced_unit(&label)? } else { book.unit(&label)? };
@@ -60,7 +61,7 @@ pub(super) async fn close(
         [("name", name), ("from", when(desk, &book, effective_at)), ("grants", grants.count().to_string())];
     desk.screen.say_with("unit-close-preview", &values);
     if effective_at.is_none() {
-        return end_access(desk, &book, vec![act], Vec::new(), false).await;
+        return end_access(desk, &book, vec![act], Vec::new(), watch).await;
     }
     desk.screen.agree()?;
     let done = desk.order(&book, vec![act], Vec::new()).await?;
