@@ -3,6 +3,7 @@
 //!
 //! The demonstration and the end-to-end tests play in it.
 
+pub mod fold;
 pub mod hands;
 pub mod kills;
 pub mod practice;

@@ -1,6 +1,8 @@
 //! The town: what is where, and how it is founded.
 
+mod clock;
 mod people;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -54,6 +56,10 @@ pub struct Town {
     readers: Readers,
     cards: BTreeMap<String, VirtualCard>,
     inserted: BTreeMap<String, (usize, Inserted)>,
+    /// The vendors' tokens: by which name each lies in the folder of its PC.
+    tokens: BTreeMap<String, OsString>,
+    /// The serial numbers of those at the desk.
+    at_desk: BTreeMap<String, u32>,
     root: TestRoot,
     recipes: BTreeMap<String, Recipe>,
     running: BTreeMap<String, Service>,
@@ -96,6 +102,8 @@ impl Town {
             readers,
             cards: BTreeMap::new(),
             inserted: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            at_desk: BTreeMap::new(),
             root: TestRoot::open(&folder.join("cards"))?,
             recipes: BTreeMap::new(),
             running: BTreeMap::new(),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row as _, SqlitePool};
 use warifu_kms::site::journal::{Entry, Journal};
 use warifu_ledger::dsse::Envelope;
@@ -14,6 +13,7 @@ use warifu_ledger::state::State;
 use warifu_ledger::statement::{Act, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 
+use crate::fold;
 use crate::town::SITES;
 
 /// Everything that is durable at one moment.
@@ -49,7 +49,7 @@ impl Evidence {
         let mut pools = BTreeMap::new();
         for (service, file) in DATABASES {
             let path: PathBuf = town.join(service).join("data").join(file);
-            let pool = open(&path).await.with_context(|| path.display().to_string())?;
+            let pool = fold::open(&path).await.with_context(|| path.display().to_string())?;
             let verdict: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await?;
             ensure!(verdict == "ok", "{service}: {verdict}");
             pools.insert(service, pool);
@@ -58,15 +58,13 @@ impl Evidence {
         // Followers first: whoever is read later has as much or more.
         let mut leaves = BTreeMap::new();
         for service in ["honcho", "omachi", "ca", "kms"] {
-            let rows =
-                sqlx::query("SELECT bytes FROM ledger_leaf ORDER BY idx").fetch_all(of(service)?).await?;
-            leaves.insert(service, rows.iter().map(|row| row.get::<Vec<u8>, _>(0)).collect::<Vec<_>>());
+            leaves.insert(service, fold::leaves(of(service)?).await?);
         }
         let ledger = leaves.get("kms").context("the ledger")?;
         for (service, copy) in &leaves {
             ensure!(ledger.starts_with(copy), "{service} has leaves that the kms has not");
         }
-        let (state, orders) = fold(ledger)?;
+        let (state, orders) = (fold::fold(ledger)?, orders(ledger)?);
 
         let mut receipts = BTreeMap::new();
         let rows =
@@ -216,11 +214,6 @@ impl Evidence {
     }
 }
 
-async fn open(path: &Path) -> sqlx::Result<SqlitePool> {
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(10));
-    SqlitePoolOptions::new().max_connections(1).connect_with(options).await
-}
-
 async fn ids(pool: &SqlitePool, query: &'static str) -> Result<Vec<Id>> {
     sqlx::query(query).fetch_all(pool).await?.iter().map(|row| id(row.get(0))).collect()
 }
@@ -233,21 +226,16 @@ fn digest(bytes: Vec<u8>) -> Result<Digest> {
     Ok(serde_json::from_value(hex::encode(bytes).into())?)
 }
 
-/// Folds the ledger, which refuses what may not come twice; and each order of it is there once.
-fn fold(leaves: &[Vec<u8>]) -> Result<(State, Orders)> {
-    let mut state: Option<State> = None;
+/// The orders in the ledger; each of it is there once.
+fn orders(leaves: &[Vec<u8>]) -> Result<Orders> {
     let mut orders = Orders::new();
     for bytes in leaves {
         let leaf = Leaf::from_bytes(bytes.clone())?;
-        state = Some(match &state {
-            None => State::found(&leaf)?,
-            Some(state) => state.apply(&leaf)?,
-        });
         if let Ok(order) = leaf.envelope().statement::<Order>() {
             let hash = leaf.envelope().digest();
             ensure!(orders.iter().all(|(other, _)| *other != hash), "order {hash} is in the ledger twice");
             orders.push((hash, order.acts));
         }
     }
-    Ok((state.context("an empty ledger")?, orders))
+    Ok(orders)
 }

@@ -49,6 +49,9 @@ impl Town {
                 pins.push_str(&format!("{} {}\n", self.card(label)?.serial(), self.pin));
             }
         }
+        for serial in self.at_desk.values() {
+            pins.push_str(&format!("{serial} {}\n", self.pin));
+        }
         command.args(["--agent"]).arg(self.bootstrap("desk")).args(["--pins-stdin", "--yes"]).args(args);
         command.env("XDG_STATE_HOME", self.folder.join("desk").join("home"));
         command.envs(self.verbosity()).envs(self.admin_env.iter().cloned());

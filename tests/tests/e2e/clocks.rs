@@ -1,8 +1,6 @@
 //! Wall clocks an hour ahead, an hour behind, and jumping while programs run: sites do not ask them; the kms's time never goes
 //! back; and nobody is kept from working.
 
-use std::ffi::OsString;
-use std::fs;
 use std::time::Duration;
 
 use warifu_tests::town::{MEMBER_READERS, READERS, until};
@@ -11,31 +9,7 @@ use warifu_virtual_card::readers::private;
 use crate::Play;
 use crate::doctor::{found, has};
 
-/// Debian's libfaketime, for programs with threads.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
 impl Play {
-    /// What gives a program a wall clock of its own, which [`Play::set_clock`] moves while it runs. Its boot-time and monotonic
-    /// clocks stay what they are.
-    fn own_clock(&self, name: &str) -> Vec<(OsString, OsString)> {
-        assert!(std::path::Path::new(FAKETIME).exists(), "the package faketime is not installed");
-        let file = self.path(&format!("{name}.clock"));
-        [
-            ("LD_PRELOAD", FAKETIME.into()),
-            ("FAKETIME_TIMESTAMP_FILE", file.into_os_string()),
-            ("FAKETIME_NO_CACHE", "1".into()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-        ]
-        .map(|(name, value): (&str, OsString)| (name.into(), value))
-        .into()
-    }
-
-    fn set_clock(&self, name: &str, offset: &str) {
-        let beside = self.path("clock.new");
-        fs::write(&beside, format!("{offset}\n")).unwrap();
-        fs::rename(beside, self.path(&format!("{name}.clock"))).unwrap();
-    }
-
     fn restart(&mut self, name: &str) {
         self.town.kill(name);
         self.town.start(name).unwrap();
@@ -55,12 +29,11 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
         for (name, offset) in
             [("ca", "+1h"), ("kms", "+0"), ("honcho", "-1h"), ("omachi", "+1h"), ("desk", "-1h")]
         {
-            play.set_clock(name, offset);
-            let env = play.own_clock(name);
-            play.town.set_env(name, &env).unwrap();
+            play.town.set_clock(name, offset).unwrap();
+            play.town.give_clock(name).unwrap();
             play.restart(name);
         }
-        play.town.admin_env = play.own_clock("desk");
+        play.town.admin_env = play.town.own_clock("desk").unwrap();
         play.insert("hanako", "office", MEMBER_READERS[0]);
         play.insert("taro", "contractor", MEMBER_READERS[1]);
         play.opens_soon("office", &sealed);
@@ -75,7 +48,7 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
         for (name, offset) in
             [("kms", "+1h"), ("ca", "-1h"), ("honcho", "+1h"), ("omachi", "-1h"), ("desk", "+1h")]
         {
-            play.set_clock(name, offset);
+            play.town.set_clock(name, offset).unwrap();
         }
         play.town.admin(&["unit", "add", "water", "--name", "水道課"]).unwrap();
         play.opens("office", &sealed, b"content");
@@ -92,7 +65,7 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
         has(&found(&play.town.try_admin(&["--json", "doctor"]).unwrap()), "clock ok");
 
         // Two hours back, while it runs: time stands still, nothing that ended comes back, and orders are taken.
-        play.set_clock("kms", "-1h");
+        play.town.set_clock("kms", "-1h").unwrap();
         play.town.admin(&["unit", "add", "roads", "--name", "道路課"]).unwrap();
         assert!(play.refuses("contractor", &sealed).contains("contract is over"));
         play.opens("office", &sealed, b"content");
@@ -106,7 +79,7 @@ fn clocks_that_are_wrong_or_jump_keep_nobody_from_working_and_revive_nothing() {
         play.town.admin(&["member", "revoke", "hanako", "--watch"]).unwrap();
         play.refuses("office", &sealed);
         // The right time again.
-        play.set_clock("kms", "+0");
+        play.town.set_clock("kms", "+0").unwrap();
         play.town.admin(&["unit", "add", "parks", "--name", "公園課"]).unwrap();
         play.refuses("office", &sealed);
     });

@@ -13,6 +13,7 @@ mod founding;
 mod four_eyes;
 mod kills;
 mod leaks;
+mod life;
 mod outages;
 mod personal;
 mod road;

@@ -1,0 +1,47 @@
+//! The ledger as it lies in a service's database, folded by somebody who takes nobody's word for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Row as _, SqlitePool};
+use warifu_ledger::leaf::Leaf;
+use warifu_ledger::state::State;
+
+/// A service's database, to be read while the service runs.
+pub async fn open(path: &Path) -> sqlx::Result<SqlitePool> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+    SqlitePoolOptions::new().max_connections(1).connect_with(options).await
+}
+
+/// The leaves in a service's database, in their order.
+pub async fn leaves(pool: &SqlitePool) -> sqlx::Result<Vec<Vec<u8>>> {
+    let rows = sqlx::query("SELECT bytes FROM ledger_leaf ORDER BY idx").fetch_all(pool).await?;
+    Ok(rows.iter().map(|row| row.get::<Vec<u8>, _>(0)).collect())
+}
+
+/// What they come to.
+pub fn fold(leaves: &[Vec<u8>]) -> Result<State> {
+    let mut state: Option<State> = None;
+    for bytes in leaves {
+        let leaf = Leaf::from_bytes(bytes.clone())?;
+        state = Some(match &state {
+            None => State::found(&leaf)?,
+            Some(state) => state.apply(&leaf)?,
+        });
+    }
+    state.context("an empty ledger")
+}
+
+/// What the ledger in one database of a service comes to.
+pub fn of_database(path: &Path) -> Result<State> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let read = async {
+        let pool = open(path).await.with_context(|| path.display().to_string())?;
+        let leaves = leaves(&pool).await?;
+        pool.close().await;
+        anyhow::Ok(leaves)
+    };
+    fold(&runtime.block_on(read)?)
+}
