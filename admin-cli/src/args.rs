@@ -488,6 +488,17 @@ pub(crate) enum Backup {
         #[arg(long, required = true, value_delimiter = ',')]
         members: Vec<String>,
     },
+    /// A restored server works for the organization again, with its new keys (two officers)
+    Recovered {
+        /// Which server
+        holder: Holder,
+        /// The statement that the new machine's console wrote
+        #[arg(long, value_name = "FILE")]
+        statement: PathBuf,
+        /// The fingerprint that console shows
+        #[arg(long)]
+        fingerprint: Option<String>,
+    },
     /// Open a backup for a new machine, with the custodians' cards one after the other
     Open {
         /// The backup

@@ -20,7 +20,7 @@ use warifu_ledger::key::PublicKey;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::{CardState, CardStatus, Grant, State};
-use warifu_ledger::statement::{Custody, Millis, Role};
+use warifu_ledger::statement::{Custody, Millis, Profile, Role, ServiceKeys};
 use warifu_token_agent::client::AgentClient;
 
 use crate::args::Common;
@@ -105,9 +105,14 @@ impl<'a> Desk<'a> {
     /// Unlocks an officer's or administrator's card for reading, folds the whole ledger and checks it against the
     /// kms-signed checkpoint.
     pub(crate) async fn book(&mut self) -> Result<Book, Fault> {
+        self.book_of(None).await
+    }
+
+    /// As [`Desk::book`]; of a kms that is to speak with these keys, which the ledger does not name yet.
+    pub(crate) async fn book_of(&mut self, restored: Option<&ServiceKeys>) -> Result<Book, Fault> {
         let reader_card = self.reading_card().await?;
         let serial = Some(reader_card);
-        let profile = self.agent.profile().await?;
+        let mut profile = self.agent.profile().await?;
         let status: warifu_api::wire::authority::Status = self.get(None, "/v1/status").await?;
         let checkpoint: CheckpointAnswer = self.get(None, "/v1/checkpoint").await?;
         let mut leaves = Vec::new();
@@ -132,14 +137,22 @@ impl<'a> Desk<'a> {
         let state = state.ok_or_else(|| Fault::Ledger("empty".to_owned()))?;
         // A kms could show a ledger of its own making, with the same officers in it, or have put another ca into the
         // profile, by which members' PCs check what it says: the founding hash binds both.
-        let founding = state.founding();
         if state.organization() != profile.organization {
             return Err(Fault::Ledger("the ledger of another organization".to_owned()));
         }
-        if founding.ca != profile.ca || founding.kms != profile.kms {
-            return Err(Fault::Ledger("the profile on this PC has other keys than the founding".to_owned()));
+        let keys = |profile: &Profile| *state.ca() == profile.ca && *state.kms() == profile.kms;
+        if !keys(&profile) {
+            // Another desk may have ordered other keys: the agent folds the ledger before it believes them.
+            self.agent.refresh_profile().await?;
+            profile = self.agent.profile().await?;
         }
-        let key = state.founding().kms.log.ok_or_else(|| Fault::Ledger("no log key".to_owned()))?;
+        if !keys(&profile) {
+            return Err(Fault::Ledger("the profile on this PC has other keys than the ledger".to_owned()));
+        }
+        let key = restored
+            .unwrap_or_else(|| state.kms())
+            .log
+            .ok_or_else(|| Fault::Ledger("no log key".to_owned()))?;
         let seen = Checkpoint::verify(&checkpoint.note, &state.organization(), Signer::Kms, &key)
             .map_err(|e| Fault::Ledger(e.to_string()))?;
         state.check_against(&seen).map_err(|e| Fault::Ledger(e.to_string()))?;
@@ -246,7 +259,7 @@ impl<'a> Desk<'a> {
     pub(crate) async fn is_cosigned(&self, book: &Book, appended: &Appended) -> Result<bool, Fault> {
         let ledger = |error: &dyn std::fmt::Display| Fault::Ledger(error.to_string());
         let answer: CheckpointAnswer = self.get(None, "/v1/checkpoint").await?;
-        let key = book.state.founding().ca.log.ok_or_else(|| ledger(&"the ca has no log key"))?;
+        let key = book.state.ca().log.ok_or_else(|| ledger(&"the ca has no log key"))?;
         let Ok(cosigned) = Checkpoint::verify(&answer.note, &book.state.organization(), Signer::Ca, &key)
         else {
             return Ok(false);

@@ -241,6 +241,12 @@ pub(crate) enum Fault {
         /// The units.
         units: String,
     },
+    /// A site has read more of the lost kms's ledger than the restored one has.
+    #[error("{site} has read more of the ledger than the restored kms has")]
+    SiteAhead {
+        /// The site.
+        site: String,
+    },
     /// Not every site has confirmed.
     #[error("not every site has confirmed")]
     NotConfirmed,
@@ -322,6 +328,7 @@ impl Fault {
             | Self::TooFewOfficers
             | Self::SharesMissing { .. }
             | Self::NobodyServes { .. }
+            | Self::SiteAhead { .. }
             | Self::NotAttested { .. }
             | Self::NotAgreed => 2,
             Self::Backup(error) => match **error {

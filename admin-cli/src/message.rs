@@ -127,6 +127,7 @@ impl Spoken for Fault {
             Self::SharesMissing { site, missing } => {
                 said("fault-shares-missing").with("site", site).with("missing", missing)
             }
+            Self::SiteAhead { site } => said("fault-site-ahead").with("site", site),
             Self::NobodyServes { units } => said("fault-nobody-serves").with("units", units),
             Self::Backup(error) => error.message(),
             Self::NotConfirmed => said("fault-not-confirmed"),

@@ -155,6 +155,13 @@ impl<'a> Preview<'a> {
                     ("names", self.all(cards, |card| self.holder_and_serial(card))),
                 ],
             ),
+            Act::AuthorityRecovered { service, keys, .. } => say(
+                "act-recovered",
+                &[
+                    ("service", self.screen.text(service_key(*service), &[])),
+                    ("key", keys.signing.key_id().to_string()),
+                ],
+            ),
             // Of a later version of this program; nothing is signed unseen all the same.
             other => format!("- {}", serde_json::to_string(other).unwrap_or_default()),
         }

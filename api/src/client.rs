@@ -16,12 +16,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
-use warifu_split_key::point::Point;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{ErrorBody, ErrorCode};
 use crate::events::{EventBuffer, EventError};
-use crate::tls::{Identity, TlsError, client_config};
+use crate::tls::{Identity, Pin, TlsError, client_config, config_for_anybody};
 
 pub use crate::events::Event;
 
@@ -117,15 +116,23 @@ impl Client {
     /// [`ClientError::Tls`].
     pub fn new(
         address: impl Into<String>,
-        server: Point,
+        server: impl Into<Pin>,
         identity: Option<&Identity>,
     ) -> Result<Self, ClientError> {
-        Ok(Self {
-            address: address.into(),
-            config: client_config(server, identity)?,
-            kept: Arc::default(),
-            timeout: Duration::from_secs(30),
-        })
+        Ok(Self::with(address.into(), client_config(server, identity)?))
+    }
+
+    /// A client of whoever answers at `address`, showing it `identity`. Only for what proves itself, such as the order that
+    /// gives the kms other keys (protocol P-4.16): no answer is anybody's word.
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`].
+    pub fn of_anybody(address: impl Into<String>, identity: Option<&Identity>) -> Result<Self, ClientError> {
+        Ok(Self::with(address.into(), config_for_anybody(identity)?))
+    }
+
+    fn with(address: String, config: Arc<ClientConfig>) -> Self {
+        Self { address, config, kept: Arc::default(), timeout: Duration::from_secs(30) }
     }
 
     /// The same client with another limit on the time from request to answer (30 s unless told).

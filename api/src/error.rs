@@ -23,6 +23,8 @@ pub enum ErrorCode {
     Rejected,
     /// The service has no organization yet.
     NotFounded,
+    /// The kms was restored from a backup, and officers have not ordered its new keys into the ledger yet.
+    NotRecovered,
     /// It depends on something that has not happened yet: ask again.
     NotReady,
     /// The site has had no news from the authority for longer than its lease.

@@ -17,9 +17,11 @@ impl ErrorCode {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Rejected | Self::Fork => StatusCode::CONFLICT,
             Self::NotReady => StatusCode::TOO_EARLY,
-            Self::NotFounded | Self::LeaseExpired | Self::HsmUnavailable | Self::StorageUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotFounded
+            | Self::NotRecovered
+            | Self::LeaseExpired
+            | Self::HsmUnavailable
+            | Self::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Forbidden
             | Self::CardNotLive

@@ -31,6 +31,30 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerKey(pub Point);
 
+/// The key that a server has to hold. Clones are the same pin: a client that was made with one goes by what it is *now*, at each
+/// handshake.
+#[derive(Debug, Clone)]
+pub struct Pin(Arc<RwLock<Point>>);
+
+impl From<Point> for Pin {
+    fn from(key: Point) -> Self {
+        Self(Arc::new(RwLock::new(key)))
+    }
+}
+
+impl Pin {
+    /// The key now.
+    #[must_use]
+    pub fn key(&self) -> Point {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another key, from the next handshake on.
+    pub fn set(&self, key: Point) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+}
+
 /// Why TLS could not be set up. Nothing here comes from a peer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,8 +162,23 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError>
 ///
 /// # Errors
 /// [`TlsError::Config`].
-pub fn client_config(server: Point, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
-    let builder = pinned(server)?;
+pub fn client_config(
+    server: impl Into<Pin>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    configured(Some(server.into()), identity)
+}
+
+/// The client's side, of whoever answers: for what proves itself, and for nothing else.
+///
+/// # Errors
+/// [`TlsError::Config`].
+pub fn config_for_anybody(identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    configured(None, identity)
+}
+
+fn configured(server: Option<Pin>, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = verifying(server)?;
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.clone())),
         None => builder.with_no_client_auth(),
@@ -149,9 +188,9 @@ pub fn client_config(server: Point, identity: Option<&Identity>) -> Result<Arc<C
     Ok(Arc::new(config))
 }
 
-fn pinned(server: Point) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+fn verifying(server: Option<Pin>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = provider();
-    let verifier = PinnedServer { key: server, algorithms: provider.signature_verification_algorithms };
+    let verifier = Server { pin: server, algorithms: provider.signature_verification_algorithms };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -176,6 +215,12 @@ pub fn key_of_certificate(certificate: &CertificateDer<'_>) -> Result<Point, Cer
         return Err(CertificateError::BadEncoding);
     }
     Point::from_sec1(&key.subject_public_key.data).map_err(|_| CertificateError::BadEncoding)
+}
+
+/// The P-256 key in a certificate in DER; none if it is no certificate over one.
+#[must_use]
+pub fn key_of_der(certificate: &[u8]) -> Option<Point> {
+    key_of_certificate(&CertificateDer::from(certificate)).ok()
 }
 
 /// The organization and card that a card's 9A certificate names: `urn:warifu:<organization>:card:<id>` among its
@@ -255,12 +300,13 @@ impl ClientCertVerifier for AnyP256Client {
 }
 
 #[derive(Debug)]
-struct PinnedServer {
-    key: Point,
+struct Server {
+    /// None for whoever answers.
+    pin: Option<Pin>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for PinnedServer {
+impl ServerCertVerifier for Server {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -269,7 +315,8 @@ impl ServerCertVerifier for PinnedServer {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if key_of_certificate(end_entity)? == self.key {
+        let key = key_of_certificate(end_entity)?;
+        if self.pin.as_ref().is_none_or(|pin| pin.key() == key) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::ApplicationVerificationFailure.into())

@@ -14,8 +14,9 @@ use age::{DecryptError, Decryptor, EncryptError, Encryptor};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
+use warifu_ledger::key::PublicKey;
 use warifu_ledger::state::CUSTODIANS_LIMIT;
-use warifu_ledger::statement::{Backup, BackupPiece, HalfHolder, Millis, ServiceKeys};
+use warifu_ledger::statement::{Backup, BackupPiece, HalfHolder, Millis};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
@@ -179,8 +180,8 @@ impl Manifest {
     ///
     /// # Errors
     /// [`BackupError::Manifest`].
-    pub fn check_signature(&self, keys: &ServiceKeys) -> Result<(), BackupError> {
-        Ok(self.envelope.verify(&keys.signing)?)
+    pub fn check_signature(&self, signer: &PublicKey) -> Result<(), BackupError> {
+        Ok(self.envelope.verify(signer)?)
     }
 
     /// The piece of this card, with its place; none if its holder is no custodian.

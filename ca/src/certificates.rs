@@ -15,6 +15,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+use warifu_api::tls::key_of_der;
 use warifu_api::wire::authority::{Certificate, CertificateKind, CrlIssuer};
 use warifu_hardware::hsm::SigningKey;
 use warifu_hardware::signer::CertKey;
@@ -121,8 +122,16 @@ impl Certifier {
             return Ok(Some(Certificate { kind, id, chain }));
         }
         let newest = self.vault.certificate(kind, id).await?;
+        // Of the kms that has got other keys, the certificate over the lost one is worth nothing.
+        let subject = self.subject(state, kind, id);
+        let of_this_key = |newest: &Issued| {
+            let key = newest.chain.first().and_then(|der| key_of_der(&der.0));
+            subject.as_ref().is_none_or(|subject| key == Some(subject.key))
+        };
         let generation = match newest {
-            Some(newest) if newest.not_after > time.saturating_add(RENEWED_BEFORE_MS) => {
+            Some(newest)
+                if newest.not_after > time.saturating_add(RENEWED_BEFORE_MS) && of_this_key(&newest) =>
+            {
                 return Ok(Some(Certificate { kind, id, chain: newest.chain }));
             }
             Some(newest) => newest.generation.saturating_add(1),
@@ -131,7 +140,7 @@ impl Certifier {
         if revocation::cause(state, time, kind, &id).is_some_and(revocation::Cause::is_final) {
             return Ok(None);
         }
-        let Some(subject) = self.subject(state, kind, id) else { return Ok(None) };
+        let Some(subject) = subject else { return Ok(None) };
         let authority = self.authority(state.organization(), time).await?;
         let (issuing, urls) = (self.keys.issuing.clone(), self.publishing.clone());
         let issued = blocking(move || issue(&issuing, &authority, &subject, generation, time, &urls)).await?;
@@ -163,7 +172,7 @@ impl Certifier {
                 kind,
                 id,
                 name: format!("kms {}", beginning(state.organization())),
-                key: state.founding().kms.tls.0,
+                key: state.kms().tls.0,
                 uris: vec![format!("urn:warifu:{}:kms", state.organization())],
                 host: host(&self.kms_address),
             },

@@ -83,8 +83,12 @@ impl Cosigner {
             return Err(CosignError::Halted);
         }
         let Some(state) = self.follower.replica().state() else { return Ok(Cosigned::NotFolded) };
+        // A restored ca says nothing before its ledger says that it is the ca (P-4.16).
+        if *state.ca() != self.keys.service_keys() {
+            return Ok(Cosigned::NotFolded);
+        }
         let organization = state.organization();
-        let kms_log = state.founding().kms.log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
+        let kms_log = state.kms().log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
         let checkpoint = Checkpoint::verify(&answer.note, &organization, Signer::Kms, &kms_log)?;
         if checkpoint.size > state.tree().size() {
             return Ok(Cosigned::NotFolded);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sqlx::SqliteConnection;
 use warifu_console::{Settings as _, doctor};
+use warifu_ledger::statement::HalfHolder;
 use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_texts::findings::{Findings, Level};
 
@@ -19,13 +20,17 @@ pub async fn look(path: &Path) -> Findings {
     let Some(config) = doctor::configuration::<Config>(found, path) else { return findings };
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
-    doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING, TLS]);
+    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING, TLS]);
     let mut kms_key = config.kms.key().ok().flatten();
     if let Some(mut database) = doctor::database(found, &config.database()).await {
         match vault::pinned(&mut database).await.ok().flatten() {
             Some(pin) => {
-                kms_key = Some(pin.kms_tls);
+                let state = doctor::folded(&config.database()).await;
+                kms_key = Some(state.as_ref().map_or(pin.kms_tls, |state| state.kms().tls.0));
                 found.ok("founded", "founded", &[("organization", pin.organization.to_string().into())]);
+                if let (Some(state), Some(keys)) = (state, &keys) {
+                    doctor::named(found, &state, HalfHolder::Ca, keys);
+                }
                 doctor::stamp(found, &mut database).await;
                 doctor::crls(found, &mut database).await;
                 certificates(found, &mut database).await;

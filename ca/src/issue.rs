@@ -28,6 +28,9 @@ pub enum IssueError {
     /// The kms gives no proof of freshness, has forked, or sent what the fold refuses.
     #[error("the lease does not run")]
     NoLease,
+    /// The ledger, as far as it is here, names other keys for the ca.
+    #[error("the ledger names other keys for the ca than those of this token")]
+    OtherKeys,
     /// The ca's own fold has no such order.
     #[error("nobody ordered {id}")]
     NotOrdered {
@@ -86,7 +89,9 @@ impl Issuing {
     }
 
     pub(crate) fn fresh(&self) -> Result<Fresh, IssueError> {
-        self.follower.fresh().ok_or(IssueError::NoLease)
+        let fresh = self.follower.fresh().ok_or(IssueError::NoLease)?;
+        // A restored ca signs nothing before its ledger says that it is the ca (P-4.16).
+        if *fresh.state.ca() == self.keys.service_keys() { Ok(fresh) } else { Err(IssueError::OtherKeys) }
     }
 
     pub(crate) fn keys(&self) -> &Arc<Keys> {
@@ -221,7 +226,7 @@ impl Issuing {
         mut answer: Envelope,
         own: impl FnOnce(&FactBody) -> Result<(), IssueError>,
     ) -> Result<Envelope, IssueError> {
-        let kms: PublicKey = fresh.state.founding().kms.signing;
+        let kms: PublicKey = fresh.state.kms().signing;
         let fact: Fact = answer.verified(&kms)?;
         own(&fact.fact)?;
         fresh.state.check_unsigned_fact(&fact)?;

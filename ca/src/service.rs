@@ -9,12 +9,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_api::client::{Client, ClientError};
-use warifu_api::tls::{Identity, TlsError};
+use warifu_api::tls::{Identity, Pin, TlsError};
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Act, Fact, FactBody, Millis, Order, Statement as _};
+use warifu_ledger::statement::{Act, Fact, FactBody, HalfHolder, Millis, Order, Statement as _};
 use warifu_replica::clock::{Clock, SystemClock};
 use warifu_replica::follow::{FollowError, Follower, Following, Fresh};
 use warifu_replica::{Appended, Replica, ReplicaError};
@@ -109,16 +109,21 @@ impl Service {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServiceError> {
         let pin = vault::pinned(&pool).await?.ok_or(ServiceError::NotFounded)?;
-        if configured_kms.is_some_and(|key| key != pin.kms_tls) {
+        let replica = Replica::open(pool.clone(), Some(pin.organization)).await?;
+        // Once the ledger is here, it says with which keys the kms speaks.
+        if replica.state().is_none() && configured_kms.is_some_and(|key| key != pin.kms_tls) {
             return Err(ServiceError::OtherKms);
         }
-        let replica = Replica::open(pool.clone(), Some(pin.organization)).await?;
         let identity = Identity::self_signed(Arc::new(keys.tls.clone()), "warifu-ca")?;
-        let client = || Client::new(kms_address, pin.kms_tls, Some(&identity));
+        let kms = Pin::from(pin.kms_tls);
+        let client = || Client::new(kms_address, kms.clone(), Some(&identity));
         let clients = (0..WORKERS).map(|_| client()).collect::<Result<_, _>>()?;
         let cosigning = client()?;
 
-        let following = Following::new(FOLLOWER, identity.clone(), kms_address, pin.kms_tls, clock);
+        let following = Following {
+            brings_leaves: true,
+            ..Following::new(FOLLOWER, identity.clone(), kms_address, kms, clock)
+        };
         let (sender, appended) = mpsc::channel(BACKLOG);
         let keys = Arc::new(keys);
         let vault = Vault::new(pool, keys.kek.clone());
@@ -395,6 +400,9 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
             Act::GrantOrdered { grant, .. } => vec![Job::Grant(*grant)],
             Act::CardEnrolled(card) => jobs_of_card(card.card).to_vec(),
             Act::SiteJoined { site, .. } => vec![Job::Certificate(CertificateKind::Service, *site)],
+            Act::AuthorityRecovered { service: HalfHolder::Kms, .. } => {
+                vec![Job::Certificate(CertificateKind::Service, NONE)]
+            }
             _ => Vec::new(),
         })
         .collect()

@@ -17,7 +17,9 @@ use warifu_hardware::hsm::{Hsm, HsmConfig, HsmError};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::statement::{Millis, ServiceKeys, ServiceStatement};
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{HalfHolder, Millis, ServiceKeys, ServiceStatement};
+use warifu_replica::Replica;
 use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_replica::storage::{self, StorageError};
 use warifu_split_key::point::Point;
@@ -313,6 +315,24 @@ pub async fn organization(connection: &mut SqliteConnection) -> Option<Digest> {
     let first = sqlx::query_scalar::<_, Vec<u8>>("SELECT bytes FROM ledger_leaf WHERE idx = 0");
     let bytes = first.fetch_optional(connection).await.ok().flatten()?;
     Leaf::from_bytes(bytes).ok().map(|leaf| leaf.envelope().digest())
+}
+
+/// The ledger in a service's database, folded; none if there is none, or it cannot be read.
+pub async fn folded(database: &Path) -> Option<State> {
+    let pool = storage::read_only_pool(database).await.ok()?;
+    let replica = Replica::open(pool.clone(), None).await;
+    pool.close().await;
+    replica.ok()?.state()
+}
+
+/// Whether the ledger names the keys of this service's token, as its statement has them: else it was restored and officers have
+/// not said so yet, or it has the wrong token.
+pub fn named(findings: &mut Findings, state: &State, service: HalfHolder, own: &ServiceKeys) {
+    if state.keys_of(service) == own {
+        findings.ok("named", "named", &[]);
+    } else {
+        findings.add(Level::Fault, "named", "other-keys", &[]);
+    }
 }
 
 /// The age of an instant by this machine's clock, in minutes and seconds, and whether a follower of the kms should have a

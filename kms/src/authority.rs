@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ mod publication;
 mod puks;
 mod receipts;
 mod records;
+mod recovering;
 mod rewraps;
 mod role;
 mod stamps;
@@ -126,6 +127,8 @@ pub struct Authority {
     appending: Mutex<()>,
     /// The time of the last stamp given.
     stamped: AtomicU64,
+    /// Whether the ca has brought all that it has of the ledger, if that was to be waited for.
+    heard_the_ca: AtomicBool,
     /// Counts what somebody may be waiting for: leaves, grant keys, receipts.
     progress: watch::Sender<u64>,
     checkpoint: Cached<String>,
@@ -144,8 +147,8 @@ impl Authority {
     /// Opens token, database and ledger.
     ///
     /// # Errors
-    /// [`AuthorityError`]; [`warifu_console::ConsoleError::InUse`] while another process serves the folder, and
-    /// [`AuthorityError::OtherKeys`] if the token is not the one that the organization was founded with.
+    /// [`AuthorityError`]; [`warifu_console::ConsoleError::InUse`] while another process serves the folder. With a token whose
+    /// keys the ledger does not name, it opens and waits ([`Authority::is_recovering`]).
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let lock = file::lock_folder(&config.data)?;
         let token = config.hsm.clone();
@@ -153,11 +156,6 @@ impl Authority {
         let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
         let store = Store::new(pool.clone());
         let replica = Replica::open(pool, None).await?;
-        if let Some(state) = replica.state()
-            && state.founding().kms != keys.public()
-        {
-            return Err(AuthorityError::OtherKeys);
-        }
         store.forget_entries_from(replica.size()).await?;
         let stamped = AtomicU64::new(store.last_stamp().await?);
         let signer = Arc::new(keys.tls.clone());
@@ -172,6 +170,7 @@ impl Authority {
             store,
             appending: Mutex::default(),
             stamped,
+            heard_the_ca: AtomicBool::new(false),
             progress: watch::Sender::new(0),
             checkpoint: Cached::default(),
             directory: Cached::default(),

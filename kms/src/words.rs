@@ -46,6 +46,8 @@ impl Spoken for AuthorityError {
             | Self::ProposalOver { .. }
             | Self::TooManyProposals { .. }
             | Self::NotOneself
+            | Self::NotTheKms
+            | Self::NothingToBring
             | Self::Half(_)
             | Self::ShareMismatch
             | Self::IssuedOtherwise

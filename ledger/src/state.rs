@@ -22,6 +22,7 @@ mod custodians;
 pub mod fact;
 mod fold;
 mod grant;
+mod keys;
 mod member;
 mod order;
 mod rejected;
@@ -182,6 +183,12 @@ pub struct State {
     last_at: Millis,
     organization: Digest,
     founding: Arc<Founding>,
+    ca: Arc<ServiceKeys>,
+    kms: Arc<ServiceKeys>,
+    /// The keys that ca and kms had before, by the number of leaves until which they spoke.
+    former_keys: Map<(HalfHolder, u64), Arc<ServiceKeys>>,
+    /// Every key that ever signed checkpoints.
+    log_keys: Set<[u8; 32]>,
     policy: Policy,
     members: Map<Id, Member>,
     cards: Map<Id, CardState>,
@@ -227,15 +234,6 @@ impl State {
     #[must_use]
     pub fn founding(&self) -> &Founding {
         &self.founding
-    }
-
-    /// The keys with which a service speaks now.
-    #[must_use]
-    pub fn keys_of(&self, service: HalfHolder) -> &ServiceKeys {
-        match service {
-            HalfHolder::Ca => &self.founding.ca,
-            HalfHolder::Kms => &self.founding.kms,
-        }
     }
 
     /// The tree over the leaves folded so far.

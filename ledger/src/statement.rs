@@ -343,6 +343,9 @@ pub struct Profile {
     pub ca: ServiceKeys,
     /// The kms's keys.
     pub kms: ServiceKeys,
+    /// Those that they had before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<FormerKeys>,
     /// `host:port` of the kms.
     pub kms_address: String,
     /// The sites.
@@ -351,6 +354,36 @@ pub struct Profile {
     pub helpdesk: String,
     /// See [`Policy::pin_ceiling_ms`].
     pub pin_ceiling_ms: u64,
+}
+
+impl Profile {
+    /// The keys of either service.
+    #[must_use]
+    pub fn keys_of(&self, service: HalfHolder) -> &ServiceKeys {
+        match service {
+            HalfHolder::Ca => &self.ca,
+            HalfHolder::Kms => &self.kms,
+        }
+    }
+
+    /// The key with which a service signed while the ledger had `size` leaves.
+    #[must_use]
+    pub fn signing_key_at(&self, service: HalfHolder, size: u64) -> PublicKey {
+        let former = self.former.iter().find(|keys| keys.service == service && size <= keys.until);
+        former.map_or(self.keys_of(service).signing, |keys| keys.signing)
+    }
+}
+
+/// What a service signed with before it got other keys: backups that it made are opened by this alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormerKeys {
+    /// Which.
+    pub service: HalfHolder,
+    /// Its key for statements.
+    pub signing: PublicKey,
+    /// Leaves of the largest ledger for which it counts.
+    pub until: u64,
 }
 
 /// A site in a profile.

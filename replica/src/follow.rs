@@ -7,15 +7,15 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use warifu_api::client::{Client, ClientError, Event, Events};
-use warifu_api::tls::Identity;
-use warifu_api::wire::LeafEvent;
-use warifu_api::wire::authority::StampRequest;
+use warifu_api::tls::{Identity, Pin};
+use warifu_api::wire::authority::{BroughtLeaves, StampRequest, Status};
+use warifu_api::wire::{LEAVES_LIMIT, LeafEvent, Leaves};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::{Leaf, LeafError};
 use warifu_ledger::state::{LONGEST_LEASE_MS, Rejected, State};
 use warifu_ledger::statement::Millis;
 use warifu_ledger::{Digest, Id};
-use warifu_split_key::point::Point;
 
 use crate::clock::Clock;
 use crate::lease::{Lease, StampError};
@@ -31,6 +31,9 @@ const LONGEST_STAMP_INTERVAL: Duration = Duration::from_secs(30);
 const LEAF_PATIENCE: Duration = Duration::from_secs(2);
 /// The most leaves of the stream that one transaction appends.
 const BATCH: usize = 256;
+
+/// How many bytes of leaves are brought at a time, but for one that is larger.
+const ENOUGH_BYTES: usize = 1 << 20;
 
 /// Why a follower stopped for good. Only a person can decide what happens next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +96,15 @@ pub enum FollowError {
     Client(#[from] ClientError),
 }
 
+/// Why nobody was found to have taken the kms's place.
+#[derive(Debug, thiserror::Error)]
+enum SuccessionError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+}
+
 /// Whom to follow, and as whom.
 pub struct Following {
     /// The follower's id: its site, or all zeroes for the ca.
@@ -101,12 +113,15 @@ pub struct Following {
     pub identity: Identity,
     /// `host:port` of the kms.
     pub kms_address: String,
-    /// The kms's TLS key.
-    pub kms_tls_key: Point,
+    /// The kms's TLS key: what is told counts until the ledger is here, and names it. Whoever else talks to the kms shares this
+    /// pin, and follows the ledger with it.
+    pub kms: Pin,
     /// The clock that the lease runs on.
     pub clock: Arc<dyn Clock>,
     /// The longest lease that this follower takes, in milliseconds, whatever the policy allows.
     pub longest_lease_ms: u64,
+    /// Whether it brings its leaves to a kms that was restored from a backup and lacks them: the ca does.
+    pub brings_leaves: bool,
 }
 
 impl Following {
@@ -116,16 +131,17 @@ impl Following {
         service_id: Id,
         identity: Identity,
         kms_address: impl Into<String>,
-        kms_tls_key: Point,
+        kms: impl Into<Pin>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             service_id,
             identity,
             kms_address: kms_address.into(),
-            kms_tls_key,
+            kms: kms.into(),
             clock,
             longest_lease_ms: LONGEST_LEASE_MS,
+            brings_leaves: false,
         }
     }
 }
@@ -187,8 +203,11 @@ impl Follower {
         if replica.state().is_none() && replica.pinned().is_none() {
             return Err(FollowError::NothingPinned);
         }
+        if let Some(state) = replica.state() {
+            following.kms.set(state.kms().tls.0);
+        }
         let client =
-            || Client::new(&*following.kms_address, following.kms_tls_key, Some(&following.identity));
+            || Client::new(&*following.kms_address, following.kms.clone(), Some(&following.identity));
         let (stream, stamps) = (client()?, client()?);
         let shared = Arc::new(Shared {
             lease: Mutex::new(Lease::new(following.longest_lease_ms).after(replica.last_stamp())),
@@ -339,7 +358,11 @@ impl Shared {
             Ok(events) => events,
             Err(error) => {
                 tracing::debug!(%error, "the ledger stream could not be opened");
-                return Stopped::Retry { progress: false };
+                let elsewhere = matches!(error, ClientError::NotTrusted { .. });
+                return match self.replica.state().filter(|_| elsewhere) {
+                    Some(state) => self.find_successor(state).await,
+                    None => Stopped::Retry { progress: false },
+                };
             }
         };
         self.status.send_modify(|status| status.connected = true);
@@ -354,6 +377,72 @@ impl Shared {
                 Ok(()) => progress = true,
                 Err(Stopped::Halt(why)) => return Stopped::Halt(why),
                 Err(Stopped::Retry { .. }) => return Stopped::Retry { progress },
+            }
+        }
+    }
+
+    /// Somebody else answers where the kms did. If two officers have given the kms other keys, what is shown proves it.
+    async fn find_successor(&self, state: State) -> Stopped {
+        match self.succession(state).await {
+            Ok(appended) => match self.report(appended).await {
+                Ok(()) => Stopped::Retry { progress: true },
+                Err(stopped) => stopped,
+            },
+            // Nothing of it is the kms's word, so nothing of it is a reason to halt.
+            Err(error) => {
+                tracing::debug!(%error, "whoever answers in the place of the kms is not its successor");
+                Stopped::Retry { progress: false }
+            }
+        }
+    }
+
+    async fn succession(&self, mut state: State) -> Result<Vec<Appended>, SuccessionError> {
+        let client = Client::of_anybody(&*self.following.kms_address, Some(&self.following.identity))?;
+        if self.following.brings_leaves {
+            self.bring_leaves(&client).await?;
+        }
+        let from = state.tree().size();
+        let mut leaves = Vec::new();
+        loop {
+            let part: Leaves = client.get(&format!("/v1/ledger?from={}", state.tree().size())).await?;
+            if part.leaves.is_empty() {
+                let appended = self.replica.append_succession(from, leaves, &part.checkpoint).await?;
+                tracing::warn!(leaves = appended.len(), "two officers have given the kms other keys");
+                return Ok(appended);
+            }
+            for bytes in part.leaves {
+                let leaf = Leaf::from_bytes(bytes.0).map_err(ReplicaError::from)?;
+                // At once: nobody fills this memory with leaves that are none.
+                state = state.apply(&leaf).map_err(ReplicaError::from)?;
+                leaves.push(leaf);
+            }
+        }
+    }
+
+    /// Gives whoever answers what it lacks of the ledger, which is no secret; the last time with nothing, which says that it
+    /// has all. A kms that takes none is not one that waits for them.
+    async fn bring_leaves(&self, client: &Client) -> Result<(), SuccessionError> {
+        let limit = u32::try_from(LEAVES_LIMIT).unwrap_or(u32::MAX);
+        let mut status: Status = client.get("/v1/status").await?;
+        loop {
+            let mut leaves = self.replica.leaves(status.size, limit).await?;
+            let mut bytes = 0;
+            let fitting = leaves.iter().take_while(|leaf| {
+                bytes += leaf.len();
+                bytes <= ENOUGH_BYTES || bytes == leaf.len()
+            });
+            let fitting = fitting.count();
+            leaves.truncate(fitting);
+            let last = leaves.is_empty();
+            let brought =
+                BroughtLeaves { from: status.size, leaves: leaves.into_iter().map(Bytes).collect() };
+            match client.post("/v1/ledger", &brought).await {
+                Ok(told) => status = told,
+                Err(ClientError::Refused { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            if last {
+                return Ok(());
             }
         }
     }
@@ -413,6 +502,14 @@ impl Shared {
         let contradiction = {
             let mut lease = self.lease();
             lease.set_lease_ms(last.after.policy().lease_ms.min(self.following.longest_lease_ms));
+            let kms = last.after.kms().tls.0;
+            if appended.iter().any(|leaf| leaf.before.as_ref().is_some_and(|it| it.kms() != leaf.after.kms()))
+            {
+                // What the lost keys stamped counts no more.
+                lease.end();
+                self.following.kms.set(kms);
+                self.stamp_now.notify_one();
+            }
             lease.contradicted_by(&last.after)
         };
         for leaf in appended {

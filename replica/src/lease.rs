@@ -114,7 +114,7 @@ impl Lease {
     /// # Errors
     /// [`StampError`] for every demand of P-5.3.
     pub fn answered(&mut self, envelope: &Envelope, site: &Id, state: &State) -> Result<(), StampError> {
-        let kms = &state.founding().kms;
+        let kms = state.kms();
         let stamp: Stamp = envelope.verified(&kms.signing)?;
         if stamp.organization != state.organization() {
             return Err(StampError::OtherOrganization { found: stamp.organization });

@@ -63,6 +63,9 @@ pub enum ReplicaError {
         /// Leaves that there would be.
         size: u64,
     },
+    /// Nothing among the leaves gives the kms other keys.
+    #[error("no order among these leaves gives the kms other keys")]
+    NoSuccessor,
     /// The kms appended it after a stamp whose time is later (protocol P-5.4): it would act in a past that is over.
     #[error("leaf {index} is of {at}, and was appended after a stamp of {stamped}")]
     Backdated {
@@ -297,7 +300,7 @@ impl Replica {
     ) -> Result<Vec<Appended>, ReplicaError> {
         let writer = self.lock().await?;
         let state = self.state().ok_or(ReplicaError::Gap { from, size: 0 })?;
-        let key = state.founding().kms.log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
+        let key = state.kms().log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
         let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Kms, &key)?;
         leaves.truncate(usize::try_from(checkpoint.size.saturating_sub(from)).unwrap_or(usize::MAX));
         let appended = self.fold_many(&writer, from, leaves).await?;
@@ -309,6 +312,36 @@ impl Replica {
         if size >= checkpoint.size {
             after.check_against(&checkpoint)?;
         }
+        self.store(writer, appended.clone()).await?;
+        Ok(appended)
+    }
+
+    /// As [`Replica::append_many`], for leaves that somebody shows in whose name the kms does not speak yet: with them, it has to
+    /// get other keys, by two officers' order, and `note` must be a checkpoint over exactly these leaves that is signed
+    /// with those keys (protocol P-4.16). So nothing depends on who it is.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; [`ReplicaError::NoSuccessor`] if the kms's keys stay what they are.
+    pub async fn append_succession(
+        &self,
+        from: u64,
+        leaves: Vec<Leaf>,
+        note: &str,
+    ) -> Result<Vec<Appended>, ReplicaError> {
+        let writer = self.lock().await?;
+        let state = self.state().ok_or(ReplicaError::Gap { from, size: 0 })?;
+        let appended = self.fold_many(&writer, from, leaves).await?;
+        let after = appended.last().map_or(&state, |last| &last.after);
+        if after.kms() == state.kms() {
+            return Err(ReplicaError::NoSuccessor);
+        }
+        let key = after.kms().log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
+        let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Kms, &key)?;
+        let size = after.tree().size();
+        if checkpoint.size != size {
+            return Err(ReplicaError::NotCovered { checkpoint: checkpoint.size, size });
+        }
+        after.check_against(&checkpoint)?;
         self.store(writer, appended.clone()).await?;
         Ok(appended)
     }

@@ -51,6 +51,8 @@ impl Spoken for Rejected {
             Self::PolicyOutOfBounds { .. } => said("rejected-policy-out-of-bounds"),
             Self::CustodiansMalformed { why, .. } => said("rejected-custodians").with("why", why),
             Self::CustodianOfBoth { .. } => said("rejected-custodian-of-both"),
+            Self::KeysMalformed { why, .. } => said("rejected-keys").with("why", why),
+            Self::NotTheHead { .. } => said("rejected-not-the-head"),
             Self::LockOut => said("rejected-lock-out"),
             Self::UnitWithoutKey { .. } => said("rejected-unit-without-key"),
             Self::RepeatedPoint => said("rejected-repeated-point"),

@@ -10,7 +10,7 @@ use warifu_api::wire::agent::{
     AgentFault, AgentState, BrokenModule, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
     Standing, Status, Unblock, Unlock,
 };
-use warifu_api::{Client, ErrorCode};
+use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::pkcs11::{ModuleConfig, ModuleEvent};
 use warifu_hardware::card::readers::ReaderEvent;
@@ -24,10 +24,11 @@ use crate::actor::Place;
 use crate::ending::{self, Told};
 use crate::fault;
 use crate::follow;
+use crate::new_keys;
 use crate::opening::Meter;
 use crate::pickup;
 use crate::platform::{Claim, Viewer, write_private};
-use crate::profile::{self, ProfileError};
+use crate::profile::{self, ProfileError, Successor};
 use crate::session::{Phase, Session, Unlocked};
 use crate::site::Sites;
 
@@ -52,7 +53,8 @@ pub struct Config {
     pub viewer: Vec<String>,
     /// The site to ask first: its name or id.
     pub site: Option<String>,
-    /// The kms's address and TLS key, to be used until there is a profile.
+    /// The kms's address and TLS key, to be used in the place of those in the profile: while there is none, and while the kms has
+    /// other keys that no profile names yet.
     pub kms: Option<(String, Point)>,
     /// Root certificates (DER) of makers whose attestations are believed.
     pub attestation_roots: Vec<Vec<u8>>,
@@ -163,17 +165,44 @@ impl Agent {
         Ok(())
     }
 
-    /// Fetches the profile from the kms, writes it to the profile file if it may take the old one's place, and uses it.
+    /// Fetches the profile from the kms, writes it to the profile file if it may take the old one's place, and uses it. Where ca
+    /// or kms have got other keys, a card that is open reads the ledger that proves it.
     pub(crate) async fn refresh_profile(&self) -> Result<(), AgentFault> {
         let old = self.profile().ok_or(AgentFault::NoProfile)?;
-        let client =
-            Client::new(old.kms_address.clone(), old.kms.tls.0, None).map_err(fault::of_authority)?;
-        let envelope: Envelope = client.get("/v1/profile").await.map_err(fault::of_authority)?;
-        let Some(text) = profile::successor(&old, &envelope)? else { return Ok(()) };
-        write_private(&self.config.profile, &text)
+        let envelope: Envelope = match self.authority(None)?.get("/v1/profile").await {
+            Err(ClientError::NotTrusted { .. }) => self.whoever_answers(None)?.get("/v1/profile").await,
+            answered => answered,
+        }
+        .map_err(fault::of_authority)?;
+        let text = match profile::successor(&old, &envelope)? {
+            Successor::Same => return Ok(()),
+            Successor::Next(text) => text,
+            Successor::OtherKeys(new, text) => {
+                let open = self.sessions().iter().find_map(|session| session.unlocked());
+                let why = || "ca or kms have other keys: a card has to be open to read why".to_owned();
+                let identity =
+                    open.ok_or_else(|| AgentFault::NotTrustworthy { why: why() })?.identity.clone();
+                new_keys::prove(&self.whoever_answers(Some(&identity))?, &old, &new).await?;
+                self.write_profile(&text).await?;
+                *self.profile.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(*new));
+                return Ok(());
+            }
+        };
+        self.write_profile(&text).await?;
+        self.reload_profile()
+    }
+
+    async fn write_profile(&self, text: &[u8]) -> Result<(), AgentFault> {
+        write_private(&self.config.profile, text)
             .map_err(|error| AgentFault::OutputUnwritable { why: error.to_string() })?;
         reached(CrashPoint::AgentProfileWritten).await;
-        self.reload_profile()
+        Ok(())
+    }
+
+    /// Whoever answers in the place of the kms: for what proves itself.
+    fn whoever_answers(&self, identity: Option<&warifu_api::tls::Identity>) -> Result<Client, AgentFault> {
+        let (address, _) = self.authority_address()?;
+        Client::of_anybody(address, identity).map_err(fault::of_authority)
     }
 
     /// A name for a new folder in memory.

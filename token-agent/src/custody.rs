@@ -8,7 +8,6 @@ use warifu_backup::file::{BackupError, Manifest};
 use warifu_backup::pieces::{PieceError, SealedPiece};
 use warifu_backup::restore::Request;
 use warifu_hardware::card::{AgreementKey, CardError, LastTry};
-use warifu_ledger::statement::HalfHolder;
 
 use crate::agent::Agent;
 use crate::fault;
@@ -20,11 +19,8 @@ pub(crate) async fn give_piece(agent: &Agent, given: GivePiece) -> Result<GivenP
     if manifest.backup().organization != profile.organization {
         return Err(AgentFault::NotTrustworthy { why: "a backup of another organization".to_owned() });
     }
-    let service = match manifest.backup().service {
-        HalfHolder::Ca => &profile.ca,
-        HalfHolder::Kms => &profile.kms,
-    };
-    manifest.check_signature(service).map_err(untrusted)?;
+    let signer = profile.signing_key_at(manifest.backup().service, manifest.backup().size);
+    manifest.check_signature(&signer).map_err(untrusted)?;
     let asked = Request::read(&given.request, &manifest).map_err(untrusted)?;
     let session = agent.session(given.serial)?;
     let transport = session.facts().transport.ok_or_else(|| fault::of_card(CardError::KeyMissing))?;

@@ -16,6 +16,7 @@ mod follow;
 mod forward;
 mod http;
 pub mod makers;
+mod new_keys;
 mod opening;
 mod personalize;
 mod pickup;

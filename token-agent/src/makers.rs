@@ -121,11 +121,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("maker.der");
         std::fs::write(&path, [0x30]).unwrap();
-        let Err(MakerError::Unknown { fingerprint, .. }) = trusted(&[path.clone()], &[]) else {
+        let files = [path];
+        let Err(MakerError::Unknown { fingerprint, .. }) = trusted(&files, &[]) else {
             panic!("taken from anybody");
         };
-        assert!(trusted(&[path.clone()], &[Digest::of(b"another")]).is_err());
-        assert_eq!(trusted(&[path], &[fingerprint]).unwrap(), [[0x30]]);
+        assert!(trusted(&files, &[Digest::of(b"another")]).is_err());
+        assert_eq!(trusted(&files, &[fingerprint]).unwrap(), [[0x30]]);
     }
 
     #[test]

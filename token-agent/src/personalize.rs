@@ -356,7 +356,7 @@ async fn import_opened(
 }
 
 impl Agent {
-    /// A client of the kms, from the profile, or as told at the start while there is none.
+    /// A client of the kms, as told at the start, or from the profile.
     pub(crate) fn authority(
         &self,
         identity: Option<&warifu_api::tls::Identity>,
@@ -368,8 +368,8 @@ impl Agent {
     /// Where the kms is, and its TLS key.
     pub(crate) fn authority_address(&self) -> Result<(String, Point), AgentFault> {
         match (self.profile(), &self.config.kms) {
-            (Some(profile), _) => Ok((profile.kms_address.clone(), profile.kms.tls.0)),
-            (None, Some((address, key))) => Ok((address.clone(), *key)),
+            (_, Some((address, key))) => Ok((address.clone(), *key)),
+            (Some(profile), None) => Ok((profile.kms_address.clone(), profile.kms.tls.0)),
             (None, None) => Err(AgentFault::NoProfile),
         }
     }

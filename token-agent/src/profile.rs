@@ -57,22 +57,38 @@ pub fn parse(text: &[u8]) -> Result<Profile, ProfileError> {
     Ok(profile)
 }
 
-/// The JSON of a profile that the kms gave, if it may take the place of `old`; none if it says the same.
-pub(crate) fn successor(old: &Profile, envelope: &Envelope) -> Result<Option<Vec<u8>>, ProfileError> {
+/// What a profile is that the kms gave, beside the one that is here.
+#[derive(Debug)]
+pub(crate) enum Successor {
+    /// It says the same.
+    Same,
+    /// It may take the old one's place; its JSON.
+    Next(Vec<u8>),
+    /// It may, if ca and kms have got these keys; the profile and its JSON. Nothing in it proves that.
+    OtherKeys(Box<Profile>, Vec<u8>),
+}
+
+/// Reads a profile that whoever answers in the place of the kms gave.
+pub(crate) fn successor(old: &Profile, envelope: &Envelope) -> Result<Successor, ProfileError> {
     let wrong = |why: String| ProfileError::NotTrustworthy { why };
-    let new: Profile = envelope.verified(&old.kms.signing).map_err(|e| wrong(e.to_string()))?;
-    check_successor(old, &new)?;
-    if new == *old {
-        return Ok(None);
+    let new: Profile = envelope.statement().map_err(|e| wrong(e.to_string()))?;
+    envelope.verify(&new.kms.signing).map_err(|e| wrong(e.to_string()))?;
+    if new.organization != old.organization {
+        return Err(wrong("the profile is another organization's".to_owned()));
     }
-    serde_json::to_vec(envelope).map(Some).map_err(|e| wrong(e.to_string()))
+    let json = serde_json::to_vec(envelope).map_err(|e| wrong(e.to_string()))?;
+    if new.kms != old.kms || new.ca != old.ca || new.former != old.former {
+        return Ok(Successor::OtherKeys(Box::new(new), json));
+    }
+    Ok(if new == *old { Successor::Same } else { Successor::Next(json) })
 }
 
 /// A profile that may take the place of `old`: of the same organization, under the same keys.
 pub(crate) fn check_successor(old: &Profile, new: &Profile) -> Result<(), ProfileError> {
-    if old.organization != new.organization || old.kms != new.kms || old.ca != new.ca {
+    let keys = |profile: &Profile| (profile.kms.clone(), profile.ca.clone(), profile.former.clone());
+    if old.organization != new.organization || keys(old) != keys(new) {
         return Err(ProfileError::NotTrustworthy {
-            why: "the profile is another organization's; restart the agent to change organizations"
+            why: "the profile is another organization's or has other keys; restart the agent to take it"
                 .to_owned(),
         });
     }
@@ -95,7 +111,7 @@ mod tests {
     use p256::ecdsa::{Signature, SigningKey};
     use warifu_ledger::Digest;
     use warifu_ledger::key::PublicKey;
-    use warifu_ledger::statement::ServiceKeys;
+    use warifu_ledger::statement::{FormerKeys, HalfHolder, ServiceKeys};
     use warifu_split_key::point::Point;
 
     fn key(label: &str) -> SigningKey {
@@ -118,6 +134,7 @@ mod tests {
             name: "大町市".to_owned(),
             zone: "Asia/Tokyo".to_owned(),
             kms: service("kms"),
+            former: Vec::new(),
             kms_address: "kms.example:7443".to_owned(),
             ca: service("ca"),
             sites: Vec::new(),
@@ -137,18 +154,29 @@ mod tests {
     fn a_kms_that_gives_another_profile_is_refused() {
         let old = profile();
         let moved = Profile { kms_address: "kms2.example:7443".to_owned(), ..profile() };
-        assert!(successor(&old, &signed(&moved, "kms signing")).unwrap().is_some());
-        assert!(successor(&old, &signed(&old, "kms signing")).unwrap().is_none());
-        let lies = [
-            Profile { organization: Digest::of(b"another"), ..profile() },
-            Profile { ca: service("kms's own ca"), ..profile() },
-            Profile { kms: service("another kms"), ..profile() },
-        ];
-        for lie in lies {
-            assert!(successor(&old, &signed(&lie, "kms signing")).is_err(), "{lie:?}");
-        }
+        assert!(matches!(successor(&old, &signed(&moved, "kms signing")), Ok(Successor::Next(_))));
+        assert!(matches!(successor(&old, &signed(&old, "kms signing")), Ok(Successor::Same)));
+        let lie = Profile { organization: Digest::of(b"another"), ..profile() };
+        assert!(successor(&old, &signed(&lie, "kms signing")).is_err());
         for signer in ["ca signing", "another kms signing"] {
             assert!(successor(&old, &signed(&moved, signer)).is_err(), "{signer}");
+        }
+    }
+
+    /// The kms's word is not enough for another ca, nor anybody's for another kms.
+    #[test]
+    fn other_keys_are_to_be_proved() {
+        let old = profile();
+        let former = FormerKeys { service: HalfHolder::Ca, signing: public("lost signing"), until: 9 };
+        let others = [
+            (Profile { ca: service("kms's own ca"), ..profile() }, "kms signing"),
+            (Profile { kms: service("another kms"), ..profile() }, "another kms signing"),
+            (Profile { former: vec![former], ..profile() }, "kms signing"),
+        ];
+        for (other, signer) in others {
+            let given = successor(&old, &signed(&other, signer));
+            assert!(matches!(given, Ok(Successor::OtherKeys(..))), "{other:?}");
+            assert!(check_successor(&old, &other).is_err());
         }
     }
 }

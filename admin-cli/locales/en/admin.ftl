@@ -246,6 +246,14 @@ act-custodians = - these people keep the backups of the { $service }; any { $thr
 holder-and-serial = { $name } (card { $serial })
 service-ca = ca
 service-kms = kms
+act-recovered = - the { $service } speaks with new keys from now on; it signs with key { $key }
+recovered-preview = The { $name } will speak with the keys of its new HSM. The lost ones count for nothing from then on.
+    Fingerprint: { $fingerprint }
+    Compare it with what the new machine's console shows.
+    It goes on after { $leaves } entries of the ledger.
+recovered-unasked = Site { $site } does not answer. If it has read more of the ledger than this, it has to be replaced afterwards.
+recovered = The { $name } speaks with its new keys. Start it if it does not run, and make a new backup now.
+recovered-already = The { $name } speaks with these keys already. Nothing is left to do.
 unit-kind-department = department
 unit-kind-front-desk = front desk
 unit-kind-contractor = contractor
@@ -383,6 +391,8 @@ fault-not-agreed = It was not confirmed, and nothing was done.
     .remedy = To have it done, answer y.
 fault-not-ready = “{ $what }” is ordered but not ready yet.
     .remedy = Check that ca, kms and all sites run; they finish by themselves.
+fault-site-ahead = Site { $site } has read more of the ledger than the restored server has.
+    .remedy = Start the ca, which brings what is missing, and order it again. If the ca was lost too, restore the newest backup.
 fault-shares-missing = Site { $site } lacks { $missing } share(s) that no other site would have.
     .remedy = Add another site first (`warifu-admin unit sites … --add … --watch`), and repeat this when it has every share.
 fault-nobody-serves = Nobody else serves: { $units }.
@@ -424,6 +434,7 @@ help-warifu-admin-card-bring = Bring onto the cards in the readers what waits fo
 help-warifu-admin-card-resume = Let a suspended card work again
 help-warifu-admin-backup = Backups of the ca and the kms: who keeps their keys, and opening them
 help-warifu-admin-backup-custodians = Name the custodians of a server's backups (two officers)
+help-warifu-admin-backup-recovered = A restored server works for the organization again, with its new keys (two officers)
 help-warifu-admin-backup-open = Open a backup for a new machine, with the custodians' cards one after the other
 help-warifu-admin-site = Sites
 help-warifu-admin-site-add = A site joins (two officers), with the statement its console wrote

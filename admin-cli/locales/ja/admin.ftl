@@ -246,6 +246,14 @@ act-custodians = - { $service }のバックアップの保管人を、次の人�
 holder-and-serial = { $name }（カード { $serial }）
 service-ca = 発行サーバー（ca）
 service-kms = 鍵管理サーバー（kms）
+act-recovered = - { $service }の鍵を新しいものに替える（署名の鍵 { $key }）
+recovered-preview = { $name }の鍵を、新しい HSM の鍵に替えます。失われた鍵は、以後どこでも通用しません。
+    指紋: { $fingerprint }
+    新しい機械の画面に出ている指紋と比べてください。
+    台帳は { $leaves } 件目の次から続けます。
+recovered-unasked = 拠点「{ $site }」が応答しません。台帳をここより先まで読んでいた場合は、後でその拠点を入れ替える必要があります。
+recovered = { $name }は新しい鍵で働けるようになりました。動いていなければ起動し、すぐに新しいバックアップを作ってください。
+recovered-already = { $name }の鍵は、すでにこの鍵です。何もする必要はありません。
 unit-kind-department = 部署
 unit-kind-front-desk = 受付窓口
 unit-kind-contractor = 委託先
@@ -383,6 +391,8 @@ fault-not-agreed = 確認されなかったため、何もしていません。
     .remedy = 実行するときは、y と答えてください。
 fault-not-ready = 「{ $what }」は指図済みですが、まだできていません。
     .remedy = ca・kms・全拠点が動いているか確かめてください。動けば自動で完了します。
+fault-site-ahead = 拠点「{ $site }」は、復元したサーバーより先まで台帳を読んでいます。
+    .remedy = 足りない分を届ける発行サーバー（ca）を起動してから、もう一度指図してください。ca も失われた場合は、一番新しいバックアップを復元してください。
 fault-shares-missing = 拠点「{ $site }」に割符が { $missing } 件足りず、ほかの拠点にもありません。
     .remedy = 先に拠点を加え（warifu-admin unit sites … --add … --watch）、割符がすべて届いてから、もう一度実行してください。
 fault-nobody-serves = ほかに受け持つ拠点がない宛先があります: { $units }
@@ -424,6 +434,7 @@ help-warifu-admin-card-bring = リーダーに入っているカードに、届�
 help-warifu-admin-card-resume = 一時停止したカードを再び使えるようにします。
 help-warifu-admin-backup = 発行サーバー（ca）と鍵管理サーバー（kms）のバックアップ: 保管人を決め、開きます。
 help-warifu-admin-backup-custodians = バックアップの保管人を決めます（セキュリティ担当二人）。
+help-warifu-admin-backup-recovered = 復元したサーバーを、新しい鍵で組織に戻します（セキュリティ担当二人）。
 help-warifu-admin-backup-open = 保管人のカードを順に入れて、新しい機械のためにバックアップを開きます。
 help-warifu-admin-site = 拠点
 help-warifu-admin-site-add = 拠点が加わります（セキュリティ担当二人）。拠点の端末が書き出した申告書を使います。

@@ -6,25 +6,31 @@ use std::io::BufReader;
 use std::path::Path;
 
 use serde_json::json;
-use warifu_api::wire::agent::{CardInReader, GivePiece, GivenPiece};
+use warifu_api::wire::agent::{CardInReader, ForwardTo, GivePiece, GivenPiece};
+use warifu_api::wire::site::Status;
 use warifu_backup::file::{BackupError, Manifest};
 use warifu_backup::restore::{Request, RestoredPiece, RestoredPieces};
 use warifu_envelope::Overwrite;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::CardStatus;
-use warifu_ledger::statement::{Act, HalfHolder};
+use warifu_ledger::statement::{Act, HalfHolder, ServiceKind};
 
+use super::already;
 use crate::args::{Backup, Holder};
 use crate::day::Zone;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 use crate::file::{read, write_json};
+use crate::found::statement;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Backup) -> Result<(), Fault> {
     match command {
         Backup::Custodians { holder, threshold, members } => {
             name_custodians(desk, holder.into(), threshold, &members).await
+        }
+        Backup::Recovered { holder, statement, fingerprint } => {
+            recover(desk, holder.into(), &statement, fingerprint.as_deref()).await
         }
         Backup::Open { backup, request, fingerprint, out } => {
             open(desk, &backup, &request, fingerprint.as_deref(), &out).await
@@ -82,6 +88,63 @@ fn card_of(book: &Book, member: Id, label: &str) -> Result<Id, Fault> {
     let all: Vec<_> = living.by_ref().collect();
     let vouched = all.iter().find(|(_, card)| card.vouched).or(all.first());
     vouched.map(|(id, _)| *id).ok_or_else(|| Fault::NoCardLeft { label: label.to_owned() })
+}
+
+/// Orders that a restored service speaks with the keys of its new token.
+async fn recover(
+    desk: &mut Desk<'_>,
+    service: HalfHolder,
+    path: &Path,
+    fingerprint: Option<&str>,
+) -> Result<(), Fault> {
+    let kind = match service {
+        HalfHolder::Ca => ServiceKind::Ca,
+        HalfHolder::Kms => ServiceKind::Kms,
+    };
+    let (restored, found) = statement(path, kind)?;
+    let found = found.to_string();
+    if fingerprint.is_some_and(|told| told != found) {
+        return Err(Fault::Fingerprint { found });
+    }
+    let keys = restored.keys;
+    let of_kms = Some(&keys).filter(|_| service == HalfHolder::Kms);
+    let book = desk.book_of(of_kms).await?;
+    let name = desk.screen.text(service_key(service), &[]);
+    if *book.state.keys_of(service) == keys {
+        return already(desk, "recovered-already", name);
+    }
+    if of_kms.is_some() {
+        no_site_has_more(desk, &book).await?;
+    }
+    let leaves = book.state.tree().size().to_string();
+    let values = [("name", name.clone()), ("fingerprint", found), ("leaves", leaves)];
+    desk.screen.say_with("recovered-preview", &values);
+    if fingerprint.is_none() {
+        desk.screen.agree()?;
+    }
+    let appended = desk.order(&book, vec![Act::AuthorityRecovered { service, keys }], vec![]).await?;
+    // The agent has to know the new keys before it believes what they sign.
+    desk.agent.refresh_profile().await?;
+    desk.screen.result(&json!({ "order": appended.digest }), || {
+        desk.screen.text("recovered", &[("name", name.clone())])
+    });
+    Ok(())
+}
+
+/// The new kms goes on where its ledger ends. A site that has read more of the lost one's would be left behind for good.
+async fn no_site_has_more(desk: &Desk<'_>, book: &Book) -> Result<(), Fault> {
+    for (_, site) in book.state.sites().filter(|(_, site)| !site.removed) {
+        let to = ForwardTo::Site { address: site.address.clone(), key: site.keys.tls };
+        let status = desk.ask::<Status>(to, None, "GET", "/v1/status", None::<&()>).await;
+        match status.map(|status| status.folded) {
+            Ok(folded) if folded > book.state.tree().size() => {
+                return Err(Fault::SiteAhead { site: book.name(&site.name) });
+            }
+            Ok(_) => {}
+            Err(_) => desk.screen.say_with("recovered-unasked", &[("site", book.name(&site.name))]),
+        }
+    }
+    Ok(())
 }
 
 /// Has custodians' cards, one after the other in one reader, give their pieces to the machine that asks for them.

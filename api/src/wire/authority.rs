@@ -13,6 +13,7 @@
 //! | `DELETE /v1/proposals/{digest}` | a card of one of its signers, an officer's card | → [`Done`](super::Done): withdrawn, and erased |
 //! | `GET /v1/orders/{digest}/receipts?known=N` | anybody | → [`Receipts`]; waits up to 5 s for more than N receipts |
 //! | `GET /v1/ledger?from=N` | card, service | → [`Leaves`](super::Leaves), at most 500 leaves |
+//! | `POST /v1/ledger` | ca | [`BroughtLeaves`] → [`Status`]: what a kms that was restored from a backup lacks |
 //! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live |
 //! | `POST /v1/stamps` | service | [`StampRequest`] → `Envelope` of a `Stamp` |
 //! | `POST /v1/units/{unit}/half` | ca | [`HalfRequest`] → `Envelope` of a `Fact`, signed by the kms |
@@ -45,6 +46,9 @@
 //! | `/ca.crl`, `/root.crl` | `application/pkix-crl`: the newest CRL of the issuing CA, of the root, DER |
 //! | `/ca.cer`, `/root.cer` | `application/pkix-cert`: the certificate of the issuing CA, of the root, DER |
 //!
+//! A kms that was restored from a backup answers, until officers have ordered its keys into the ledger, `GET` of status,
+//! checkpoint, ledger, register and proposals, and `POST` of ledger, proposals and orders; all else is refused with `not-recovered`.
+//!
 //! with `ETag`, `Last-Modified`, `Cache-Control`; 304 where the asker has it already, 404 before the ca has posted it.
 
 use super::*;
@@ -61,7 +65,7 @@ pub struct Status {
     pub time: Millis,
 }
 
-/// An order's leaf, with the proof that it is in the ledger under some checkpoint.
+/// A leaf, with the proof that it is in the ledger under some checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Included {
@@ -87,8 +91,20 @@ pub struct Directory {
     /// The newest checkpoint that the ca has cosigned, under its signature.
     pub checkpoint: Option<String>,
     /// Under it, the orders that gave units other names, and those that a unit's predecessors came from. A name that was
-    /// signed for a unit stays provable when a later one has replaced it.
+    /// signed for a unit stays provable when a later one has replaced it. And the facts that made units, where ca or kms
+    /// have other keys now than they signed with.
     pub included: Vec<Included>,
+}
+
+/// Leaves that the ca has and a restored kms lacks. Without any, the kms has all that the ca has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BroughtLeaves {
+    /// Index of the first one: the number of leaves that the kms has.
+    pub from: u64,
+    /// Consecutive leaves, each in its exact bytes, at most [`LEAVES_LIMIT`].
+    #[serde(deserialize_with = "at_most::<_, _, LEAVES_LIMIT>")]
+    pub leaves: Vec<Bytes>,
 }
 
 /// The newest checkpoint.

@@ -16,7 +16,7 @@ type Whole = (Vec<(Id, [u8; 32])>, Vec<u8>, Digest);
 /// Reads a whole file with the key; halves, database, digest.
 fn read(file: &[u8], key: &BackupKey) -> Result<Whole, BackupError> {
     let mut input = file;
-    Manifest::read(&mut input)?.check_signature(&service_keys("ca"))?;
+    Manifest::read(&mut input)?.check_signature(&service_keys("ca").signing)?;
     let mut content = open(input, key)?;
     let mut halves = Vec::new();
     while let Some((unit, half)) = content.next_half()? {
@@ -75,8 +75,8 @@ fn a_manifest_that_makes_no_sense_is_refused() {
 #[test]
 fn a_manifest_counts_if_its_service_signed_it() {
     let (manifest, _) = made();
-    manifest.check_signature(&service_keys("ca")).unwrap();
-    assert!(matches!(manifest.check_signature(&service_keys("kms")), Err(BackupError::Manifest(_))));
+    manifest.check_signature(&service_keys("ca").signing).unwrap();
+    assert!(matches!(manifest.check_signature(&service_keys("kms").signing), Err(BackupError::Manifest(_))));
 }
 
 #[test]

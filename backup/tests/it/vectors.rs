@@ -42,7 +42,7 @@ fn backup_vector() {
     // As a second implementation would read it.
     let envelope: Envelope = serde_json::from_value(file["manifest"]["envelope"].clone()).unwrap();
     let manifest = Manifest::try_from(envelope).unwrap();
-    manifest.check_signature(&service_keys("ca")).unwrap();
+    manifest.check_signature(&service_keys("ca").signing).unwrap();
     let request = warifu_backup::restore::Request::read(
         &serde_json::from_value(file["request"]["envelope"].clone()).unwrap(),
         &manifest,

@@ -174,7 +174,7 @@ fn check(manifest: &Manifest, state: &State) -> Result<(), BackupFault> {
     if size != backup.size || state.tree().root(size).ok() != Some(backup.root) {
         return Err(BackupFault::OtherContent { why: "the ledger" });
     }
-    Ok(manifest.check_signature(state.keys_of(backup.service))?)
+    Ok(manifest.check_signature(&state.keys_of(backup.service).signing)?)
 }
 
 /// Every unit with a key has exactly the half that the ledger shows.

@@ -10,6 +10,7 @@ help-warifu-kms-site = A site: it keeps site shares, and answers the cards of it
 help-warifu-kms-site-init = Make the keys in the HSM, and write statement.json, which officers sign into the ledger. What is there stays as it is
 help-warifu-kms-site-run = Follow the ledger and answer cards, until told to stop. Prints ready and its address when it does
 help-warifu-kms-site-doctor = Look for what does not work, each finding with what to do. Changes nothing, and may run beside the service. Ends with 6 if something does not work
+help-arg-without_ca = The ca was lost as well: do not wait for its copy of the ledger. Only after a restore
 help-arg-records = The register's records for the founding (JSON)
 
 fault-not-founded = This kms has no organization yet.

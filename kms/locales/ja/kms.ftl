@@ -10,6 +10,7 @@ help-warifu-kms-site = 拠点。拠点側の割符を持ち、職員と受託者
 help-warifu-kms-site-init = HSM に鍵を作り、申告書 statement.json を書き出します。セキュリティ担当が署名して台帳に加えます。今あるものは変えません。
 help-warifu-kms-site-run = 台帳に従い、カードに応答します。止められるまで続けます。準備ができると ready とアドレスを表示します。
 help-warifu-kms-site-doctor = 動かないものを探し、直し方をひとつずつ示します。何も変えず、サービスが動いていても使えます。直すべきものがあれば 6 で終わります。
+help-arg-without_ca = 発行サーバー（ca）も失われたとき、その台帳の写しを待ちません。復元の後だけ使います。
 help-arg-records = 設立のときの名簿の記録（JSON）
 
 fault-not-founded = この鍵管理サーバー（kms）には、まだ組織がありません。

@@ -54,7 +54,7 @@ impl Authority {
         let key = match kind {
             CertificateKind::Authority if *id == NOBODY => return Ok(None),
             CertificateKind::Authority => None,
-            CertificateKind::Service if *id == NOBODY => Some(state.founding().kms.tls.0),
+            CertificateKind::Service if *id == NOBODY => Some(state.kms().tls.0),
             CertificateKind::Service => state.site(id).map(|site| site.keys.tls.0),
             CertificateKind::CardAuthentication => state.card(id).map(|c| c.card.authentication.0),
             CertificateKind::CardSignature => state.card(id).map(|c| c.card.signature.0),

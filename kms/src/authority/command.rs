@@ -45,7 +45,10 @@ enum Command {
     },
     Backup(backup::Backup),
     Restore(backup::Restore),
-    Run,
+    Run {
+        #[arg(long)]
+        without_ca: bool,
+    },
 }
 
 /// Runs a command to its end.
@@ -74,7 +77,7 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
             let token = token_of(&config)?;
             process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
         }
-        Command::Run => process::run(serve(&config))?,
+        Command::Run { without_ca } => process::run(serve(&config, *without_ca))?,
         Command::Doctor { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -95,9 +98,18 @@ fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Opt
     Ok(process::say(&format!("founded {}", completed.digest()))?)
 }
 
-async fn serve(config: &Config) -> Result<()> {
+async fn serve(config: &Config, without_ca: bool) -> Result<()> {
     let stop = process::Stop::listen()?;
     let authority = Service::open(config, Arc::new(SystemClock)).await?;
+    if authority.is_recovering() {
+        tracing::warn!(
+            "the ledger names other keys for the kms: it waits until two officers order those of this token"
+        );
+        process::say("recovering")?;
+    }
+    if without_ca {
+        authority.do_not_wait_for_the_ca();
+    }
     let crls = process::bind(&config.crl_listen()).await?;
     let listener = process::listen(&config.listen).await?;
     tokio::select! {

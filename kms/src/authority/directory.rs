@@ -10,7 +10,7 @@ use warifu_envelope::UnitRecipient;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::{State, Unit};
-use warifu_ledger::statement::{Profile, ProfileSite};
+use warifu_ledger::statement::{HalfHolder, Profile, ProfileSite};
 use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
@@ -21,6 +21,13 @@ use super::{Authority, Result, cached, keep};
 pub(crate) struct Version {
     listed: usize,
     cosigned: u64,
+}
+
+/// Whether ca or kms had other keys when this leaf was appended.
+fn is_older_than_keys(state: &State, index: u64) -> bool {
+    [HalfHolder::Ca, HalfHolder::Kms]
+        .into_iter()
+        .any(|service| state.keys_at(service, index) != state.keys_of(service))
 }
 
 impl Authority {
@@ -62,6 +69,8 @@ impl Authority {
                 orders.insert(unit.order);
                 named.extend(self.naming_leaves(&state, unit).await?);
             }
+            // Ca and kms signed it with keys that they have no more: that it is in the ledger proves it.
+            named.extend(unit.key.map(|(_, index)| index).filter(|index| is_older_than_keys(&state, *index)));
             let created = match unit.key {
                 Some((_, index)) => Some(self.leaf(index).await?.envelope().clone()),
                 None => None,
@@ -133,8 +142,9 @@ impl Authority {
                 organization: state.organization(),
                 name: self.name(&founding.name.record).await?.name,
                 zone: founding.zone.clone(),
-                ca: founding.ca.clone(),
-                kms: founding.kms.clone(),
+                ca: state.ca().clone(),
+                kms: state.kms().clone(),
+                former: state.former_signers(),
                 kms_address: self.address.clone(),
                 sites,
                 helpdesk: self.helpdesk.clone(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::SqliteConnection;
 use warifu_console::{Settings as _, doctor};
-use warifu_ledger::statement::Millis;
+use warifu_ledger::statement::{HalfHolder, Millis};
 use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_texts::findings::{Findings, Level};
 
@@ -23,6 +23,10 @@ pub(super) async fn look(path: &Path) -> Findings {
         match doctor::organization(&mut database).await {
             Some(organization) => {
                 found.ok("founded", "founded", &[("organization", organization.to_string().into())]);
+                let state = doctor::folded(&config.database()).await;
+                if let (Some(state), Some(keys)) = (state, &keys) {
+                    doctor::named(found, &state, HalfHolder::Kms, keys);
+                }
                 ledger(found, &mut database).await;
                 doctor::crls(found, &mut database).await;
             }

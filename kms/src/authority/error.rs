@@ -35,6 +35,13 @@ pub enum AuthorityError {
     /// The founding names other keys for the kms than this token's.
     #[error("the founding names other keys for the kms than those of this token")]
     OtherKeys,
+    /// The ledger names other keys for the kms than this token's: it was restored, and officers have not said yet that it is
+    /// the kms, or another one has taken its place.
+    #[error("the ledger names other keys for the kms than those of this token")]
+    NotTheKms,
+    /// Only a kms that was restored from a backup lacks leaves.
+    #[error("this kms was not restored from a backup, and needs no leaves")]
+    NothingToBring,
     /// The caller's key does not allow this.
     #[error("only {allowed} may do this")]
     NotAllowed {
@@ -206,6 +213,7 @@ impl AuthorityError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::NotFounded => ErrorCode::NotFounded,
+            Self::NotTheKms => ErrorCode::NotRecovered,
             Self::NotAllowed { .. } => ErrorCode::Forbidden,
             Self::Card(reason) => match reason {
                 NotAnswered::CardSuspended => ErrorCode::CardSuspended,
@@ -238,6 +246,7 @@ impl AuthorityError {
             | Self::NoSecondNeeded
             | Self::ProposalOver { .. }
             | Self::NotOneself
+            | Self::NothingToBring
             | Self::Half(_)
             | Self::ShareMismatch
             | Self::IssuedOtherwise

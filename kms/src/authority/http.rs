@@ -17,8 +17,8 @@ use serde::de::DeserializeOwned;
 use warifu_api::server::{Peer, Seat};
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{
-    Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow, Rewrap,
-    ShareRequest, StampRequest,
+    BroughtLeaves, Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow,
+    Rewrap, ShareRequest, StampRequest,
 };
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
@@ -26,6 +26,7 @@ use warifu_ledger::{Digest, Id};
 
 use super::Authority;
 use super::error::AuthorityError;
+use super::recovering::only_for_the_kms;
 use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite};
 
 /// The largest body of a request, in bytes.
@@ -67,7 +68,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/orders/{digest}/receipts", get(receipts))
         .route("/v1/proposals", get(proposals).post(propose))
         .route("/v1/proposals/{digest}", get(proposal).delete(withdraw))
-        .route("/v1/ledger", get(ledger))
+        .route("/v1/ledger", get(ledger).post(bring))
         .route("/v1/ledger/stream", get(stream))
         .route("/v1/stamps", post(stamp))
         .route("/v1/units/{unit}/half", post(half))
@@ -92,6 +93,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/register/served", get(register_served))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
+        .layer(middleware::from_fn_with_state(authority.clone(), only_for_the_kms))
         .layer(middleware::from_fn(in_time))
         .with_state(authority)
 }
@@ -267,6 +269,14 @@ async fn stream(
 ) -> Result<impl IntoResponse, ErrorBody> {
     let events = authority.stream(peer.key, from).map_err(AuthorityError::into_body)?;
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+async fn bring(
+    State(authority): Shared,
+    _: OfCa,
+    Body(brought): Body<BroughtLeaves, LARGE_BODY_LIMIT>,
+) -> Answer<warifu_api::wire::authority::Status> {
+    answer(authority.brought(brought).await)
 }
 
 async fn stamp(

@@ -23,6 +23,7 @@ impl Authority {
     pub(crate) async fn order(self: &Arc<Self>, request: OrderRequest, caller: Caller) -> Result<Appended> {
         let state = self.state()?;
         let OrderRequest { envelope, records } = request;
+        self.may_append(&state, &envelope)?;
         if let Some(done) = self.appended(&envelope.digest()).await? {
             self.add_records(&envelope, records).await?;
             return Ok(done);
@@ -133,6 +134,7 @@ impl Authority {
                 this.check_own_shares(&envelope).await?;
             }
             let state = this.state()?;
+            this.may_append(&state, &envelope)?;
             // P-5.4: no leaf is older than a stamp given before it.
             let at = this.now(&state);
             let leaf = Leaf::new(at, envelope)?;
@@ -163,7 +165,7 @@ impl Authority {
     }
 
     /// What waits for a card or a site under a grant that this leaf ends is of no more use to anybody.
-    async fn forget_what_ended(&self, appended: &warifu_replica::Appended) {
+    pub(super) async fn forget_what_ended(&self, appended: &warifu_replica::Appended) {
         let Some(before) = &appended.before else { return };
         let Ok(order) = appended.leaf.envelope().statement::<Order>() else { return };
         if order.acts.iter().any(|act| matches!(act, Act::CardRevoked { .. } | Act::MemberRevoked { .. }))

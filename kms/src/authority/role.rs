@@ -89,7 +89,7 @@ impl OfCard {
 /// Whose key this is at the instant `now`.
 pub(crate) fn caller(state: &State, key: Option<PeerKey>, now: Millis) -> Caller {
     let Some(PeerKey(key)) = key else { return Caller::Stranger };
-    if state.founding().ca.tls.0 == key {
+    if state.ca().tls.0 == key {
         return Caller::Ca;
     }
     if let Some(card) = state.card_of_authentication_key(&key) {

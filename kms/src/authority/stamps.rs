@@ -49,7 +49,7 @@ impl Authority {
     /// Keeps the ca's cosignature of a checkpoint of this ledger; an older one than is kept changes nothing.
     pub(crate) async fn cosignature(&self, note: &str) -> Result<()> {
         let state = self.state()?;
-        let key = state.founding().ca.log.ok_or(CheckpointError::NotSigned(Signer::Ca))?;
+        let key = state.ca().log.ok_or(CheckpointError::NotSigned(Signer::Ca))?;
         let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Ca, &key)?;
         state.check_against(&checkpoint)?;
         self.store.keep_cosignature(checkpoint.size, note).await?;

@@ -45,6 +45,8 @@ pub(super) async fn look(path: &Path) -> Findings {
     if let Some(keys) = keys {
         doctor::listener(found, &config.listen, &keys.tls.0).await;
     }
-    doctor::kms(found, &config.kms.address, config.kms.key().ok().flatten()).await;
+    // What is configured counts until the ledger is here.
+    let named = doctor::folded(&config.database()).await.map(|state| state.kms().tls.0);
+    doctor::kms(found, &config.kms.address, named.or(config.kms.key().ok().flatten())).await;
     findings
 }

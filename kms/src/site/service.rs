@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use warifu_api::server::{Connections, Limits, Seats, serve};
-use warifu_api::tls::{Identity, PeerKey};
+use warifu_api::tls::{Identity, PeerKey, Pin};
 use warifu_api::{Client, ErrorCode};
 use warifu_hardware::hsm::{Hsm, SigningKey};
 use warifu_ledger::dsse::Envelope;
@@ -48,7 +48,7 @@ pub struct Settings {
     pub organization: Digest,
     /// `host:port` of the kms authority.
     pub kms_address: String,
-    /// The authority's TLS key.
+    /// The authority's TLS key, until the ledger is here and names it.
     pub kms_tls_key: Point,
     /// The clock of its lease.
     pub clock: Arc<dyn Clock>,
@@ -141,7 +141,8 @@ impl Site {
             log: None,
         };
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
-        let client = || Client::new(settings.kms_address.as_str(), settings.kms_tls_key, Some(&identity));
+        let pin = Pin::from(settings.kms_tls_key);
+        let client = || Client::new(settings.kms_address.as_str(), pin.clone(), Some(&identity));
         let (kms, kms_waiting) = (client()?, client()?);
         let store = Store::new(settings.pool.clone());
         let core = Arc::new(Core {
@@ -174,7 +175,7 @@ impl Site {
         });
         core.finish_what_was_begun().await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(core.clone().follow(settings.kms_address, settings.kms_tls_key));
+        tasks.spawn(core.clone().follow(settings.kms_address, pin));
         tasks.spawn(core.clone().act_on_leaves());
         tasks.spawn(core.clone().provision());
         tasks.spawn(core.clone().serve_later_sites());
@@ -267,7 +268,7 @@ impl Core {
         let (Some(site), Some(card)) =
             (self.site_id(&now.state), now.state.card_of_authentication_key(&key.0))
         else {
-            return now.state.founding().kms.tls.0 == key.0;
+            return now.state.kms().tls.0 == key.0;
         };
         let dead = self.dead();
         // Also where the site has halted: it answers no card then, and a revocation by hand may matter most.
@@ -315,7 +316,7 @@ impl Core {
     }
 
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.
-    async fn follow(self: Arc<Self>, kms_address: String, kms_tls_key: Point) {
+    async fn follow(self: Arc<Self>, kms_address: String, kms: Pin) {
         let mut size = self.replica.subscribe();
         loop {
             let id = self.replica.state().and_then(|state| self.site_id(&state));
@@ -323,7 +324,7 @@ impl Core {
                 id.unwrap_or(Id([0; 16])),
                 self.identity.clone(),
                 kms_address.as_str(),
-                kms_tls_key,
+                kms.clone(),
                 self.clock.clone(),
             );
             // Leaves are read from the replica, whoever appended them; nobody listens here.

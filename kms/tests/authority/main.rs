@@ -20,6 +20,7 @@ mod program;
 mod proposals;
 mod puks;
 mod receipts;
+mod recovering;
 mod rewraps;
 mod roles;
 mod stage;

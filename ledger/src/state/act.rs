@@ -218,6 +218,10 @@ impl State {
                 }
                 Ok(())
             }
+            Act::AuthorityRecovered { service, keys } => {
+                signers.satisfy(two_officers())?;
+                self.recover(*service, keys)
+            }
             Act::CustodiansChanged { service, threshold, cards } => {
                 signers.satisfy(two_officers())?;
                 self.change_custodians(*service, *threshold, cards, at)

@@ -20,8 +20,8 @@ impl State {
     }
 
     pub(super) fn after_fact(&self, envelope: &Envelope) -> Result<Self, Rejected> {
-        envelope.verify(&self.founding.ca.signing)?;
-        envelope.verify(&self.founding.kms.signing)?;
+        envelope.verify(&self.ca.signing)?;
+        envelope.verify(&self.kms.signing)?;
         let fact: Fact = envelope.statement()?;
         self.after_fact_body(&fact)
     }

@@ -34,6 +34,9 @@ impl State {
         if ![ca_log, kms_log].iter().all(checkpoint::is_log_key) {
             return Err(Rejected::NotFounding { why: "a log key is no Ed25519 public key" });
         }
+        let mut log_keys = Set::new_sync();
+        log_keys.insert_mut(ca_log.0);
+        log_keys.insert_mut(kms_log.0);
         for officer in &founding.officers {
             envelope.verify(&officer.signature)?;
         }
@@ -47,6 +50,10 @@ impl State {
             organization,
             policy: founding.policy.clone(),
             founding: Arc::new(founding.clone()),
+            ca: Arc::new(founding.ca.clone()),
+            kms: Arc::new(founding.kms.clone()),
+            former_keys: Map::new_sync(),
+            log_keys,
             members: Map::new_sync(),
             cards: Map::new_sync(),
             contracts: Map::new_sync(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CardStatus, LONGEST_EXPIRY_MS, Rejected, State};
-use crate::checkpoint::{Checkpoint, Signer};
+use crate::checkpoint::Checkpoint;
 use crate::dsse::Envelope;
 use crate::statement::{Act, Millis, Order, Role};
 use crate::{Digest, Id};
@@ -145,7 +145,7 @@ impl State {
         if self.executed.contains(&(order.expires_at, digest)) {
             return Err(Rejected::Replayed { id: order.id });
         }
-        self.check_seen(&order.seen)?;
+        self.check_seen(&order.seen, &order.acts)?;
         if order.acts.is_empty() {
             return Err(Rejected::Empty);
         }
@@ -190,12 +190,6 @@ impl State {
                     .get(&c.card.member)
                     .is_some_and(|m| m.contract.is_none_or(|contract| !self.contract_is_over(&contract, at)))
         })
-    }
-
-    fn check_seen(&self, note: &str) -> Result<(), Rejected> {
-        let key = self.founding.kms.log.ok_or(Rejected::NotFounding { why: "the kms has no log key" })?;
-        let seen = Checkpoint::verify(note, &self.organization, Signer::Kms, &key).map_err(Rejected::Seen)?;
-        self.check_against(&seen)
     }
 
     /// Checks a kms-signed checkpoint against this ledger.

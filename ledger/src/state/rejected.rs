@@ -297,6 +297,22 @@ pub enum Rejected {
         /// The member.
         member: Id,
     },
+    /// A service cannot speak with these keys.
+    #[error("these cannot be the keys of the {service}: {why}", service = service.name())]
+    KeysMalformed {
+        /// Which service.
+        service: HalfHolder,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// A kms would go on from another place than the head of this ledger.
+    #[error("the recovered kms goes on after {size} leaves; here are {here}")]
+    NotTheHead {
+        /// Leaves that the order names.
+        size: u64,
+        /// Leaves here.
+        here: u64,
+    },
     /// The fact answers another order.
     #[error("{kind} {id} was asked for by another order")]
     OtherOrder {

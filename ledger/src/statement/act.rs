@@ -291,6 +291,14 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Commitment>,
     },
+    /// A service that lost its token speaks with new keys from here on.
+    #[serde(rename = "authority.recovered")]
+    AuthorityRecovered {
+        /// Which.
+        service: HalfHolder,
+        /// Its new keys. If it is the kms, the checkpoint that the order names is signed with these.
+        keys: ServiceKeys,
+    },
     /// The people who hold the pieces of a service's backups become exactly these.
     #[serde(rename = "custodians.changed")]
     CustodiansChanged {

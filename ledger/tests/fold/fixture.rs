@@ -168,9 +168,18 @@ pub(crate) fn found(founding: &Founding, officers: &[&str]) -> Result<State, Rej
 }
 
 pub(crate) fn note(organization: &Digest, checkpoint: &Checkpoint, signer: Signer) -> String {
-    let service = if signer == Signer::Kms { "kms" } else { "ca" };
-    let signature = log_key(service).sign(&checkpoint.text(organization).unwrap());
-    checkpoint.note(organization, signer, &log_public(service), signature.to_bytes()).unwrap()
+    note_with(if signer == Signer::Kms { "kms" } else { "ca" }, organization, checkpoint, signer)
+}
+
+/// The note of whoever has the keys of this label.
+pub(crate) fn note_with(
+    label: &str,
+    organization: &Digest,
+    checkpoint: &Checkpoint,
+    signer: Signer,
+) -> String {
+    let signature = log_key(label).sign(&checkpoint.text(organization).unwrap());
+    checkpoint.note(organization, signer, &log_public(label), signature.to_bytes()).unwrap()
 }
 
 // Acts.
@@ -382,6 +391,12 @@ pub(crate) fn custodians(service: HalfHolder, threshold: u8, cards: &[&str]) -> 
     Act::CustodiansChanged { service, threshold, cards: cards.iter().map(|card| card_id(card)).collect() }
 }
 
+/// A service speaks with the keys of this label from here on.
+pub(crate) fn recovered(service: HalfHolder, label: &str) -> Act {
+    let keys = ServiceKeys { log: Some(log_public(label)), ..service_keys(label) };
+    Act::AuthorityRecovered { service, keys }
+}
+
 // Halves and shares, by the label of their unit and of their card.
 
 pub(crate) fn issuer_half(unit: &str) -> IssuerHalf {
@@ -458,6 +473,20 @@ impl Town {
 
     pub(crate) fn order(&mut self, acts: impl IntoIterator<Item = Act>, cards: &[&str]) -> Envelope {
         envelope_by_cards(&self.draft(acts), cards)
+    }
+
+    /// An order whose signers saw this ledger as the kms of this label shows it.
+    pub(crate) fn saw(&mut self, label: &str, seen: &Checkpoint, act: Act, cards: &[&str]) -> Envelope {
+        let mut order = self.draft([act]);
+        order.seen = note_with(label, &self.organization(), seen, Signer::Kms);
+        envelope_by_cards(&order, cards)
+    }
+
+    /// The kms goes on with the keys of this label.
+    pub(crate) fn recover_kms(&mut self, label: &str) {
+        let head = self.head();
+        let order = self.saw(label, &head, recovered(HalfHolder::Kms, label), TWO);
+        self.append(order).unwrap();
     }
 
     /// Appends, a second later than the leaf before.

@@ -16,6 +16,7 @@ mod limits;
 mod log;
 mod members;
 mod mutation;
+mod recovered;
 mod revocation;
 mod road;
 mod roles;

@@ -60,6 +60,7 @@ fn unknown_fields_of_each_act() {
         merge("u", "v", Some(1)),
         rekey("u", "v"),
         custodians(HalfHolder::Ca, 2, &["e"]),
+        recovered(HalfHolder::Ca, "ca 2"),
     ] {
         let mut json = serde_json::to_value(&act).unwrap();
         assert_eq!(serde_json::from_value::<Act>(json.clone()).unwrap(), act);

@@ -12,7 +12,7 @@ use warifu_ledger::state::Rejected;
 use warifu_replica::storage::{self, StorageError};
 use warifu_replica::{Replica, ReplicaError};
 
-use crate::fixture::{ONE, TWO, Town, enrol, note, site};
+use crate::fixture::{ONE, TWO, Town, enrol, note, note_with, service_keys, site};
 use crate::stage::database;
 
 async fn replica(folder: &tempfile::TempDir, pinned: Option<Digest>) -> Replica {
@@ -156,6 +156,46 @@ async fn leaves_that_somebody_brings_need_the_kms_to_vouch_for_them() {
 
     let two = town.leaves[town.leaves.len() - 2..].to_vec();
     assert_eq!(replica.append_vouched(from, two, &note_of_now).await.unwrap().len(), 1);
+}
+
+/// P-4.17: what whoever answers shows is taken if two officers' order and the new keys prove it, and only as it is.
+#[tokio::test]
+async fn a_new_kms_proves_itself() {
+    let (folder, mut town) = (tempfile::tempdir().unwrap(), Town::working());
+    let replica = replica(&folder, None).await;
+    replica.append_many(0, town.leaves.clone()).await.unwrap();
+    let (from, here) = (replica.size(), town.leaves.len());
+    let shown = |leaves: &[Leaf], note: &str| {
+        let (replica, leaves, note) = (replica.clone(), leaves.to_vec(), note.to_owned());
+        async move { replica.append_succession(from, leaves, &note).await }
+    };
+    let none = shown(&[], &town.seen()).await.err().unwrap();
+    assert!(matches!(none, ReplicaError::NoSuccessor));
+    // The kms that is known is followed where it is known.
+    town.done([enrol("saburo")], ONE);
+    let none = shown(&town.leaves[here..], &town.seen()).await.err().unwrap();
+    assert!(matches!(none, ReplicaError::NoSuccessor));
+
+    town.recover_kms("kms 2");
+    let by = |town: &Town, label: &str| note_with(label, &town.organization(), &town.head(), Signer::Kms);
+    let by_the_lost_one = shown(&town.leaves[here..], &by(&town, "kms")).await.err().unwrap();
+    assert!(matches!(by_the_lost_one, ReplicaError::Checkpoint(CheckpointError::NotSigned(Signer::Kms))));
+    let order = town.leaves.last().unwrap().envelope().clone();
+    let invented = [town.leaves[here].clone(), Leaf::new(town.at + 5, order).unwrap()];
+    let elsewhen = shown(&invented, &by(&town, "kms 2")).await.err().unwrap();
+    assert!(matches!(elsewhen, ReplicaError::Rejected(Rejected::Fork { .. })));
+    let before = by(&town, "kms 2");
+    let head = town.head();
+    let on = town.saw("kms 2", &head, enrol("shiro"), ONE);
+    town.append(on).unwrap();
+    let more = shown(&town.leaves[here..], &before).await.err().unwrap();
+    assert!(matches!(more, ReplicaError::NotCovered { .. }));
+    let fewer = shown(&town.leaves[here..here + 2], &by(&town, "kms 2")).await.err().unwrap();
+    assert!(matches!(fewer, ReplicaError::NotCovered { .. }));
+    assert_eq!(replica.size(), from);
+
+    assert_eq!(shown(&town.leaves[here..], &by(&town, "kms 2")).await.unwrap().len(), 3);
+    assert_eq!(replica.state().unwrap().kms().tls, service_keys("kms 2").tls);
 }
 
 #[tokio::test]

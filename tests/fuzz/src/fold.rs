@@ -70,7 +70,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 31] = [
+    let acts: [Act; 32] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -102,6 +102,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         merge("tax", "welfare", None),
         rekey("tax", "tax 2"),
         custodians(HalfHolder::Ca, 2, &["sakura", "kenji", "hanako"]),
+        recovered(HalfHolder::Ca, "ca 2"),
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();
@@ -300,7 +301,7 @@ fn twisted_grant(town: &Town, card: &str, unit: &str, twist: usize) -> FactBody 
 }
 
 /// How many kinds of act there are below.
-const ACTS: u8 = 27;
+const ACTS: u8 = 28;
 
 fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
     let kind = script.below(usize::from(ACTS));
@@ -360,6 +361,10 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
         22 => close(unit_label, dated(option, ends_at)),
         23 => merge(unit_label, UNITS[option % 6], dated(option, ends_at)),
         24 => rekey(unit_label, UNITS[5 - option % 2]),
+        26 => recovered(
+            [HalfHolder::Ca, HalfHolder::Kms][option % 2],
+            ["ca", "kms", "ca 2", "kms 2"][option / 2],
+        ),
         25 => custodians(
             [HalfHolder::Ca, HalfHolder::Kms][option % 2],
             [2, 2, 3, 1][option / 2],

@@ -76,6 +76,7 @@ pub(crate) fn profile_of(organization: Digest) -> Profile {
         zone: "Asia/Tokyo".to_owned(),
         ca: service_keys("ca"),
         kms: service_keys("kms"),
+        former: Vec::new(),
         kms_address: "kms.example:7443".to_owned(),
         sites: vec![ProfileSite {
             site: id("main"),

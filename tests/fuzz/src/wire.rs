@@ -8,9 +8,9 @@ use warifu_api::wire::agent::{
     Unblock, Unlock,
 };
 use warifu_api::wire::authority::{
-    Appended, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest, Holdings,
-    OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register, Rewrap,
-    Rewraps, ShareRequest, StampRequest, Wrap,
+    Appended, BroughtLeaves, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest,
+    Holdings, OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register,
+    Rewrap, Rewraps, ShareRequest, StampRequest, Wrap,
 };
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
@@ -45,6 +45,7 @@ types! {
     ErrorBody => [json!({"code": "card-not-live", "message": "the card is not live"})];
     Envelope => [json!(envelopes()[1])];
     Profile => [json!(profile_of(digest()))];
+    BroughtLeaves => [json!({"from": 1, "leaves": [leaf(1), leaf(2)]})];
     Leaves => [json!({"from": 1, "leaves": [leaf(1), leaf(2)], "checkpoint": NOTE})];
     LeafEvent => [json!({"index": 3, "leaf": leaf(3)})];
 

@@ -5,15 +5,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use warifu_ledger::dsse::Envelope;
-use warifu_tests::town::READERS;
+use warifu_tests::town::{MEMBER_READERS, READERS, until};
 use warifu_virtual_card::readers::private;
 
 use crate::Play;
 use crate::scan::{Secrets, files, raw};
 use crate::secrets::{scalars, unseal};
 
+/// How long something may take that follows by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The reader at the desk that no officer's card is in.
 const SPARE: usize = 3;
 const CUSTODIANS: [(&str, u32, &str); 3] =
@@ -44,6 +49,87 @@ impl Play {
         let output = self.town.at_console(name, &[&["--lang", "en"], args].concat()).unwrap();
         assert!(!output.status.success(), "{name} {args:?} did it");
         text(&output)
+    }
+
+    /// Two officers order that the restored ca speaks with its new keys. Old files open, new cards open them too, and who was
+    /// revoked after the backup stays so.
+    fn the_ca_serves_again(&mut self, sealed: &Path) {
+        let number = self.crl_number();
+        let statement = self.town.statement("ca");
+        let order = ["backup", "recovered", "ca", "--statement", path(&statement)];
+        self.town.admin(&order).unwrap();
+        self.town.start("ca").unwrap();
+        let again = self.town.admin(&[&order[..], &["--json"]].concat()).unwrap();
+        assert!(again.contains("already"), "{again}");
+        self.opens("office", sealed, b"content");
+        self.town.remove("hanako");
+        self.town.enroll("sora", 4001, "雷鳥 空", &["--unit", "tax"]).unwrap();
+        self.insert("sora", "office", MEMBER_READERS[0]);
+        self.opens("office", sealed, b"content");
+        self.town.remove("sora");
+        self.insert("taro", "contractor", MEMBER_READERS[1]);
+        self.refuses("contractor", sealed);
+        self.town.remove("taro");
+        // Those to whom the unit is known by keys that the ca has no more seal to it all the same.
+        let again = self.sealed("again", b"again");
+        self.insert("hanako", "office", MEMBER_READERS[0]);
+        self.opens("office", &again, b"again");
+        until("a CRL of the new ca", PATIENCE, || Ok(self.crl_number() > number)).unwrap();
+        let made = self.console("ca", &["backup", "--out", path(&self.path("ca-2.backup"))]);
+        assert_eq!(said(&made, "halves"), "3");
+    }
+
+    /// The restored kms gets from the ca what it lacks, and then two officers order that it is the kms. Everybody finds it at the
+    /// old address, a site that was away too.
+    fn the_kms_serves_again(&mut self, sealed: &Path, leaves: u64) {
+        self.town.stop("omachi");
+        self.town.start("kms").unwrap();
+        self.town.stop("desk");
+        self.town.open_desk().unwrap();
+        // It appends nothing else.
+        let early = self.town.try_admin(&["unit", "add", "early", "--name", "早い"]).unwrap();
+        assert!(!early.status.success(), "{}", text(&early));
+        let statement = self.town.statement("kms");
+        let order = ["backup", "recovered", "kms", "--statement", path(&statement)];
+        until("the ca has brought its leaves", PATIENCE, || {
+            Ok(self.town.try_admin(&order).unwrap().status.success())
+        })
+        .unwrap();
+        let position = self.town.admin(&["site", "list", "--json"]).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&position).unwrap();
+        let size = list[0]["ledger_size"].as_u64().unwrap();
+        assert!(size > leaves, "{size} leaves, {leaves} of them in the backup");
+
+        self.town.wait_for_lease("honcho").unwrap();
+        self.opens("office", sealed, b"content");
+        self.town.remove("hanako");
+        self.town.enroll("kaede", 4002, "岩燕 楓", &["--unit", "tax"]).unwrap();
+        self.town.start("omachi").unwrap();
+        self.town.wait_for_lease("omachi").unwrap();
+        self.insert("kaede", "office", MEMBER_READERS[0]);
+        self.opens("office", sealed, b"content");
+        self.town.remove("kaede");
+        self.insert("taro", "contractor", MEMBER_READERS[1]);
+        self.refuses("contractor", sealed);
+        self.town.admin(&["member", "revoke", "hanako", "--watch"]).unwrap();
+        self.insert("hanako", "office", MEMBER_READERS[0]);
+        self.refuses("office", sealed);
+        let made = self.console("kms", &["backup", "--out", path(&self.path("kms-2.backup"))]);
+        assert_eq!(said(&made, "halves"), "3");
+    }
+
+    /// The number of the newest CRL that the kms serves, or 0.
+    fn crl_number(&self) -> u64 {
+        let file = self.path("kms").join("data").join("authority.sqlite");
+        let numbers = async {
+            let options = SqliteConnectOptions::new().filename(&file);
+            let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::query_scalar::<_, i64>("SELECT max(number) FROM crl")
+                .fetch_one(&mut database)
+                .await
+                .unwrap()
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(numbers).unsigned_abs()
     }
 
     /// A custodian's card alone in the desk's spare reader, for one command.
@@ -83,6 +169,10 @@ fn what_two_of_three_custodians_open_is_restored() {
             play.town.enroll(label, serial, name, &["--unit", "vault"]).unwrap();
         }
 
+        let sealed = play.sealed("list", b"content");
+        play.insert("hanako", "office", MEMBER_READERS[0]);
+        play.opens("office", &sealed, b"content");
+
         let (ca_backup, kms_backup) = (play.path("ca.backup"), play.path("kms.backup"));
         let why = play.console_refuses("ca", &["backup", "--out", path(&ca_backup)]);
         assert!(why.contains("custodians"), "{why}");
@@ -111,6 +201,9 @@ fn what_two_of_three_custodians_open_is_restored() {
         play.console("kms", &["backup", "--out", path(&kms_backup)]);
         let why = play.console_refuses("kms", &["backup", "--out", path(&kms_backup)]);
         assert!(why.contains("already"), "{why}");
+
+        // After the backups, and before the disaster.
+        play.town.admin(&["member", "revoke", "taro", "--watch"]).unwrap();
 
         let organization = play.town.organization().to_owned();
         for (service, backup, other) in [("ca", &ca_backup, &kms_backup), ("kms", &kms_backup, &ca_backup)] {
@@ -167,6 +260,10 @@ fn what_two_of_three_custodians_open_is_restored() {
             let there = unseal(&play.path(service), &organization, table, role);
             let there: BTreeSet<_> = there.iter().map(|(_, half)| (name, raw(half))).collect();
             assert_eq!(there, halves.iter().copied().filter(|(found, _)| *found == name).collect());
+            match service {
+                "ca" => play.the_ca_serves_again(&sealed),
+                _ => play.the_kms_serves_again(&sealed, said(&restored, "leaves").parse().unwrap()),
+            }
         }
 
         // Neither in the backups nor in what was carried about, nor on any disk.

@@ -102,6 +102,7 @@ impl Desk {
             zone: "Asia/Tokyo".to_owned(),
             ca: self.ca_service.keys(),
             kms: self.kms_service.keys(),
+            former: Vec::new(),
             kms_address,
             sites,
             helpdesk: "情報政策課 0261-00-0000".to_owned(),

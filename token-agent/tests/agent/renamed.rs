@@ -42,6 +42,7 @@ impl Authority {
             zone: "Asia/Tokyo".to_owned(),
             ca: ServiceKeys { log, ..self.ca.keys() },
             kms: self.kms.keys(),
+            former: Vec::new(),
             kms_address: "127.0.0.1:1".to_owned(),
             sites: vec![],
             helpdesk: String::new(),
@@ -160,6 +161,31 @@ fn a_later_name_counts_if_it_is_in_a_cosigned_ledger() {
         own_pcs: None,
     };
     refused(&town.directory(ordered, &[town.order(vec![of_another])]));
+}
+
+/// P-4.18: the keys that signed it are lost, and whoever found them may sign anything; what the ca has folded is in the ledger.
+#[test]
+fn a_unit_that_is_older_than_its_keys_is_proved_by_the_ledger() {
+    let town = Authority::draw();
+    let (tax, lost) = (Unit::draw("税務課"), [Service::draw(), Service::draw()]);
+    let ordered = vec![tax.ordered(town.organization)];
+    let made = |ca: &Service, kms: &Service| tax.created(town.organization, ca, kms);
+    for created in [made(&lost[0], &town.kms), made(&town.ca, &lost[1]), made(&lost[0], &lost[1])] {
+        let entry = entry(&tax, "税務課", created.clone());
+        let sound = town.directory(ordered.clone(), &[town.order(vec![]), created]);
+        assert_eq!(town.check(&entry, &sound), Ok(()));
+        let refused = |directory: &Directory| {
+            let refused = town.check(&entry, directory);
+            assert!(matches!(refused, Err(DirectoryError::NotSigned { .. })), "{refused:?}");
+        };
+        refused(&Directory { included: vec![], ..sound.clone() });
+        refused(&Directory { checkpoint: None, ..sound.clone() });
+        // Another fact is in the ledger, of the same unit too.
+        let mut another = Unit::draw("税務課");
+        another.id = tax.id;
+        let another = another.created(town.organization, &lost[0], &lost[1]);
+        refused(&town.directory(ordered.clone(), &[another]));
+    }
 }
 
 #[test]

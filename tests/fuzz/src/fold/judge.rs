@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use warifu_ledger::Id;
 use warifu_ledger::state::{CardStatus, State};
-use warifu_ledger::statement::{Act, Millis, Order, Right, Role, UnitKind};
+use warifu_ledger::statement::{Act, HalfHolder, Millis, Order, Right, Role, UnitKind};
 use warifu_split_key::point::Point;
 
 use super::SITES;
@@ -52,6 +52,7 @@ pub(super) fn rightly_signed(before: &State, order: &Order, signers: &[&str], at
             | Act::ContractOpened { .. }
             | Act::ContractExtended { .. }
             | Act::CustodiansChanged { .. }
+            | Act::AuthorityRecovered { .. }
             | Act::FileShredded { .. } => (officer, 2),
             Act::UnitOrdered { kind: UnitKind::FrontDesk | UnitKind::Contractor, .. } => (officer, 2),
             Act::UnitOrdered { .. } | Act::MemberEnrolled { .. } => (officer, 1),
@@ -219,8 +220,10 @@ fn one_grant_at_a_time(state: &State, at: Millis) {
 
 /// No public key, nor its negative, comes twice (P-4.9).
 pub(super) fn no_key_twice(state: &State) {
-    let founding = state.founding();
-    let services = [&founding.ca, &founding.kms].into_iter().chain(state.sites().map(|(_, site)| &site.keys));
+    let both = [HalfHolder::Ca, HalfHolder::Kms];
+    let former = both.into_iter().flat_map(|service| state.former_keys(service)).map(|(_, keys)| keys);
+    let now = both.into_iter().map(|service| state.keys_of(service));
+    let services = now.chain(former).chain(state.sites().map(|(_, site)| &site.keys));
     let mut points: Vec<Point> = services.flat_map(|keys| [keys.signing.0, keys.tls.0]).collect();
     for (_, card) in state.cards() {
         points.extend([card.card.authentication.0, card.card.signature.0, card.card.transport.0]);

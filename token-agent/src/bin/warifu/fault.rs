@@ -110,6 +110,7 @@ fn refusal(code: ErrorCode) -> u8 {
         ErrorCode::LeaseExpired
         | ErrorCode::Busy
         | ErrorCode::NotReady
+        | ErrorCode::NotRecovered
         | ErrorCode::HsmUnavailable
         | ErrorCode::StorageUnavailable
         | ErrorCode::Internal => 4,

@@ -1,0 +1,115 @@
+//! The keys with which ca and kms speak: those of the founding, until a service lost them with its token (P-4.15).
+
+use std::sync::Arc;
+
+use super::{Rejected, State};
+use crate::checkpoint::{Checkpoint, Signer, is_log_key};
+use crate::statement::{Act, FormerKeys, HalfHolder, ServiceKeys};
+
+impl State {
+    /// The ca's keys now.
+    #[must_use]
+    pub fn ca(&self) -> &ServiceKeys {
+        &self.ca
+    }
+
+    /// The kms's keys now.
+    #[must_use]
+    pub fn kms(&self) -> &ServiceKeys {
+        &self.kms
+    }
+
+    /// The keys of either now.
+    #[must_use]
+    pub fn keys_of(&self, service: HalfHolder) -> &ServiceKeys {
+        match service {
+            HalfHolder::Ca => self.ca(),
+            HalfHolder::Kms => self.kms(),
+        }
+    }
+
+    /// The keys that a service had before, each with the largest ledger that it spoke for, oldest first.
+    pub fn former_keys(&self, service: HalfHolder) -> impl Iterator<Item = (u64, &ServiceKeys)> {
+        let all = (service, 0)..=(service, u64::MAX);
+        self.former_keys.range(all).map(|(&(_, until), keys)| (until, keys.as_ref()))
+    }
+
+    /// What ca and kms signed with before, as profiles tell it: of each the oldest first.
+    #[must_use]
+    pub fn former_signers(&self) -> Vec<FormerKeys> {
+        let told = |service| {
+            let told = move |(until, keys): (u64, &ServiceKeys)| FormerKeys {
+                service,
+                signing: keys.signing,
+                until,
+            };
+            self.former_keys(service).map(told)
+        };
+        told(HalfHolder::Ca).chain(told(HalfHolder::Kms)).collect()
+    }
+
+    /// The keys with which a service spoke for the ledger while it had `size` leaves.
+    #[must_use]
+    pub fn keys_at(&self, service: HalfHolder, size: u64) -> &ServiceKeys {
+        let former = self.former_keys(service).find(|(until, _)| size <= *until);
+        former.map_or_else(|| self.keys_of(service), |(_, keys)| keys)
+    }
+
+    /// Puts new keys in the place of those that were lost.
+    pub(super) fn recover(&mut self, service: HalfHolder, keys: &ServiceKeys) -> Result<(), Rejected> {
+        let malformed = |why| Err(Rejected::KeysMalformed { service, why });
+        let Some(log) = keys.log.filter(is_log_key) else {
+            return malformed("the log key is missing, or is no Ed25519 public key");
+        };
+        if self.log_keys.contains(&log.0) {
+            return malformed("the log key was used before");
+        }
+        self.log_keys.insert_mut(log.0);
+        self.first_sight([keys.signing.0, keys.tls.0])?;
+        let current = match service {
+            HalfHolder::Ca => &mut self.ca,
+            HalfHolder::Kms => &mut self.kms,
+        };
+        let lost = std::mem::replace(current, Arc::new(keys.clone()));
+        // The leaf that says so is not among those for which the lost keys spoke.
+        self.former_keys.insert_mut((service, self.tree.size()), lost);
+        Ok(())
+    }
+
+    /// The checkpoint that the signers of an order saw: one of the kms that this ledger extends (P-4.4).
+    pub(super) fn check_seen(&self, note: &str, acts: &[Act]) -> Result<(), Rejected> {
+        let read = |keys: &ServiceKeys| {
+            let log = keys.log.ok_or(Rejected::NotFounding { why: "the kms has no log key" })?;
+            Checkpoint::verify(note, &self.organization, Signer::Kms, &log).map_err(Rejected::Seen)
+        };
+        let recovered = acts.iter().find_map(|act| match act {
+            Act::AuthorityRecovered { service: HalfHolder::Kms, keys } => Some(keys),
+            _ => None,
+        });
+        // The one whose word it would be is lost. The new one says where it goes on, and people sign that: exactly at the
+        // head, so that whoever has more leaves of the lost one sees that they would be lost, and halts.
+        if let Some(keys) = recovered {
+            if acts.len() != 1 {
+                let why = "an order that gives the kms new keys does nothing else";
+                return Err(Rejected::KeysMalformed { service: HalfHolder::Kms, why });
+            }
+            let (seen, here) = (read(keys)?, self.tree.size());
+            self.check_against(&seen)?;
+            return if seen.size == here {
+                Ok(())
+            } else {
+                Err(Rejected::NotTheHead { size: seen.size, here })
+            };
+        }
+        match read(&self.kms) {
+            Ok(seen) => self.check_against(&seen),
+            // An order that was on its way when the kms was lost. What lost keys sign against this ledger proves nothing.
+            Err(refused) => {
+                let was_seen = |(until, keys)| {
+                    read(keys).is_ok_and(|seen| seen.size <= until && self.check_against(&seen).is_ok())
+                };
+                if self.former_keys(HalfHolder::Kms).any(was_seen) { Ok(()) } else { Err(refused) }
+            }
+        }
+    }
+}
