@@ -15,6 +15,7 @@ mod faults;
 mod following;
 mod founding;
 mod grants;
+mod hostile;
 mod issuing;
 mod program;
 mod proposals;

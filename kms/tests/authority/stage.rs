@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature, SigningKey};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
-use warifu_api::tls::Identity;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use warifu_api::tls::{Identity, client_config};
 use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_broken_parts::{Place, PullableHsm};
 use warifu_console::founding::Proposal;
@@ -247,6 +249,16 @@ impl Kms {
     /// A client that shows this identity.
     pub(crate) fn with(&self, identity: &Identity) -> Client {
         Client::new(&self.address, self.tls, Some(identity)).unwrap()
+    }
+
+    /// A bare connection from an address of this machine, with this key or without.
+    pub(crate) async fn connection(&self, source: &str, key: Option<SigningKey>) -> TlsStream<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        let stream = socket.connect(self.address.parse().unwrap()).await.unwrap();
+        let config = client_config(self.tls, key.map(identity).as_ref()).unwrap();
+        let name = "kms.example".try_into().unwrap();
+        TlsConnector::from(config).connect(name, stream).await.unwrap()
     }
 
     /// Ends it without any farewell, wherever it is.

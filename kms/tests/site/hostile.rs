@@ -157,6 +157,15 @@ test! {
 }
 
 test! {
+    async fn a_body_that_does_not_come_to_its_end_is_refused(folder) {
+        let town = Town::working(folder).await;
+        let begun = posting("/v1/partials", 100, "{");
+        let status = status_of(town.connection("hanako").await, begun.as_bytes()).await;
+        assert_eq!(status.as_deref(), Some("400"));
+    }
+}
+
+test! {
     async fn requests_that_are_too_much_are_refused(folder) {
         let town = Town::working(folder).await;
         let order = town.kms.order([revoke_card("jiro")], ONE);

@@ -10,7 +10,7 @@ use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::statement::{Attestation, Custody};
 use warifu_split_key::issuer::CardShare;
-use warifu_virtual_card::{VirtualCard, ins, readers};
+use warifu_virtual_card::{TestRoot, VirtualCard, ins, readers};
 use zeroize::Zeroizing;
 
 use crate::desk::{Desk, PIN, faulty, until};
@@ -122,8 +122,13 @@ fn a_new_card_gets_secrets_of_its_own() {
         assert_eq!(refused(open(members, waiting.card)), AgentFault::PukNotForThisCard);
         assert_eq!(refused(open(officers, Id::draw(&mut rng()))), AgentFault::PukNotForThisCard);
         let puk = open(officers, waiting.card).unwrap().puk;
-        let request = Unblock { serial: members, puk, pin: text("135790"), spend_last_try: false };
-        faulty(desk.runtime.block_on(desk.client().unblock(&request))).unwrap();
+        let unblock = |puk, pin: &str| {
+            let request = Unblock { serial: members, puk, pin: text(pin), spend_last_try: false };
+            faulty(desk.runtime.block_on(desk.client().unblock(&request))).map(|_| ())
+        };
+        assert_eq!(unblock(text("00000000"), "123456"), Err(AgentFault::FactoryPin));
+        assert_eq!(seen(&desk, other).puk_tries_left, Some(3), "no try was spent on it");
+        unblock(puk, "135790").unwrap();
 
         // And changes it to one of his own.
         let change = |old: &str, new: &str| {
@@ -153,6 +158,7 @@ fn a_card_that_is_pulled_at_any_step_goes_on() {
             let done = nth % 2 == 0;
             let path = desk.path(&format!("pulled-{nth}.json"));
             desk.cards[index].0 = VirtualCard::create(&path, 8_000 + nth, &desk.root).unwrap();
+            desk.kms.state().puk = None;
             desk.insert(index);
             seen(&desk, index);
             let waiting = Waiting::draw(vec![transport]);
@@ -187,6 +193,7 @@ fn a_card_that_is_pulled_at_any_step_goes_on() {
             assert!(!ready.secrets.factory_pin && !ready.secrets.factory_puk, "{nth}");
             assert_eq!(ready.secrets.management_key, ManagementKeyKind::Protected, "{nth}");
             assert_eq!(ready.share_points, [waiting.share.public().into()], "{nth}");
+            assert!(desk.kms.state().puk.is_some(), "{nth}: nobody can unblock it");
             desk.remove(index);
             if !pulled {
                 break;
@@ -203,15 +210,34 @@ fn a_card_of_somebody_elses_is_not_touched() {
         let mut desk = desk_of(readers);
         desk.start_agent();
 
-        // Keys that nobody proves: made elsewhere and imported.
-        let imported = desk.new_card();
-        desk.cards[imported].0.set_management_key(3, &[0x5a; 24]).unwrap();
-        desk.insert(imported);
-        let card = seen(&desk, imported);
+        let index = desk.new_card();
+        desk.cards[index].0.set_management_key(3, &[0x5a; 24]).unwrap();
+        desk.insert(index);
+        let card = seen(&desk, index);
         assert_eq!(card.secrets.management_key, ManagementKeyKind::Unknown);
-        assert_eq!(prepare(&desk, imported, new_pin()).unwrap_err(), AgentFault::ManagementKeyUnknown);
-        assert_eq!(desk.cards[imported].0.seen(ins::GENERATE), 0);
-        desk.remove(imported);
+        assert_eq!(prepare(&desk, index, new_pin()).unwrap_err(), AgentFault::ManagementKeyUnknown);
+        assert_eq!(desk.cards[index].0.seen(ins::GENERATE), 0);
+        desk.remove(index);
+    });
+}
+
+#[test]
+fn keys_of_unknown_origin_are_left_alone() {
+    readers::private(1, |readers| {
+        let mut desk = desk_of(readers);
+        let elsewhere = desk.path("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let maker = TestRoot::open(&elsewhere).unwrap();
+        let index = desk.new_card();
+        desk.cards[index].0 = VirtualCard::create(&elsewhere.join("card.json"), 8_100, &maker).unwrap();
+        desk.start_agent();
+        desk.insert(index);
+        seen(&desk, index);
+        // Its maker is not believed here: now there are keys, and nothing that proves where they come from.
+        assert_eq!(prepare(&desk, index, new_pin()).unwrap().attestation, Attestation::None);
+        let (made, changes) = (desk.cards[index].0.seen(ins::GENERATE), desk.cards[index].0.changes());
+        assert_eq!(prepare(&desk, index, new_pin()).unwrap_err(), AgentFault::CardInUse);
+        assert_eq!((desk.cards[index].0.seen(ins::GENERATE), desk.cards[index].0.changes()), (made, changes));
     });
 }
 
