@@ -77,6 +77,7 @@ contract! { piv, Backend::Piv;
         the_management_key_lies_behind_the_pin_where_others_look_for_it,
         every_kind_of_management_key_is_protected,
         a_management_key_of_somebody_elses_is_left_alone,
+        a_management_key_that_another_program_replaced_is_left_alone,
         a_wrong_old_puk_changes_nothing,
         a_card_that_is_pulled_while_its_secrets_change_goes_on,
     }

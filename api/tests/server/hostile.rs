@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use futures_util::stream;
 use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use warifu_api::server::Limits;
+use warifu_api::server::{Guest, Limits, serve_plain};
 use warifu_api::tls::{Identity, client_config};
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_split_key::point::Point;
@@ -121,6 +121,43 @@ async fn who_says_nothing_or_little_is_cut_off() {
     hung_up(&mut idle).await;
     timeout(DEADLINE, dripping).await.expect("a handshake without end").unwrap();
     timeout(DEADLINE, dripping_header).await.expect("a header without end").unwrap();
+}
+
+/// Asks again and again, until the other end has hung up.
+async fn asks_until_hung_up(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let asking = async { while is_open(stream).await {} };
+    timeout(DEADLINE, asking).await.expect("a connection without end");
+}
+
+#[tokio::test]
+async fn no_connection_outlives_its_time_however_busy_it_is() {
+    let time = 5 * SHORT;
+    let address = town(Limits { strangers_lifetime: time, lifetime: time, ..PATIENT }).await;
+    for who in [STRANGER, MEMBER] {
+        let stream = from("127.0.0.1", &address).await.unwrap();
+        asks_until_hung_up(&mut handshake(stream, who).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn without_tls_only_who_is_trusted_stays() {
+    let trust = |Extension(guest): Extension<Guest>| async move {
+        guest.trust();
+        "hello"
+    };
+    let router = Router::new().route("/hello", get(|| async { "hello" })).route("/trust", get(trust));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let limits = Limits { strangers_lifetime: 5 * SHORT, ..PATIENT };
+    tokio::spawn(serve_plain(listener, router, limits, std::future::pending()));
+    let mut trusted = from("127.0.0.1", &address).await.unwrap();
+    trusted.write_all(b"GET /trust HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        assert!(trusted.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    asks_until_hung_up(&mut from("127.0.0.1", &address).await.unwrap()).await;
+    assert!(is_open(&mut trusted).await, "it came before");
 }
 
 #[tokio::test]
@@ -228,10 +265,11 @@ impl DigestSigner for Busy {
 async fn handshakes_leave_the_hsm_to_others() {
     let busy = busy();
     let address = town_of(&busy).await;
-    let all: Vec<_> = (0..40)
-        .map(|_| {
-            let address = address.clone();
-            tokio::spawn(async move { handshake(from("127.0.0.1", &address).await.unwrap(), None).await })
+    // Each from an address of its own: those of one wait for each other anyway.
+    let all: Vec<_> = (1..=40)
+        .map(|number| {
+            let (source, address) = (format!("127.0.0.{number}"), address.clone());
+            tokio::spawn(async move { handshake(from(&source, &address).await.unwrap(), None).await })
         })
         .collect();
     for one in all {

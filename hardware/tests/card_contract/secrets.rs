@@ -113,6 +113,19 @@ pub(crate) fn a_management_key_of_somebody_elses_is_left_alone(desk: &mut Desk) 
     card.authenticate_management(&ManagementKey::new(&[0x5a; 24]).unwrap()).unwrap();
 }
 
+pub(crate) fn a_management_key_that_another_program_replaced_is_left_alone(desk: &mut Desk) {
+    let mut card = desk.open();
+    verify(&mut *card, "123456").unwrap();
+    card.protect_management(&mut rng()).unwrap();
+    // What lies behind the PIN is not what holds any more.
+    desk.card.set_management_key(3, &[0x5a; 24]).unwrap();
+    let written = || desk.card.seen(ins::SET_MANAGEMENT_KEY) + desk.card.seen(ins::PUT_DATA);
+    let before = written();
+    assert!(matches!(card.open_management(), Err(CardError::ManagementKeyUnknown)));
+    assert!(matches!(card.protect_management(&mut rng()), Err(CardError::ManagementKeyUnknown)));
+    assert_eq!(written(), before);
+}
+
 pub(crate) fn a_wrong_old_puk_changes_nothing(desk: &mut Desk) {
     let mut card = desk.open();
     let (wrong, new) = (pin("11111111"), pin("87654321"));

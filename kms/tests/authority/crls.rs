@@ -232,8 +232,13 @@ staged! {
         let crl = pki.crl(CrlIssuer::Issuing, 1, 2);
         post(&town, &crl).await.unwrap();
         // More who connect and say nothing than there are places.
-        let silent: Vec<TcpStream> =
+        let start = Instant::now();
+        let mut silent: Vec<TcpStream> =
             (0..400).map(|_| TcpStream::connect(&town.kms.crl_address).unwrap()).collect();
+        // The first of them loses its place to those who come next, before its five seconds are over.
+        silent[0].set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(!matches!(silent[0].read(&mut [0]), Ok(1..)));
+        assert!(start.elapsed() < Duration::from_secs(5), "only after {:?}", start.elapsed());
         let resident = || -> usize {
             let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
             pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096

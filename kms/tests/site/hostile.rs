@@ -190,6 +190,12 @@ test! {
             let status = status_of(stream, request.as_bytes()).await;
             assert!(matches!(status.as_deref(), Some("400" | "413")), "{what}: {status:?}");
         }
+        let longest = 16 << 20;
+        for (length, expected) in [(longest, "400"), (longest + 1, "413")] {
+            let request = posting("/v1/revocations", length, &"x".repeat(length));
+            let status = status_of(town.connection("hanako").await, request.as_bytes()).await;
+            assert_eq!(status.as_deref(), Some(expected), "{length} bytes");
+        }
         // A body without end.
         let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20)).repeat(50);
         let endless = format!("POST /v1/partials HTTP/1.1\r\nhost: main\r\ntransfer-encoding: chunked\r\n\r\n{chunk}");

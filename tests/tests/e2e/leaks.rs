@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use p256::elliptic_curve::sec1::FromSec1Point as _;
 use p256::{AffinePoint, ProjectivePoint, Scalar, Sec1Point};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use warifu_envelope::Sealed;
 use warifu_split_key::partial::{PartialX, join};
 use warifu_tests::process::is_shown;
@@ -47,6 +47,9 @@ fn nothing_secret_is_written_down_by_anybody() {
     private(READERS, |readers| {
         let began = SystemTime::now();
         let watch = Watch::begin();
+        // Where core files are off for everybody, nobody would be seen to leave them on.
+        let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+        setrlimit(Resource::Core, Rlimit { current: maximum, maximum }).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut town = Town::verbose(folder.path(), readers, PIN).unwrap();
         town.lease_seconds = 60;

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use warifu_api::wire::agent::{AgentFault, Bootstrap, FileOutcome, OpenTarget};
 use warifu_virtual_card::{ins, readers};
 
-use crate::desk::{Desk, PIN};
+use crate::desk::{Desk, PIN, until};
 use crate::organization::Unit;
 
 /// Longer than the agent leaves anybody waiting.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the agent waits for a header.
+const HEADER_TIME: Duration = Duration::from_secs(10);
 
 fn bootstrap(desk: &Desk) -> Bootstrap {
     serde_json::from_slice(&std::fs::read(desk.bootstrap()).unwrap()).unwrap()
@@ -46,7 +48,11 @@ fn however_many_strangers_come_the_member_is_served() {
         let file = desk.sealed("a.age", &unit.key, b"x");
         let Bootstrap { address, .. } = bootstrap(&desk);
 
-        let silent: Vec<_> = (0..400).map(|_| stranger(&address)).collect();
+        let began = Instant::now();
+        let mut silent: Vec<_> = (0..400).map(|_| stranger(&address)).collect();
+        // The first of them loses its place to those who come next, long before its time is over.
+        assert!(heard(silent.remove(0)).is_empty());
+        assert!(began.elapsed() < HEADER_TIME, "only after {:?}", began.elapsed());
         let mut slow = Vec::new();
         for _ in 0..400 {
             let mut stream = stranger(&address);
@@ -105,6 +111,52 @@ fn what_is_huge_is_refused() {
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{what}: {answer}");
             desk.status();
         }
+    });
+}
+
+#[test]
+fn a_request_has_so_many_files() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        desk.start_agent();
+        let paths = vec![Path::new("/tmp/x"); 1025];
+        let said = |count: usize| desk.open(&paths[..count], OpenTarget::View).err();
+        assert_eq!(said(1024), Some(AgentFault::NoCard));
+        assert!(matches!(said(1025), Some(AgentFault::Malformed { .. })), "{:?}", said(1025));
+    });
+}
+
+#[test]
+fn so_many_requests_are_answered_at_once() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        desk.start_agent();
+        let Bootstrap { address, token } = bootstrap(&desk);
+        let head = |method: &str, more: &str| {
+            format!(
+                "{method} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+                 content-type: application/json\r\n{more}\r\n\r\n"
+            )
+        };
+        let slow = head("POST /v1/open", "expect: 100-continue\r\ncontent-length: 100");
+        let begun = || {
+            let mut stream = stranger(&address);
+            stream.write_all(slow.as_bytes()).unwrap();
+            let mut line = [0; 12];
+            stream.read_exact(&mut line).unwrap();
+            assert_eq!(&line, b"HTTP/1.1 100", "told to go on, and so under way");
+            stream
+        };
+        let status = || {
+            let mut stream = stranger(&address);
+            stream.write_all(head("GET /v1/status", "connection: close").as_bytes()).unwrap();
+            heard(stream)
+        };
+        let held: Vec<_> = (0..64).map(|_| begun()).collect();
+        let answer = status();
+        assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+        drop(held);
+        until("there is room again", || status().starts_with("HTTP/1.1 200").then_some(()));
     });
 }
 
