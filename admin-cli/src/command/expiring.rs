@@ -27,9 +27,9 @@ enum What {
 impl What {
     fn key(self) -> &'static str {
         match self {
-            Self::Contract => "contract",
-            Self::Member => "member",
-            Self::Certificate => "certificate",
+            Self::Contract => "ends-contract",
+            Self::Member => "ends-member",
+            Self::Certificate => "ends-certificate",
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) async fn list(desk: &mut Desk<'_>, days: u64) -> Result<(), Fault> {
     let mut list = List::new(desk.screen, &columns);
     for row in ending(&book, &desk.cards().await?, days) {
         let cells = [
-            desk.screen.text(&format!("ends-{}", row.what.key()), &[]),
+            desk.screen.text(row.what.key(), &[]),
             row.label.clone(),
             row.name.clone(),
             row.last_day.clone(),
@@ -119,7 +119,7 @@ impl Desk<'_> {
             let last_day = said(&end.last_day, self.screen.texts().language());
             let values =
                 [("name", end.name.clone()), ("last_day", last_day), ("days", end.days_left.to_string())];
-            self.screen.say_with(&format!("ends-{}-{}", end.what.key(), near.suffix()), &values);
+            self.screen.say_with(&format!("{}-{}", end.what.key(), near.suffix()), &values);
         }
         if let Some(more) = ends.len().checked_sub(TOLD).filter(|more| *more > 0) {
             self.screen.say_with("ends-more", &[("more", more.to_string())]);
@@ -140,9 +140,9 @@ mod tests {
         for language in [Language::Japanese, Language::English] {
             let words = Words::load(language).unwrap();
             for what in [What::Contract, What::Member, What::Certificate] {
-                assert!(words.admin().has(&format!("ends-{}", what.key())));
+                assert!(words.admin().has(what.key()));
                 for near in [Near::Month, Near::Week, Near::Today] {
-                    assert!(words.admin().has(&format!("ends-{}-{}", what.key(), near.suffix())));
+                    assert!(words.admin().has(&format!("{}-{}", what.key(), near.suffix())));
                 }
             }
         }
