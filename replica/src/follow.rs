@@ -8,10 +8,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use warifu_api::client::{Client, ClientError, Event, Events};
 use warifu_api::tls::{Identity, Pin};
-use warifu_api::wire::authority::{BroughtLeaves, StampRequest, Status};
-use warifu_api::wire::{LEAVES_LIMIT, LeafEvent, Leaves};
+use warifu_api::wire::LeafEvent;
+use warifu_api::wire::authority::StampRequest;
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::{Leaf, LeafError};
 use warifu_ledger::state::{LONGEST_LEASE_MS, Rejected, State};
 use warifu_ledger::statement::Millis;
@@ -20,6 +19,8 @@ use warifu_ledger::{Digest, Id};
 use crate::clock::Clock;
 use crate::lease::{Lease, StampError};
 use crate::replica::{Appended, Replica, ReplicaError};
+
+mod succession;
 
 /// The first pause before another try; it doubles with every failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,9 +32,6 @@ const LONGEST_STAMP_INTERVAL: Duration = Duration::from_secs(30);
 const LEAF_PATIENCE: Duration = Duration::from_secs(2);
 /// The most leaves of the stream that one transaction appends.
 const BATCH: usize = 256;
-
-/// How many bytes of leaves are brought at a time, but for one that is larger.
-const ENOUGH_BYTES: usize = 1 << 20;
 
 /// Why a follower stopped for good. Only a person can decide what happens next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,15 +92,6 @@ pub enum FollowError {
     /// The connection could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-}
-
-/// Why nobody was found to have taken the kms's place.
-#[derive(Debug, thiserror::Error)]
-enum SuccessionError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Replica(#[from] ReplicaError),
 }
 
 /// Whom to follow, and as whom.
@@ -377,72 +366,6 @@ impl Shared {
                 Ok(()) => progress = true,
                 Err(Stopped::Halt(why)) => return Stopped::Halt(why),
                 Err(Stopped::Retry { .. }) => return Stopped::Retry { progress },
-            }
-        }
-    }
-
-    /// Somebody else answers where the kms did. If two officers have given the kms other keys, what is shown proves it.
-    async fn find_successor(&self, state: State) -> Stopped {
-        match self.succession(state).await {
-            Ok(appended) => match self.report(appended).await {
-                Ok(()) => Stopped::Retry { progress: true },
-                Err(stopped) => stopped,
-            },
-            // Nothing of it is the kms's word, so nothing of it is a reason to halt.
-            Err(error) => {
-                tracing::debug!(%error, "whoever answers in the place of the kms is not its successor");
-                Stopped::Retry { progress: false }
-            }
-        }
-    }
-
-    async fn succession(&self, mut state: State) -> Result<Vec<Appended>, SuccessionError> {
-        let client = Client::of_anybody(&*self.following.kms_address, Some(&self.following.identity))?;
-        if self.following.brings_leaves {
-            self.bring_leaves(&client).await?;
-        }
-        let from = state.tree().size();
-        let mut leaves = Vec::new();
-        loop {
-            let part: Leaves = client.get(&format!("/v1/ledger?from={}", state.tree().size())).await?;
-            if part.leaves.is_empty() {
-                let appended = self.replica.append_succession(from, leaves, &part.checkpoint).await?;
-                tracing::warn!(leaves = appended.len(), "two officers have given the kms other keys");
-                return Ok(appended);
-            }
-            for bytes in part.leaves {
-                let leaf = Leaf::from_bytes(bytes.0).map_err(ReplicaError::from)?;
-                // At once: nobody fills this memory with leaves that are none.
-                state = state.apply(&leaf).map_err(ReplicaError::from)?;
-                leaves.push(leaf);
-            }
-        }
-    }
-
-    /// Gives whoever answers what it lacks of the ledger, which is no secret; the last time with nothing, which says that it
-    /// has all. A kms that takes none is not one that waits for them.
-    async fn bring_leaves(&self, client: &Client) -> Result<(), SuccessionError> {
-        let limit = u32::try_from(LEAVES_LIMIT).unwrap_or(u32::MAX);
-        let mut status: Status = client.get("/v1/status").await?;
-        loop {
-            let mut leaves = self.replica.leaves(status.size, limit).await?;
-            let mut bytes = 0;
-            let fitting = leaves.iter().take_while(|leaf| {
-                bytes += leaf.len();
-                bytes <= ENOUGH_BYTES || bytes == leaf.len()
-            });
-            let fitting = fitting.count();
-            leaves.truncate(fitting);
-            let last = leaves.is_empty();
-            let brought =
-                BroughtLeaves { from: status.size, leaves: leaves.into_iter().map(Bytes).collect() };
-            match client.post("/v1/ledger", &brought).await {
-                Ok(told) => status = told,
-                Err(ClientError::Refused { .. }) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-            if last {
-                return Ok(());
             }
         }
     }

@@ -1,27 +1,21 @@
 //! The agent: what is in the readers, and what people and programs on this PC may ask of it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use warifu_api::wire::agent::{
-    AgentFault, AgentState, BrokenModule, CardInReader, CardSecrets, Cards, ChangePin, ManagementKeyKind,
-    Standing, Status, Unblock, Unlock,
-};
+use warifu_api::wire::agent::{AgentFault, ChangePin, Status, Unblock, Unlock};
 use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached};
-use warifu_hardware::card::pkcs11::{ModuleConfig, ModuleEvent};
-use warifu_hardware::card::readers::ReaderEvent;
-use warifu_hardware::card::{CardError, LastTry, Management, Secrets};
+use warifu_hardware::card::pkcs11::ModuleConfig;
+use warifu_hardware::card::{CardError, LastTry};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Profile;
 use warifu_split_key::point::Point;
 use warifu_texts::day::Zone;
 
-use crate::actor::Place;
-use crate::ending::{self, Told};
+use crate::ending::Told;
 use crate::fault;
 use crate::follow;
 use crate::new_keys;
@@ -32,8 +26,10 @@ use crate::profile::{self, ProfileError, Successor};
 use crate::session::{Phase, Session, Unlocked};
 use crate::site::Sites;
 
-/// How long after insertion a card that another program has for itself is tried again.
-const RETRY: Duration = Duration::from_millis(400);
+mod readers;
+mod standing;
+
+use readers::World;
 
 /// The longest that one PIN entry can last, whatever the profile says.
 const LONGEST_PIN_ENTRY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -70,55 +66,6 @@ pub(crate) struct Agent {
     pub(crate) meter: Meter,
     pub(crate) viewer: Viewer,
     told: Told,
-}
-
-#[derive(Default)]
-struct World {
-    service: bool,
-    /// By the reader's name; slots of modules have the module's name behind it.
-    readers: BTreeMap<String, Slot>,
-    /// What the modules show.
-    tokens: BTreeMap<String, TokenPlace>,
-    /// The modules that do not work, by their place in the configuration, and whether they hung.
-    broken: BTreeMap<usize, bool>,
-    insertions: u64,
-}
-
-/// Where a module shows a token.
-#[derive(Clone)]
-struct TokenPlace {
-    module: ModuleConfig,
-    /// The slot's description: where the reader is on PC/SC, its name, as far as it fits.
-    description: String,
-}
-
-/// Bytes of a slot's description (PKCS#11 2.40, section 3.2).
-const DESCRIPTION: usize = 64;
-
-impl TokenPlace {
-    fn is_in(&self, reader: &str) -> bool {
-        self.description == reader
-            || (self.description.len() == DESCRIPTION && reader.starts_with(&self.description))
-    }
-}
-
-/// What is in a reader.
-enum Slot {
-    Empty,
-    /// A card that is being looked at; the number says which insertion it is.
-    Opening(u64),
-    Foreign,
-    Card(Arc<Session>),
-}
-
-/// Whether a card behind a module is in a PC/SC reader as well.
-enum Native {
-    /// It is being looked at.
-    Unknown,
-    /// It is, and can be used without the module.
-    Used,
-    /// It is not, or only the module knows the card.
-    None,
 }
 
 impl Agent {
@@ -210,144 +157,6 @@ impl Agent {
         self.claim.folder().join(self.folders.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    /// Takes note of what happens at the readers. Returns at once: a slow card must not hide that another one goes.
-    pub(crate) fn on_reader(self: &Arc<Self>, event: ReaderEvent) {
-        let mut world = self.world();
-        match event {
-            ReaderEvent::ServiceUp => world.service = true,
-            ReaderEvent::ServiceDown => world.service = false,
-            ReaderEvent::ReaderAdded { reader } => {
-                world.readers.insert(reader, Slot::Empty);
-            }
-            ReaderEvent::ReaderRemoved { reader } => {
-                let slot = world.readers.remove(&reader);
-                Self::gone(slot);
-            }
-            ReaderEvent::CardInserted { reader } => {
-                self.inserted(&mut world, reader.clone(), Place::Reader(reader.clone()));
-                // A module that has not looked meanwhile still shows the card that was here before.
-                let shown = world.tokens.iter().filter(|(_, token)| token.is_in(&reader));
-                for (key, token) in shown.map(|(key, token)| (key.clone(), token.clone())).collect::<Vec<_>>()
-                {
-                    self.inserted(&mut world, key, Place::Module(token.module, token.description));
-                }
-            }
-            ReaderEvent::CardRemoved { reader } => {
-                // The reader service tells it before the modules do, if they do.
-                let shown = world.tokens.iter().filter(|(_, token)| token.is_in(&reader));
-                for key in shown.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-                    Self::gone(world.readers.insert(key, Slot::Empty));
-                }
-                Self::gone(world.readers.insert(reader, Slot::Empty));
-            }
-            _ => {}
-        }
-    }
-
-    /// Takes note of what happens at a module, by its place in the configuration. Returns at once.
-    pub(crate) fn on_module(self: &Arc<Self>, index: usize, event: ModuleEvent) {
-        let Some(module) = self.config.modules.get(index) else { return };
-        let name = module.module.file_name().unwrap_or_default().to_string_lossy();
-        let key = |reader: &str| format!("{reader} ({name})");
-        let mut world = self.world();
-        match event {
-            ModuleEvent::Up => drop(world.broken.remove(&index)),
-            ModuleEvent::Down { hung } => {
-                tracing::warn!(module = %module.module.display(), hung, "a card module does not work");
-                world.broken.insert(index, hung);
-            }
-            ModuleEvent::TokenInserted { reader } => {
-                let token = TokenPlace { module: module.clone(), description: reader.clone() };
-                world.tokens.insert(key(&reader), token);
-                self.inserted(&mut world, key(&reader), Place::Module(module.clone(), reader));
-            }
-            ModuleEvent::TokenRemoved { reader } => {
-                world.tokens.remove(&key(&reader));
-                Self::gone(world.readers.remove(&key(&reader)));
-            }
-            _ => {}
-        }
-    }
-
-    fn inserted(self: &Arc<Self>, world: &mut World, reader: String, place: Place) {
-        world.insertions += 1;
-        let number = world.insertions;
-        Self::gone(world.readers.insert(reader.clone(), Slot::Opening(number)));
-        tokio::spawn(self.clone().look_at(reader, place, number));
-    }
-
-    fn gone(slot: Option<Slot>) {
-        if let Some(Slot::Card(session)) = slot {
-            tracing::info!(serial = session.serial, "card out");
-            tokio::spawn(async move { session.end(None).await });
-        }
-    }
-
-    async fn look_at(self: Arc<Self>, reader: String, place: Place, number: u64) {
-        loop {
-            let opened = match self.native(&place) {
-                Native::Unknown => Err(CardError::InUse),
-                // One card is one session: the direct way is the better one.
-                Native::Used => Err(CardError::NoCard),
-                Native::None => Session::open(&reader, place.clone()).await,
-            };
-            if self.settle(&reader, number, opened) {
-                return;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    /// Whether a token of a module is a card that is used without the module.
-    fn native(&self, place: &Place) -> Native {
-        let Place::Module(module, description) = place else { return Native::None };
-        let token = TokenPlace { module: module.clone(), description: description.clone() };
-        match self.world().readers.iter().find(|(reader, _)| token.is_in(reader)) {
-            Some((_, Slot::Opening(_))) => Native::Unknown,
-            Some((_, Slot::Card(_))) => Native::Used,
-            Some((_, Slot::Empty | Slot::Foreign)) | None => Native::None,
-        }
-    }
-
-    /// Puts what was found in its place; false if the card has to be looked at again.
-    fn settle(&self, reader: &str, number: u64, opened: Result<Session, CardError>) -> bool {
-        let mut world = self.world();
-        let number_is_of_token = world.tokens.contains_key(reader);
-        let Some(slot) = world.readers.get_mut(reader) else { return true };
-        if !matches!(slot, Slot::Opening(current) if *current == number) {
-            // It was pulled meanwhile.
-            return true;
-        }
-        match opened {
-            Ok(session) => {
-                tracing::info!(serial = session.serial, "card in");
-                *slot = Slot::Card(Arc::new(session));
-                true
-            }
-            Err(CardError::NoCard) if number_is_of_token => {
-                *slot = Slot::Empty;
-                true
-            }
-            Err(CardError::ForeignCard) => {
-                *slot = Slot::Foreign;
-                true
-            }
-            Err(error) => {
-                tracing::info!(error = fault::chain(&error), "the card does not answer yet");
-                false
-            }
-        }
-    }
-
-    /// The cards that can be talked to, in the order of their readers.
-    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
-        let sessions = |slot: &Slot| match slot {
-            Slot::Card(session) => Some(session.clone()),
-            Slot::Empty | Slot::Opening(_) | Slot::Foreign => None,
-        };
-        self.world().readers.values().filter_map(sessions).collect()
-    }
-
     /// The card with this serial number.
     pub(crate) fn session(&self, serial: u32) -> Result<Arc<Session>, AgentFault> {
         self.sessions().into_iter().find(|session| session.serial == serial).ok_or(AgentFault::NoCard)
@@ -372,179 +181,6 @@ impl Agent {
             several => Err(AgentFault::SeveralCards {
                 serials: several.iter().map(|session| session.serial.to_string()).collect(),
             }),
-        }
-    }
-
-    /// A card of this organization with shares that waits for its PIN, and how often that may be tried.
-    pub(crate) async fn waiting_card(&self) -> Option<(u32, u8)> {
-        for session in self.sessions() {
-            let waits = matches!(session.phase(), Phase::Locked) && !session.facts().shares.is_empty();
-            if waits
-                && self.is_ours(&session)
-                && let Ok(tries_left @ 1..) = session.tries_left().await
-            {
-                return Some((session.serial, tries_left));
-            }
-        }
-        None
-    }
-
-    /// What is wrong where there is no card of this organization.
-    fn without_card(&self) -> AgentFault {
-        let world = self.world();
-        let any = |wanted: fn(&Slot) -> bool| world.readers.values().any(wanted);
-        if !world.service {
-            AgentFault::NoReaderService
-        } else if world.readers.is_empty() {
-            AgentFault::NoReader
-        } else if any(|slot| matches!(slot, Slot::Foreign | Slot::Card(_))) {
-            AgentFault::ForeignCard
-        } else {
-            AgentFault::NoCard
-        }
-    }
-
-    /// Why no file can be opened now.
-    pub(crate) async fn why_not_open(&self) -> AgentFault {
-        match self.status().await.state {
-            // The card may be resumed by now. To ask a site again takes its key, and that the PIN, which is wiped.
-            AgentState::Refused { code: Some(ErrorCode::CardSuspended), serial, .. } => {
-                match self.session(serial) {
-                    Ok(session) => session.pin_needed().await,
-                    Err(fault) => fault,
-                }
-            }
-            AgentState::ForeignCard { .. } | AgentState::Refused { code: None, .. }
-                if self.profile().is_none() =>
-            {
-                AgentFault::NoProfile
-            }
-            state => state.fault().unwrap_or(AgentFault::SiteUnreachable),
-        }
-    }
-
-    /// Where the agent stands: of several cards, the one that can do most first.
-    pub(crate) async fn status(&self) -> Status {
-        let profile = self.profile();
-        let mut states = Vec::new();
-        for session in self.sessions() {
-            states.push(self.state_of(&session).await);
-        }
-        states.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-        let mut states = states.into_iter().map(|(_, state)| state);
-        let state = states.next().unwrap_or_else(|| self.state_without_card());
-        let others = states
-            .filter(|state| !matches!(state, AgentState::ForeignCard { .. } | AgentState::NoCard))
-            .collect();
-        Status {
-            state,
-            others,
-            brought: self.sessions().iter().flat_map(|session| session.brought()).collect(),
-            organization: profile.as_ref().map(|profile| profile.name.clone()),
-            ends: ending::of_all(&self.sessions(), &self.zone()),
-            helpdesk: profile.as_ref().map(|profile| profile.helpdesk.clone()),
-        }
-    }
-
-    fn state_without_card(&self) -> AgentState {
-        match self.without_card() {
-            AgentFault::NoReaderService => AgentState::NoReaderService,
-            AgentFault::NoReader => AgentState::NoReader,
-            AgentFault::ForeignCard => {
-                let world = self.world();
-                let foreign = world.readers.iter().find(|(_, slot)| matches!(slot, Slot::Foreign));
-                AgentState::ForeignCard {
-                    reader: foreign.map(|(reader, _)| reader.clone()).unwrap_or_default(),
-                }
-            }
-            _ => AgentState::NoCard,
-        }
-    }
-
-    /// Where a card stands, and how much it can do. An officer's card that opens no files does not hide a member's that
-    /// waits for its PIN.
-    async fn state_of(&self, session: &Session) -> (u8, AgentState) {
-        let (reader, serial) = (session.reader.clone(), session.serial);
-        match session.phase() {
-            Phase::Open(unlocked) => match unlocked.sites.current() {
-                Some(link) => {
-                    let units = session.units(&link);
-                    let rank = if units.is_empty() { 5 } else { 8 };
-                    let open_files = unlocked.viewing.load(Ordering::Relaxed);
-                    let state = AgentState::Open {
-                        reader,
-                        serial,
-                        member: link.me.member_name.clone(),
-                        units,
-                        site: link.site.name.clone(),
-                        lease_left_ms: link.lease_left_ms(),
-                        open_files,
-                    };
-                    (rank, state)
-                }
-                None => (7, AgentState::Refused { reader, serial, code: None }),
-            },
-            Phase::Refused(code) => (4, AgentState::Refused { reader, serial, code: Some(code) }),
-            Phase::Locked if !self.is_ours(session) => (1, AgentState::ForeignCard { reader }),
-            Phase::Locked => match session.tries_left().await {
-                Ok(0) => (3, AgentState::PinBlocked { reader, serial }),
-                Ok(tries_left) => (6, AgentState::PinNeeded { reader, serial, tries_left }),
-                Err(_) => (0, AgentState::NoCard),
-            },
-        }
-    }
-
-    /// What is in the readers.
-    pub(crate) async fn cards(&self) -> Cards {
-        let mut cards = Vec::new();
-        for session in self.sessions() {
-            let Ok(tries_left) = session.tries_left().await else { continue };
-            let Ok((puk_tries_left, secrets)) = session.own_secrets().await else { continue };
-            let facts = session.facts();
-            cards.push(CardInReader {
-                reader: session.reader.clone(),
-                serial: session.serial,
-                firmware: session.actor.identity().firmware.clone(),
-                model: session.actor.identity().model.clone(),
-                tries_left,
-                puk_tries_left,
-                secrets: secrets_of(secrets),
-                keys: facts.keys(),
-                shares: facts.shares.len(),
-                share_points: facts.shares.keys().map(|point| (*point).into()).collect(),
-                certificate: facts.certificate_says.clone(),
-                custody: session.custody(),
-                standing: self.standing(&session),
-            });
-        }
-        let world = self.world();
-        let unusable = world.readers.iter().filter(|(_, slot)| matches!(slot, Slot::Foreign));
-        // What is used by way of a module is not unusable.
-        let by_module = |reader: &str| {
-            world.tokens.iter().any(|(key, token)| {
-                token.is_in(reader) && matches!(world.readers.get(key), Some(Slot::Card(_)))
-            })
-        };
-        let unusable =
-            unusable.map(|(reader, _)| reader.clone()).filter(|reader| !by_module(reader)).collect();
-        let modules = world.broken.iter().filter_map(|(index, hung)| {
-            let module = self.config.modules.get(*index)?.module.display().to_string();
-            Some(BrokenModule { module, hung: *hung })
-        });
-        Cards { cards, unusable, modules: modules.collect() }
-    }
-
-    fn standing(&self, session: &Session) -> Standing {
-        match session.phase() {
-            Phase::Locked if !self.is_ours(session) => Standing::Foreign,
-            Phase::Locked => Standing::Locked,
-            Phase::Refused(code) => Standing::Refused { code },
-            Phase::Open(unlocked) => match unlocked.sites.current() {
-                None => Standing::Unanswered,
-                Some(link) => {
-                    Standing::Open { units: session.units(&link), missing: session.missing(&link.me.grants) }
-                }
-            },
         }
     }
 
@@ -694,17 +330,5 @@ impl Agent {
         }
         // Not left to the last owner of this value: a request that still runs may be one.
         self.claim.wipe();
-    }
-}
-
-fn secrets_of(secrets: Secrets) -> CardSecrets {
-    CardSecrets {
-        factory_pin: secrets.factory_pin,
-        factory_puk: secrets.factory_puk,
-        management_key: match secrets.management {
-            Management::Factory => ManagementKeyKind::Factory,
-            Management::Protected => ManagementKeyKind::Protected,
-            Management::Unknown => ManagementKeyKind::Unknown,
-        },
     }
 }
