@@ -197,9 +197,6 @@ pub(crate) enum Fault {
     /// Several cards in the readers are blocked.
     #[error("several blocked cards")]
     SeveralBlocked,
-    /// The new PIN was typed twice, differently.
-    #[error("two different new PINs")]
-    PinsDiffer,
     /// A line of PINs cannot be read.
     #[error("not SERIAL PIN")]
     PinLine,
@@ -311,7 +308,6 @@ impl Fault {
             | Self::NoOutput
             | Self::NotAName
             | Self::PinLine
-            | Self::PinsDiffer
             | Self::UnknownLabel { .. }
             | Self::AmbiguousLabel { .. }
             | Self::LabelTaken { .. }

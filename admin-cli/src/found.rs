@@ -135,7 +135,7 @@ fn hear_fingerprints(desk: &Desk<'_>, services: &[Service]) -> Result<(), Fault>
             &[("service", service.kind.into()), ("fingerprint", service.fingerprint.to_string())],
         );
         if !desk.pins.scripted() {
-            desk.screen.agree()?;
+            desk.screen.agree_that("service-same")?;
         }
     }
     Ok(())

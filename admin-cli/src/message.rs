@@ -118,7 +118,6 @@ impl Spoken for Fault {
             Self::NoPuk => said("fault-no-puk"),
             Self::NoneBlocked => said("fault-none-blocked"),
             Self::SeveralBlocked => said("fault-several-blocked"),
-            Self::PinsDiffer => said("fault-pins-differ"),
             Self::PinLine => said("fault-pin-line"),
             Self::PinMissing { serial } => said("fault-pin-missing").with("serial", serial),
             Self::Fingerprint { found } => said("fault-fingerprint").with("found", found),

@@ -111,8 +111,38 @@ fn ask(screen: &Screen, key: &str, serial: u32) -> Result<Zeroizing<String>, Fau
     rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Fault::Terminal)
 }
 
+/// Asks until the PIN can be one. Whoever still types when a program has ended types into the shell, and its history.
 fn asked_twice(screen: &Screen, serial: u32) -> Result<Zeroizing<String>, Fault> {
     screen.say_with("new-pin-member", &[("serial", serial.to_string())]);
-    let (pin, again) = (ask(screen, "new-pin-prompt", serial)?, ask(screen, "new-pin-again-prompt", serial)?);
-    if pin == again { Ok(pin) } else { Err(Fault::PinsDiffer) }
+    loop {
+        let pin = ask(screen, "new-pin-prompt", serial)?;
+        if !can_be_new(&pin) {
+            screen.say("new-pin-refused");
+            continue;
+        }
+        if pin == ask(screen, "new-pin-again-prompt", serial)? {
+            return Ok(pin);
+        }
+        screen.say("new-pin-differs");
+    }
+}
+
+/// 6 to 8 digits (SP 800-73-4, part 2, section 2.4.3), and not those that every card comes with.
+fn can_be_new(pin: &str) -> bool {
+    (6..=8).contains(&pin.len()) && pin.bytes().all(|byte| byte.is_ascii_digit()) && pin != "123456"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_pin_has_six_to_eight_digits_and_is_not_the_factorys() {
+        for pin in ["246810", "1234567", "00000000"] {
+            assert!(can_be_new(pin), "{pin}");
+        }
+        for pin in ["", "12345", "123456", "123456789", "24681a", "２４６８１０", "246 810"] {
+            assert!(!can_be_new(pin), "{pin}");
+        }
+    }
 }

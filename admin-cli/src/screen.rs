@@ -141,7 +141,12 @@ impl Screen {
 
     /// Asks whether to go on, unless the person has said so on the command line.
     pub(crate) fn agree(&self) -> Result<(), Fault> {
-        if self.agreed || self.says_yes("agree")? { Ok(()) } else { Err(Fault::NotAgreed) }
+        self.agree_that("agree")
+    }
+
+    /// The same, by another question.
+    pub(crate) fn agree_that(&self, question: &str) -> Result<(), Fault> {
+        if self.agreed || self.says_yes(question)? { Ok(()) } else { Err(Fault::NotAgreed) }
     }
 
     /// Asks whether it shall be done this way. Nobody is asked who wants no questions, or JSON: then it shall not.

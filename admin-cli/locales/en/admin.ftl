@@ -1,7 +1,9 @@
-agree = Go on? [y/N]
+agree = Go on? [yes/no]
 pin-prompt = PIN of card { $serial } ({ $tries } tries left):
 puk-prompt = Unblocking number (PUK) of card { $serial }:
 new-pin-member = The owner of card { $serial } chooses the PIN and types it. Everybody else looks away from screen and hands.
+new-pin-refused = That PIN cannot be used. Choose 6 to 8 digits, and not the factory's 123456. Once more.
+new-pin-differs = The two entries differ. Please type both again.
 new-pin-prompt = New PIN for card { $serial } (6 to 8 digits; its member types it):
 new-pin-again-prompt = The same PIN once more:
 wait-can-be-stopped = Ctrl-C stops waiting.
@@ -11,9 +13,11 @@ insert-officer = Insert an officer's card.
 insert-second-officer = A second person has to sign. Insert the second officer's card.
 insert-new-card = Insert the new card. With one reader, put it in the place of yours.
 insert-card = Insert card { $serial }.
+no-card-here = No card is in a reader.
 
 service-fingerprint = { $service } fingerprint: { $fingerprint }
-    Compare it with what the { $service } console shows.
+    The keeper of the { $service } reads it out from paper. Make sure that no character differs.
+service-same = Is every character the same? [yes/no]
 founding-rehearsal = REHEARSAL: no keys are made, nothing is signed, nothing is written.
 founding-rehearsed = The rehearsal is over. Nothing was made, signed or written.
 founding-who = Who are the officers? Three people; or two with two cards each, entered twice. Leave the name empty when all are there.
@@ -35,7 +39,7 @@ founding-roles-apart = A security officer can be neither administrator nor audit
 founding-roles-together = A security officer can be administrator or auditor as well.
 founding-signing = Now { $name } signs, with card { $serial }.
 founding-written = Signed by the officers. Written to { $file }; the minutes, for signing on paper, to { $minutes }.
-    Take it to the ca console, then to the kms console. Each must show this fingerprint:
+    Take it to the ca console, then to the kms console, which needs the file of --records as well. Each must show this fingerprint:
     { $hash }
 minutes-title = MINUTES OF A FOUNDING (Warifu)
 minutes-rehearsal = *** REHEARSAL: none of this was signed, and the keys are nobody's ***
@@ -54,6 +58,7 @@ minutes-officer = - card { $serial }: { $name }
     { $attestation }
 minutes-attested = keys made in the card (firmware { $firmware }); SHA-256 of the proof: { $evidence }
 minutes-unattested = no proof of where its keys were made
+minutes-rehearsed = no keys were made, since this is a rehearsal
 minutes-confirmed = We compared the fingerprints above with those that the consoles showed, and signed with these cards.
 minutes-sign = { $name }: ______________________________  date: ______________
 minutes-sign-ca = Keeper of the ca: ______________________________  date: ______________
@@ -123,6 +128,7 @@ custodians-named = The backups of the { $service } are kept by: { $names }. Make
 backup-preview = Backup of the { $service }, of { $at }, for a new machine.
     Fingerprint of the request: { $fingerprint }
     Compare it with what the new machine's console shows.
+custodian-other = Card { $serial } is no custodian's of this backup. Insert another.
 insert-custodian = Insert the card of a custodian ({ $have } of { $needed } have given their piece).
 custodian-gave = { $have } of { $needed } custodians have given their piece. Take the card out.
 backup-opened = Written to { $file }. Take it to the new machine's console.
@@ -146,7 +152,7 @@ member-leave-preview = The last day of { $name } will be { $day }. After it all 
 order-in-ledger = The order is in the ledger.
 not-in-the-directory = (not in the directory)
 proposals-waiting = Orders that wait for a second person: { $count }. See them with “warifu-admin proposal list”.
-offer-proposal = Two people have to sign. If the second one is not here, the order can wait for that person. Shall it wait? [y/N]
+offer-proposal = Two people have to sign. If the second one is here now, answer no; to have it signed later, answer yes (the order waits). [yes/no]
 proposal-kept = Order { $hash } waits for a second person. Nothing has happened yet.
     It is carried out when somebody else signs it with “warifu-admin proposal sign”, until { $until } ({ $zone }).
 proposal-shown = Order { $hash }, which waits for a second person
@@ -182,7 +188,7 @@ card-issue-none = Nobody waits for a card. Nothing is left to do.{ $name }
 bulk-enroll-preview = { $ordered } people will be enrolled ({ $already } are already). Make their cards one by one with “warifu-admin card issue”.
 bulk-move-preview = { $ordered } people will belong elsewhere ({ $already } were ordered already).
 order-more-lines = … and { $more } more lines, which are signed as well.
-order-show-rest = Show them all? [y/N]
+order-show-rest = Show them all? [yes/no]
 bulk-more-rows = and { $more } rows more
 bulk-several-orders = There are so many that it takes { $count } orders, each with its signature.
 bulk-ordering = Sending the orders
@@ -379,8 +385,6 @@ fault-none-blocked = No card in the readers is blocked.
     .remedy = Insert the card that is.
 fault-several-blocked = Several cards in the readers are blocked.
     .remedy = Name one by its number.
-fault-pins-differ = The two new PINs are not the same. Nothing was changed.
-    .remedy = Run the command again.
 fault-pin-line = The PINs on standard input cannot be read.
     .remedy = Write one line each: card number, space, PIN.
 fault-pin-missing = There is no PIN for card { $serial } on standard input.
@@ -609,7 +613,7 @@ doctor-site-no-lease = The site "{ $site }" has no lease, and opens no file.
 doctor-site-behind = The site "{ $site }" has not read the last { $behind } entries of the ledger.
     .remedy = If they do not become fewer, run `warifu-kms site doctor` on that site's machine.
 doctor-contract-ends = The contract "{ $name }" ends in { $days } days.
-    .remedy = To go on, run `warifu-admin contract extend { $label }` before it ends.
+    .remedy = To go on, run `warifu-admin contract extend { $label } --ends DATE` before it ends.
 doctor-unit-waits = The unit "{ $unit }" has no key yet. It waits for { $who }.
     .remedy = Check that { $who } runs.
 doctor-grant-waits = The grant of "{ $unit }" to "{ $member }" is not issued yet. It waits for { $who }.

@@ -1,7 +1,9 @@
-agree = 実行しますか？ [y/N]
+agree = 実行しますか？［はい/いいえ］
 pin-prompt = カード { $serial } の暗証番号（あと { $tries } 回）:
 puk-prompt = カード { $serial } の解除番号（PUK）:
 new-pin-member = カード { $serial } の持ち主が、暗証番号を決めて入力してください。ほかの人は画面と手元を見ないでください。
+new-pin-refused = この番号は使えません。6 桁から 8 桁の数字で、工場出荷時の 123456 以外を決めてください。もう一度どうぞ。
+new-pin-differs = 2 回の入力が違いました。もう一度、初めから入力してください。
 new-pin-prompt = カード { $serial } の新しい暗証番号（6 桁から 8 桁。持ち主が入力します）:
 new-pin-again-prompt = 同じ暗証番号をもう一度:
 wait-can-be-stopped = 待つのをやめるには Ctrl-C を押してください。
@@ -11,9 +13,11 @@ insert-officer = セキュリティ担当のカードを入れてください。
 insert-second-officer = もう一人の署名が必要です。二人目のセキュリティ担当のカードを入れてください。
 insert-new-card = 新しいカードを入れてください。リーダーが 1 台なら、いまのカードと入れ替えてください。
 insert-card = カード { $serial } を入れてください。
+no-card-here = リーダーにカードが入っていません。
 
 service-fingerprint = { $service } の指紋: { $fingerprint }
-    { $service } の画面の表示と見比べてください。
+    { $service } の管理者が紙の控えを読み上げます。1 文字も違わないことを確かめてください。
+service-same = すべての文字が同じですか？［はい/いいえ］
 founding-rehearsal = 【予行】鍵は作らず、署名もせず、何も書き出しません。
 founding-rehearsed = 予行が終わりました。鍵も署名もファイルも作っていません。
 founding-who = セキュリティ担当はどなたですか。三人、または二人で 2 枚ずつ（同じ人を 2 回入力します）。全員を入力したら、名前を空にしてください。
@@ -35,7 +39,7 @@ founding-roles-apart = セキュリティ担当は、管理者や監査を兼ね
 founding-roles-together = セキュリティ担当は、管理者や監査を兼ねられます。
 founding-signing = { $name } さんがカード { $serial } で署名します。
 founding-written = セキュリティ担当全員が署名しました。{ $file } に書き出しました。紙に署名する設立記録は { $minutes } です。
-    設立のファイルを ca の端末、次に kms の端末へ持って行ってください。どちらにも次の指紋が表示されるはずです:
+    設立のファイルを ca の端末へ、次に kms の端末へ持って行ってください。kms には名簿の記録（--records のファイル）も必要です。どちらにも次の指紋が表示されるはずです:
     { $hash }
 minutes-title = 設立記録（Warifu 割符）
 minutes-rehearsal = 【予行】ここに書かれたものは署名されていません。鍵も使われないものです。
@@ -44,16 +48,17 @@ minutes-organization = 組織: { $name }
 minutes-hash = 設立の指紋（組織の変わらない名前）: { $hash }
 minutes-service = { $service }
     申告書の指紋: { $fingerprint }
-    署名鍵: { $signing }
-    TLS 鍵: { $tls }
+    署名の鍵: { $signing }
+    通信の鍵: { $tls }
 minutes-holds-ca = この暗号装置（HSM）には、すべての鍵の片割れ（ca の分）と、証明書のためのルート鍵と発行鍵があります。kms のものと一緒に置かないでください。
 minutes-holds-kms = この暗号装置（HSM）には、すべての鍵の片割れ（kms の分）と、台帳の鍵があります。ca のものと一緒に置かないでください。
 minutes-officers = セキュリティ担当のカード
 minutes-officer = ・カード { $serial }: { $name }
-    署名鍵: { $key }
+    署名の鍵: { $key }
     { $attestation }
 minutes-attested = 鍵はカードの中で作られました（ファームウェア { $firmware }）。証明の SHA-256: { $evidence }
 minutes-unattested = 鍵の出どころの証明はありません
+minutes-rehearsed = 予行のため、鍵はまだ作っていません
 minutes-confirmed = 上の指紋を各端末の表示と見比べ、これらのカードで署名しました。
 minutes-sign = { $name }: ______________________________  日付: ______________
 minutes-sign-ca = ca の管理者: ______________________________  日付: ______________
@@ -123,6 +128,7 @@ custodians-named = { $service }のバックアップの保管人は { $names } �
 backup-preview = { $service }の { $at } のバックアップを、新しい機械のために開きます。
     復元の依頼の指紋: { $fingerprint }
     新しい機械の画面に出ている指紋と比べてください。
+custodian-other = カード { $serial } は、このバックアップの保管人のカードではありません。別のカードを入れてください。
 insert-custodian = 保管人のカードを入れてください（{ $needed } 人のうち { $have } 人が済みました）。
 custodian-gave = { $needed } 人のうち { $have } 人が済みました。カードを抜いてください。
 backup-opened = { $file } に書きました。新しい機械へ持って行ってください。
@@ -131,7 +137,7 @@ register-unsound = ! kms の名簿のうち { $count } 件が、署名された�
 unit-rename-preview = 「{ $name }」の名前を「{ $new }」に変えます。
 unit-renamed-already = 「{ $name }」は、すでにその名前です。
 unit-own-pcs-already = { $name } は、すでにその設定です。することはありません。
-unit-close-preview = 宛先「{ $name }」を廃止します（元に戻せません）。開始: { $from }。終わる権限: { $grants } 件。届いているファイルは、誰も開けなくなります。
+unit-close-preview = 宛先「{ $name }」を廃止します（元に戻せません）。時期: { $from }。終わる権限: { $grants } 件。届いているファイルは、誰も開けなくなります。
 unit-closed-already = 「{ $name }」はすでに廃止されています。
 unit-merge-preview = 「{ $name }」を「{ $into }」に統合します。開始: { $from }。次の人が「{ $name }」宛てのファイルを開けるようになります。
 unit-rekey-preview = 「{ $name }」の鍵を新しくします。古い鍵で届いたファイルは、古い宛先を廃止するまで開けます。
@@ -146,7 +152,7 @@ member-leave-preview = 「{ $name }」の最終日を { $day } にします。�
 order-in-ledger = 指図を台帳に記録しました。
 not-in-the-directory = （宛先帳に載っていません）
 proposals-waiting = { $count } 件の指図が承認待ちです。「warifu-admin proposal list」で見られます。
-offer-proposal = 二人の署名が必要です。二人目が今ここにいなければ、指図を承認待ちにできます。承認待ちにしますか？ [y/N]
+offer-proposal = 二人の署名が必要です。二人目が今ここにいれば「いいえ」、あとで署名してもらうなら「はい」と答えてください（承認待ちになります）。［はい/いいえ］
 proposal-kept = 指図 { $hash } を承認待ちにしました。まだ何も起きていません。
     { $until }（{ $zone }）までに、もう一人が「warifu-admin proposal sign」で署名すると実行されます。
 proposal-shown = 承認待ちの指図 { $hash }
@@ -182,15 +188,15 @@ card-issue-none = カードを待っている人はいません。何もする�
 bulk-enroll-preview = { $ordered } 人を登録します（登録済み { $already } 人）。カードは「warifu-admin card issue」で 1 枚ずつ作ります。
 bulk-move-preview = { $ordered } 人の所属を変えます（指図済み { $already } 人）。
 order-more-lines = … ほかに { $more } 行あります。これにも署名することになります。
-order-show-rest = すべて表示しますか？ [y/N]
+order-show-rest = すべて表示しますか？［はい/いいえ］
 bulk-more-rows = ほか { $more } 行
 bulk-several-orders = 件数が多いため、指図を { $count } 回に分けます。署名も { $count } 回です。
 bulk-ordering = 指図を送っています
 bulk-bad-row = { $line } 行目: { $why }
 bulk-done = 指図した行: { $ordered }。すでにそのとおりの行: { $already }。誤りのある行: { $bad }。
-row-not-a-name = 識別名は英小文字・数字・ハイフンで 63 文字まで、氏名は 1 行で書いてください。
-row-twice = 識別名「{ $label }」は { $first } 行目にもあります。
-row-label-taken = 識別名「{ $label }」は、別の内容で登録されています。
+row-not-a-name = 略称は英小文字・数字・ハイフンで 63 文字まで、氏名は 1 行で書いてください。
+row-twice = 略称「{ $label }」は { $first } 行目にもあります。
+row-label-taken = 略称「{ $label }」は、別の内容で登録されています。
 row-no-unit = 部署がありません。
 row-unknown-unit = 宛先「{ $unit }」はありません。
 row-unknown-contract = 契約「{ $contract }」はありません。
@@ -214,7 +220,7 @@ change-sites = 拠点: { $value }
 change-routes = 振り分け先: { $value }
 change-people = 権限付与に必要な人数: { $value }
 change-own-pcs = 本人の PC でのカードへの書き込み: { $value }
-act-unit-closed = - 宛先「{ $name }」を廃止し、その権限をすべて終了する（元に戻せない）。開始: { $from }
+act-unit-closed = - 宛先「{ $name }」を廃止し、その権限をすべて終了する（元に戻せない）。時期: { $from }
 act-unit-merged = - 宛先「{ $name }」を「{ $into }」に統合する。届いているファイルは引き続き開ける。開始: { $from }
 act-unit-rekeyed = - 宛先「{ $name }」の鍵を新しくする
 act-member-enrolled = - 「{ $name }」を登録する（カードはまだない）。契約: { $contract }、宛先: { $units }
@@ -237,11 +243,11 @@ custody-own-pc = 本人の PC で
 act-card-enrolled = - 「{ $name }」のカードを登録する。証明されたカード番号: { $serial }、契約: { $contract }
 act-grant-open = - 「{ $name }」は「{ $unit }」宛てのファイルを開ける。開始: { $from }、最終日: { $until }、カードへの書き込み: { $custody }
 act-grant-route = - 「{ $name }」は「{ $unit }」宛てのファイルを振り分けられる（開けない）。開始: { $from }、最終日: { $until }、カードへの書き込み: { $custody }
-act-grant-revoked = - 「{ $name }」の「{ $unit }」宛ての権限を終了する（元に戻せない）。開始: { $from }
+act-grant-revoked = - 「{ $name }」の「{ $unit }」宛ての権限を終了する（元に戻せない）。時期: { $from }
 act-card-suspended = - 「{ $name }」のカードを一時停止する
 act-card-resumed = - 「{ $name }」のカードを再開する
 act-card-revoked = - 「{ $name }」のカードを終了する（元に戻せない）
-act-member-revoked = - 「{ $name }」の登録を終了する。カードと権限はすべて終わる（元に戻せない）。開始: { $from }
+act-member-revoked = - 「{ $name }」の登録を終了する。カードと権限はすべて終わる（元に戻せない）。時期: { $from }
 act-custodians = - { $service }のバックアップの保管人を、次の人たちにする（{ $threshold } 人がそろうと開ける）: { $names }
 holder-and-serial = { $name }（カード { $serial }）
 service-ca = 発行サーバー（ca）
@@ -379,8 +385,6 @@ fault-none-blocked = 暗証番号の間違いで使えなくなっているカ�
     .remedy = そのカードを、この端末のリーダーに入れてください。
 fault-several-blocked = 使えなくなっているカードが、リーダーに何枚もあります。
     .remedy = カードの番号で 1 枚を指定してください。
-fault-pins-differ = 新しい暗証番号が、2 回とも同じではありません。何も変えていません。
-    .remedy = もう一度実行してください。
 fault-pin-line = 標準入力の暗証番号を読み取れません。
     .remedy = 1 行に「カード番号 暗証番号」と書いてください。
 fault-pin-missing = カード { $serial } の暗証番号が標準入力にありません。
@@ -460,7 +464,7 @@ help-arg-agent = エージェントの接続ファイル [既定: 実行時フ�
 help-arg-pins_stdin = 暗証番号を標準入力から読みます。1 行に「カード番号 暗証番号」
 help-arg-card = カードが何枚もあるとき、最初に使うカードの番号
 help-arg-days = 何日以内か
-help-arg-csv = 表（UTF-8 または Shift_JIS の CSV）。列は 識別名・氏名・部署・契約
+help-arg-csv = 表（UTF-8 または Shift_JIS の CSV）。列は 略称・氏名・部署・契約
 help-arg-skip_bad = 誤りのある行を飛ばし、正しい行だけ指図します。
 help-arg-report = 行ごとの結果の書き出し先（CSV）
 help-arg-add_roles = 付ける役割（officer、administrator、auditor、dispatcher）
@@ -609,7 +613,7 @@ doctor-site-no-lease = 拠点「{ $site }」は有効期限が切れていて、
 doctor-site-behind = 拠点「{ $site }」が読んでいない台帳が { $behind } 件あります。
     .remedy = しばらくしても減らなければ、その拠点のコンピューターで「warifu-kms site doctor」を実行してください。
 doctor-contract-ends = 契約「{ $name }」は、あと { $days } 日で終わります。
-    .remedy = 続けるときは、終わる前に「warifu-admin contract extend { $label }」を実行してください。
+    .remedy = 続けるときは、終わる前に「warifu-admin contract extend { $label } --ends 新しい最終日」を実行してください。
 doctor-unit-waits = 宛先「{ $unit }」の鍵がまだありません。{ $who }を待っています。
     .remedy = { $who }が動いているかを確かめてください。
 doctor-grant-waits = 「{ $member }」さんの「{ $unit }」の権限がまだ発行されていません。{ $who }を待っています。

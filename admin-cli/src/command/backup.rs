@@ -224,16 +224,25 @@ async fn next_custodian(
 ) -> Result<CardInReader, Fault> {
     let mut wait = desk.wait();
     let (have, needed) = (brought.pieces.len(), manifest.backup().threshold);
+    let piece_of = |card: &CardInReader| {
+        let transport = card.keys?.transport;
+        manifest.backup().pieces.iter().find(|piece| piece.transport == transport)
+    };
+    let is_custodians = |card: &CardInReader| piece_of(card).is_some();
     let waiting = |card: &CardInReader| {
-        let piece = card
-            .keys
-            .and_then(|keys| manifest.backup().pieces.iter().find(|piece| piece.transport == keys.transport));
-        piece.is_some_and(|piece| brought.pieces.iter().all(|given| given.card != piece.card))
+        piece_of(card).is_some_and(|piece| brought.pieces.iter().all(|given| given.card != piece.card))
             && (!desk.pins.scripted() || desk.pins.knows(card.serial))
     };
+    let mut told = BTreeSet::new();
     loop {
-        if let Some(card) = desk.cards().await?.into_iter().find(waiting) {
-            return Ok(card);
+        let cards = desk.cards().await?;
+        if let Some(card) = cards.iter().find(|card| waiting(card)) {
+            return Ok(card.clone());
+        }
+        for card in cards.iter().filter(|card| !is_custodians(card)) {
+            if told.insert(card.serial) {
+                desk.screen.warn("custodian-other", &[("serial", card.serial.to_string())]);
+            }
         }
         if !wait.goes_on("insert-custodian", &counted(have, needed.into())).await {
             return Err(BackupError::TooFew { have, needed }.into());

@@ -32,6 +32,9 @@ pub(super) async fn inspect(desk: &mut Desk<'_>, card_alone: bool) -> Result<(),
     if book.is_none() && !card_alone && !cards.is_empty() {
         findings.add(Level::Warning, "ledger", "ledger-not-read", &[]);
     }
+    if cards.is_empty() {
+        desk.screen.say("no-card-here");
+    }
     let columns =
         ["column-reader", "column-serial", "column-name", "column-firmware", "column-tries", "column-shares"];
     let mut list = List::new(desk.screen, &columns);

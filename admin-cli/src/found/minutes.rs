@@ -71,6 +71,7 @@ impl Minutes<'_> {
                     "minutes-attested",
                     &[("firmware", firmware.clone()), ("evidence", evidence.to_string())],
                 ),
+                Attestation::None if rehearsal => text("minutes-rehearsed", &[]),
                 Attestation::None => text("minutes-unattested", &[]),
             };
             let [serial, name] = seated.words();
