@@ -178,6 +178,7 @@ pub fn replica(error: &ReplicaError) -> Message {
         | ReplicaError::Gap { .. }
         | ReplicaError::Checkpoint(_)
         | ReplicaError::NotCovered { .. }
+        | ReplicaError::NoSuccessor
         | ReplicaError::Backdated { .. } => Message::new("ledger-unsound").with("why", reason(error)),
         ReplicaError::ShuttingDown => Message::new("fault-stopping"),
         other => unexpected(other),

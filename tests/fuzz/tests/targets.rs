@@ -179,7 +179,6 @@ const READERS: &[(&str, &[&str])] = &[
     ("ledger/src/checkpoint.rs", &["checkpoint"]),
     ("replica/src/follow.rs", &["wire", "events"]),
     ("texts/src/findings.rs", &[]),
-    ("token-agent/src/bin/warifu-agent.rs", &["attestation"]),
     ("token-agent/src/bin/warifu/doctor/cards.rs", &["wire"]),
     ("token-agent/src/bin/warifu/doctor/services.rs", &["wire"]),
     ("token-agent/src/client.rs", &["wire"]),
@@ -187,6 +186,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("token-agent/src/follow.rs", &["wire", "events"]),
     ("token-agent/src/forward.rs", &["wire"]),
     ("token-agent/src/http.rs", &["wire"]),
+    ("token-agent/src/makers.rs", &["attestation"]),
     ("token-agent/src/profile.rs", &["profile"]),
 ];
 
