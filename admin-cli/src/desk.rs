@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_api::wire::Leaves;
 use warifu_api::wire::agent::{
-    AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest, Status,
-    Unlock,
+    AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest,
+    Standing, Status, Unlock,
 };
 use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, Proposals, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
@@ -22,6 +22,7 @@ use warifu_ledger::register::Name;
 use warifu_ledger::state::{CardState, CardStatus, Grant, State};
 use warifu_ledger::statement::{Custody, Millis, Profile, Role, ServiceKeys};
 use warifu_token_agent::client::AgentClient;
+use zeroize::Zeroizing;
 
 use crate::args::Common;
 use crate::day::{self, Zone};
@@ -48,6 +49,32 @@ pub(crate) struct Desk<'a> {
     pub(crate) first_card: Option<u32>,
     /// Whether what needs two people is left for the second one.
     pub(crate) propose: bool,
+    /// PINs that cards took in this command. Nothing is signed with one of them: for each signature its person is asked anew.
+    taken: BTreeMap<u32, Zeroizing<String>>,
+}
+
+/// What a PIN is asked for, said before it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// Reading the ledger and the register.
+    Read,
+    /// Making keys on a card.
+    Prepare,
+    /// Bringing shares onto it.
+    Bring,
+    /// One signature.
+    Sign,
+}
+
+impl Purpose {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Read => "pin-to-read",
+            Self::Prepare => "pin-to-prepare",
+            Self::Bring => "pin-to-bring",
+            Self::Sign => "pin-to-sign",
+        }
+    }
 }
 
 /// The organization as the ledger and the register tell of it.
@@ -68,7 +95,8 @@ pub(crate) struct Book {
 
 impl<'a> Desk<'a> {
     pub(crate) fn new(agent: AgentClient, screen: &'a Screen, pins: Pins, common: &Common) -> Self {
-        Self { agent, screen, pins, first_card: common.card, propose: common.propose }
+        let taken = BTreeMap::new();
+        Self { agent, screen, pins, first_card: common.card, propose: common.propose, taken }
     }
 
     pub(crate) async fn cards(&self) -> Result<Vec<CardInReader>, Fault> {
@@ -233,17 +261,38 @@ impl<'a> Desk<'a> {
         Wait { screen: self.screen, patient: !self.pins.scripted(), since: Instant::now(), asked: false }
     }
 
-    /// Unlocks a card's 9A key for this insertion.
-    pub(crate) async fn unlock(&mut self, card: &CardInReader) -> Result<(), Fault> {
-        let pin = self.pins.pin(self.screen, card.serial, card.tries_left)?;
-        let unlock = Unlock { serial: Some(card.serial), pin, spend_last_try: false };
+    /// Unlocks a card's 9A key for this insertion; one that is unlocked already is left so, and nobody is asked.
+    async fn unlock(&mut self, card: &CardInReader) -> Result<(), Fault> {
+        if matches!(card.standing, Standing::Unanswered | Standing::Open { .. }) {
+            return Ok(());
+        }
+        let pin = self.pin(card, Purpose::Read)?;
+        let unlock = Unlock { serial: Some(card.serial), pin: PinText(pin.0.clone()), spend_last_try: false };
         self.agent.post::<Status>("/v1/unlock", &unlock).await?;
+        self.took(card.serial, pin);
         Ok(())
+    }
+
+    /// The PIN of a card. It is asked for once in a command, and for every signature, and what for is said before.
+    pub(crate) fn pin(&self, card: &CardInReader, purpose: Purpose) -> Result<PinText, Fault> {
+        let known = self.taken.get(&card.serial).filter(|_| !matches!(purpose, Purpose::Sign));
+        if let Some(pin) = known {
+            return Ok(PinText(pin.clone()));
+        }
+        if !self.pins.scripted() && card.tries_left > 1 {
+            self.screen.say_with(purpose.words(), &[("serial", card.serial.to_string())]);
+        }
+        self.pins.pin(self.screen, card.serial, card.tries_left)
+    }
+
+    /// The card took this PIN: for the rest of the command it is not asked for again but to sign.
+    pub(crate) fn took(&mut self, serial: u32, pin: PinText) {
+        self.taken.insert(serial, pin.0);
     }
 
     /// Signs with one card.
     pub(crate) async fn sign(&mut self, card: &CardInReader, envelope: &mut Envelope) -> Result<(), Fault> {
-        let pin: PinText = self.pins.pin(self.screen, card.serial, card.tries_left)?;
+        let pin = self.pin(card, Purpose::Sign)?;
         let request = SignRequest { serial: card.serial, pin, envelope: envelope.clone() };
         let answer: SignAnswer = self.agent.post("/v1/sign", &request).await?;
         envelope.add_signature(&answer.key, answer.signature.0);

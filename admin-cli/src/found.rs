@@ -19,7 +19,7 @@ use warifu_ledger::state::{Rejected, State};
 use warifu_ledger::statement::{Attestation, Founding, Millis, Policy, ServiceKind, ServiceStatement};
 
 use crate::args::Init;
-use crate::desk::{Desk, rng};
+use crate::desk::{Desk, Purpose, rng};
 use crate::fault::Fault;
 use crate::file::{fault, read, write, write_json};
 
@@ -207,9 +207,11 @@ pub(crate) async fn prepare(desk: &mut Desk<'_>, serial: u32, unattested: bool) 
     let card = card_with(desk, serial).await?;
     let pin = match card.secrets.factory_pin {
         true => desk.pins.new_pin(desk.screen, serial)?,
-        false => desk.pins.pin(desk.screen, serial, card.tries_left)?,
+        false => desk.pin(&card, Purpose::Prepare)?,
     };
-    let prepared: Prepared = desk.agent.post("/v1/cards/prepare", &Prepare { serial, pin }).await?;
+    let request = Prepare { serial, pin };
+    let prepared: Prepared = desk.agent.post("/v1/cards/prepare", &request).await?;
+    desk.took(serial, request.pin);
     match &prepared.attestation {
         Attestation::Generated { firmware, .. } => {
             let words = [("serial", serial.to_string()), ("firmware", firmware.clone())];

@@ -88,7 +88,7 @@ pub struct Contract {
     pub name: Id,
     /// The first instant at which it is over.
     pub ends_at: Millis,
-    /// Whether somebody ended it before.
+    /// Whether somebody ended it before the day that was agreed; `ends_at` is when.
     pub ended: bool,
 }
 

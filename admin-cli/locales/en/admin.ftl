@@ -1,5 +1,9 @@
 agree = Go on? [yes/no]
 pin-prompt = PIN of card { $serial } ({ $tries } tries left):
+pin-to-read = To read the ledger, card { $serial } needs its PIN once.
+pin-to-prepare = To make its keys, card { $serial } needs its PIN once.
+pin-to-bring = To take its shares, card { $serial } needs its PIN once.
+pin-to-sign = Now card { $serial } signs. For every signature the PIN is entered anew.
 puk-prompt = Unblocking number (PUK) of card { $serial }:
 new-pin-member = The owner of card { $serial } chooses the PIN and types it. Everybody else looks away from screen and hands.
 new-pin-refused = That PIN cannot be used. Choose 6 to 8 digits, and not the factory's 123456. Once more.

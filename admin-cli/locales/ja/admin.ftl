@@ -1,5 +1,9 @@
 agree = 実行しますか？［はい/いいえ］
 pin-prompt = カード { $serial } の暗証番号（あと { $tries } 回）:
+pin-to-read = 台帳を読むために、カード { $serial } の暗証番号が 1 回必要です。
+pin-to-prepare = 鍵を作るために、カード { $serial } の暗証番号が 1 回必要です。
+pin-to-bring = 割符を入れるために、カード { $serial } の暗証番号が 1 回必要です。
+pin-to-sign = カード { $serial } で署名します。暗証番号は、署名のたびに入力します。
 puk-prompt = カード { $serial } の解除番号（PUK）:
 new-pin-member = カード { $serial } の持ち主が、暗証番号を決めて入力してください。ほかの人は画面と手元を見ないでください。
 new-pin-refused = この番号は使えません。6 桁から 8 桁の数字で、工場出荷時の 123456 以外を決めてください。もう一度どうぞ。

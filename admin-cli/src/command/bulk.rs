@@ -47,7 +47,7 @@ struct RowOutcome {
     line: u64,
     label: String,
     name: String,
-    /// `ordered`, `already` or `bad`.
+    /// `ordered`, `planned` (what would be ordered, and is not), `already` or `bad`.
     fate: &'static str,
     /// What is wrong with it, in the language asked for.
     why: Option<String>,
@@ -93,7 +93,7 @@ pub(super) async fn relocate(
     order(desk, &book, planned, skip_bad, report, "bulk-move-preview").await
 }
 
-/// Shows what was planned, has it signed, and reports every row's fate.
+/// Shows what was planned, has it signed, and reports every row's fate: also where nothing is ordered in the end.
 async fn order(
     desk: &mut Desk<'_>,
     book: &Book,
@@ -102,20 +102,45 @@ async fn order(
     report: Option<&Path>,
     preview: &'static str,
 ) -> Result<(), Fault> {
-    let outcomes: Vec<RowOutcome> = planned.iter().map(|row| outcome(desk, row)).collect();
-    let bad = outcomes.iter().filter(|row| row.fate == "bad").count();
+    let mut outcomes: Vec<RowOutcome> = planned.iter().map(|row| outcome(desk, row)).collect();
+    // Before anybody signs, it is known that it can be written.
+    if let Some(path) = report {
+        write_report(path, &outcomes)?;
+    }
+    let done = carry_out(desk, book, planned, &mut outcomes, skip_bad, preview).await;
+    // What went in before a later order was refused has gone in.
+    let written =
+        report.filter(|_| count(&outcomes, "ordered") > 0).map(|path| write_report(path, &outcomes));
+    let appended = done?;
+    desk.screen.result(&json!({ "orders": appended, "rows": outcomes }), || {
+        let counts = ["ordered", "already", "bad"].map(|fate| (fate, count(&outcomes, fate).to_string()));
+        desk.screen.text("bulk-done", &counts)
+    });
+    written.unwrap_or(Ok(()))
+}
+
+fn count(outcomes: &[RowOutcome], fate: &str) -> usize {
+    outcomes.iter().filter(|row| row.fate == fate).count()
+}
+
+/// Has what was planned signed and appended; what has gone in is said of its rows.
+async fn carry_out(
+    desk: &mut Desk<'_>,
+    book: &Book,
+    planned: Vec<Planned>,
+    outcomes: &mut [RowOutcome],
+    skip_bad: bool,
+    preview: &'static str,
+) -> Result<Vec<Digest>, Fault> {
+    let bad = count(outcomes, "bad");
     for row in outcomes.iter().filter(|row| row.fate == "bad") {
         let why = row.why.clone().unwrap_or_default();
         desk.screen.warn("bulk-bad-row", &[("line", row.line.to_string()), ("why", why)]);
     }
-    if let Some(path) = report {
-        write_report(path, &outcomes)?;
-    }
     if bad > 0 && !skip_bad {
         return Err(Fault::SheetBad { rows: bad });
     }
-    let already = outcomes.iter().filter(|row| row.fate == "already").count();
-    show(desk, &planned, preview, already);
+    show(desk, &planned, preview, count(outcomes, "already"));
     let orders = batches(planned)?;
     let mut appended: Vec<Digest> = Vec::new();
     if !orders.is_empty() {
@@ -129,26 +154,22 @@ async fn order(
     for Batch { rows, acts, records } in orders {
         signed.push((rows, desk.signed(book, acts, records).await?));
     }
-    let bar = desk.screen.progress("bulk-ordering", signed.iter().map(|(rows, _)| rows).sum());
+    let size = |rows: &BTreeSet<u64>| u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let bar = desk.screen.progress("bulk-ordering", signed.iter().map(|(rows, _)| size(rows)).sum());
     for (rows, request) in signed {
         appended.push(desk.submit(book, &request).await?.digest);
-        bar.inc(rows);
+        outcomes.iter_mut().filter(|row| rows.contains(&row.line)).for_each(|row| row.fate = "ordered");
+        bar.inc(size(&rows));
     }
     bar.finish_and_clear();
-    let ordered = outcomes.iter().filter(|row| row.fate == "ordered").count();
-    desk.screen.result(&json!({ "orders": appended, "rows": outcomes }), || {
-        let counts = [("ordered", ordered), ("already", already), ("bad", bad)];
-        let counts: Vec<_> = counts.into_iter().map(|(key, count)| (key, count.to_string())).collect();
-        desk.screen.text("bulk-done", &counts)
-    });
-    Ok(())
+    Ok(appended)
 }
 
 /// What one order holds, with the records that it commits to.
 #[derive(Default)]
 struct Batch {
-    /// How many rows of the table that is.
-    rows: u64,
+    /// The lines of the table that it is for.
+    rows: BTreeSet<u64>,
     acts: Vec<Act>,
     records: Vec<Record>,
 }
@@ -166,7 +187,7 @@ fn batches(planned: Vec<Planned>) -> Result<Vec<Batch>, Fault> {
         }
         room = room.saturating_sub(size);
         if let Some(batch) = orders.last_mut() {
-            batch.rows += 1;
+            batch.rows.insert(row.line);
             batch.acts.extend(acts);
             batch.records.extend(record);
         }
@@ -206,7 +227,7 @@ fn outcome(desk: &Desk<'_>, row: &Planned) -> RowOutcome {
     let (fate, why) = match &row.fate {
         Fate::Bad(why) => ("bad", Some(desk.screen.message(why))),
         Fate::Already => ("already", None),
-        Fate::Ordered(..) => ("ordered", None),
+        Fate::Ordered(..) => ("planned", None),
     };
     RowOutcome { line: row.line, label: row.label.clone(), name: row.name.clone(), fate, why }
 }
@@ -371,11 +392,25 @@ impl<'a> Lookup<'a> {
         Ok(contract)
     }
 
+    /// Where a member works: what a card opens says so where nobody else has, as for who was enrolled with it.
+    fn placed(&self, member: &Id, at: Millis) -> BTreeSet<Id> {
+        let state = &self.book.state;
+        let placed = state.units_of_member(member, at);
+        if !placed.is_empty() {
+            return placed;
+        }
+        let grants = state.cards_of_member(*member).flat_map(|(card, _)| state.grants_of_card(card));
+        let begun = grants.filter(|(id, grant)| {
+            grant.starts_at.is_none_or(|start| start <= at) && state.live_grant(id, at).is_ok()
+        });
+        begun.map(|(_, grant)| grant.unit).collect()
+    }
+
     /// Whether this member is just as the row says.
     fn is(&self, member: &Id, name: &Name, contract: Option<Id>, units: &BTreeSet<Id>) -> bool {
         let at = self.book.now();
         !self.book.state.member_is_over(member, at)
-            && self.book.state.units_of_member(member, at) == *units
+            && self.placed(member, at) == *units
             && self.book.state.member(member).is_some_and(|found| {
                 found.contract == contract && self.book.names.get(&found.name.record) == Some(name)
             })

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
+use warifu_ledger::state::{Kind, Rejected};
 use warifu_ledger::statement::{Act, Millis};
 
 use super::{already, end_access, reason};
@@ -47,6 +48,10 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
         Contract::Extend { label, ends } => {
             let book = desk.book().await?;
             let contract = book.contract(&label)?;
+            // The fold says so only of an order that enough people have signed.
+            if book.state.contract_is_over(&contract, book.now()) {
+                return Err(Fault::Rejected(Rejected::Over { kind: Kind::Contract, id: contract }));
+            }
             let (ends_at, ends) = end_of(&book, &ends)?;
             let act = Act::ContractExtended { contract, ends_at };
             let label = book.state.contract(&contract).map(|c| book.name(&c.name)).unwrap_or(label);
@@ -102,7 +107,7 @@ struct ContractRow {
     contract: Id,
     label: String,
     name: String,
-    /// In the organization's zone; that day included.
+    /// In the organization's zone; that day included. The day on which an officer ended it, if one did.
     last_day: String,
     ends_at: Millis,
     ends_at_iso: Option<String>,

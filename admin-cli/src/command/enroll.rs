@@ -13,7 +13,7 @@ use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 use super::draft::Draft;
 use super::letter;
 use super::placing::{Span, spans};
-use crate::desk::{Book, Desk, rng};
+use crate::desk::{Book, Desk, Purpose, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
 
@@ -28,8 +28,7 @@ pub(super) struct Enrolment {
 }
 
 /// Enrols a member with a new card: keys on the card, one order for card and grants, then the shares onto the card.
-pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<(), Fault> {
-    let book = desk.book().await?;
+pub(super) async fn enroll(desk: &mut Desk<'_>, book: &Book, enrolment: Enrolment) -> Result<(), Fault> {
     let Enrolment { name, units, contract, new_card, letter } = enrolment;
     let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name.record)), "member")?;
     // Everything that can be wrong with the words is found before a key is made.
@@ -48,21 +47,21 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         });
     if let (Some(member), None) = (begun, waiting) {
         let taken = || Fault::LabelTaken { label: name.label.clone() };
-        let (card, grants) = ordered_already(&book, &member, contract, &granted).ok_or_else(taken)?;
-        let serial = its_card(&book, &desk.cards().await?, &card, new_card)?;
+        let (card, grants) = ordered_already(book, &member, contract, &granted).ok_or_else(taken)?;
+        let serial = its_card(book, &desk.cards().await?, &card, new_card)?;
         if let Some(letter) = &letter {
             let pin = letter::pin(desk.screen, letter, &name.name, serial)?;
             desk.pins.choose(serial, pin);
         }
         desk.screen.say_with("member-continued", &[("name", name.name.clone())]);
-        let done = hand_out(desk, &book, serial, card, grants).await?;
+        let done = hand_out(desk, book, serial, card, grants).await?;
         said(done, card).to(desk);
         return Ok(());
     }
-    let draft = Draft::kept(&book, &desk.cards().await?, &name.label, new_card);
+    let draft = Draft::kept(book, &desk.cards().await?, &name.label, new_card);
     let serial = match &draft {
         Some(draft) => draft.serial,
-        None => new_card_serial(desk, &book, new_card).await?,
+        None => new_card_serial(desk, book, new_card).await?,
     };
     desk.screen.say_with(
         "member-preview",
@@ -73,7 +72,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         ],
     );
     if let Some((member, _)) = &waiting {
-        desk.tell_of_places_ahead(&book, member);
+        desk.tell_of_places_ahead(book, member);
     }
     desk.screen.agree()?;
     if let Some(letter) = &letter {
@@ -84,7 +83,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
         Some(draft) => draft.prepared,
         None => {
             let prepared = prepare(desk, serial, book.state.policy().unattested_cards).await?;
-            Draft::made(&book, &name.label, serial, prepared)?
+            Draft::made(book, &name.label, serial, prepared)?
         }
     };
     let (member, committed, records) = match waiting {
@@ -99,14 +98,14 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, enrolment: Enrolment) -> Result<
     let mut acts = vec![Act::CardEnrolled(card)];
     let mut grants = Vec::new();
     // A card that comes after a reshuffle was ordered is right on its day, too.
-    for span in spans(&book, &member, &granted) {
-        let (grant, act) = grant(&book, card_id, span, prepared.custody);
+    for span in spans(book, &member, &granted) {
+        let (grant, act) = grant(book, card_id, span, prepared.custody);
         grants.push(grant);
         acts.push(act);
     }
-    desk.order(&book, acts, records).await?;
+    desk.order(book, acts, records).await?;
     Draft::over(&name.label);
-    let done = hand_out(desk, &book, serial, card_id, grants).await?;
+    let done = hand_out(desk, book, serial, card_id, grants).await?;
     said(done, card_id).to(desk);
     Ok(())
 }
@@ -205,8 +204,7 @@ pub(super) async fn hand_out(
     card: Id,
     grants: Vec<Id>,
 ) -> Result<Done, Fault> {
-    let tries_left = card_with(desk, serial).await?.tries_left;
-    let pin = desk.pins.pin(desk.screen, serial, tries_left)?;
+    let pin = desk.pin(&card_with(desk, serial).await?, Purpose::Bring)?;
     let spinner = desk.screen.waiting("waiting-for-shares");
     let officers = book.officers_besides(&card);
     let dead = book

@@ -19,7 +19,8 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
     match command {
         Member::Enroll { label, name, unit, contract, new_card, letter } => {
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
-            enroll(desk, Enrolment { name, units: unit, contract, new_card, letter }).await
+            let book = desk.book().await?;
+            enroll(desk, &book, Enrolment { name, units: unit, contract, new_card, letter }).await
         }
         Member::Revoke { label, why } => {
             let book = desk.book().await?;

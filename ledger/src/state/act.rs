@@ -107,6 +107,7 @@ impl State {
                     return Err(Rejected::Unknown { kind: Kind::Contract, id: *contract });
                 };
                 found.ended = true;
+                found.ends_at = found.ends_at.min(at);
                 self.kill_grants(act);
                 Ok(())
             }

@@ -168,6 +168,21 @@ fn a_contract_that_ended_by_its_date() {
 }
 
 #[test]
+fn a_contract_that_was_ended_says_when() {
+    let mut town = Town::working();
+    town.done([Act::ContractEnded { contract: id("acme"), reason: None }], TWO);
+    assert_eq!(
+        town.state.contract(&id("acme")).map(|found| (found.ended, found.ends_at)),
+        Some((true, town.at))
+    );
+    // Again, years later: it is when it was.
+    let ended = town.at;
+    town.at = ACME_ENDS + DAY;
+    town.done([Act::ContractEnded { contract: id("acme"), reason: None }], TWO);
+    assert_eq!(town.state.contract(&id("acme")).map(|found| found.ends_at), Some(ended));
+}
+
+#[test]
 fn a_contract_extended_in_time() {
     let mut town = Town::working();
     let ends_at = ACME_ENDS + 365 * DAY;

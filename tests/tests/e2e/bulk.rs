@@ -19,6 +19,20 @@ fn fates(answer: &Value) -> Vec<&str> {
     answer["rows"].as_array().unwrap().iter().filter_map(|row| row["fate"].as_str()).collect()
 }
 
+/// A card that a command before has unlocked reads the ledger without its PIN.
+fn an_unlocked_card_is_not_asked(town: &Town) {
+    let mut command = Command::new(program("warifu-admin").unwrap());
+    // No PIN is given, and nobody is there to enter one.
+    command.arg("--agent").arg(town.bootstrap("desk")).args(["--lang", "en", "unit", "list"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("税務課"),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// Where nobody is at the desk, a command waits for a card until the person wants it no more.
 fn ctrl_c_ends_waiting(town: &mut Town) {
     let officers: Vec<&str> = OFFICERS.iter().map(|(label, _, _)| *label).collect();
@@ -67,16 +81,30 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
             assert!(said.contains(words), "{words}: {said}");
         }
         assert!(!said.contains("2 行目:"), "{said}");
+        // Nor does the report say that anything was.
+        let report = path("report.csv");
+        let refused = town.try_admin(&["member", "enroll-all", "--csv", &bad, "--report", &report]).unwrap();
+        let reported = fs::read_to_string(&report).unwrap();
+        assert!(
+            !refused.status.success() && reported.contains("planned") && reported.contains("bad"),
+            "{reported}"
+        );
+        assert!(!reported.contains("ordered"), "{reported}");
 
         write(
             "all.csv",
             "\u{feff}識別名,氏名,部署\r\nhanako,𠮷田 花子,税務課\r\ntaro,安曇 太郎,tax、福祉課\r\n",
         );
-        let (all, report) = (path("all.csv"), path("report.csv"));
+        let all = path("all.csv");
         let enrol = ["member", "enroll-all", "--csv", &all, "--report", &report];
+        previewed(&town, &enrol);
+        let reported = fs::read_to_string(&report).unwrap();
+        assert!(reported.contains("planned") && !reported.contains("ordered"), "after a no: {reported}");
         let done = json(&town, &enrol);
         assert_eq!((fates(&done), done["orders"].as_array().unwrap().len()), (vec!["ordered", "ordered"], 1));
-        assert!(fs::read_to_string(&report).unwrap().contains("𠮷田 花子"));
+        let reported = fs::read_to_string(&report).unwrap();
+        assert!(reported.contains("𠮷田 花子") && reported.contains("ordered"), "{reported}");
+        assert!(!reported.contains("planned"), "{reported}");
         let again = json(&town, &enrol);
         assert_eq!(
             (fates(&again), again["orders"].as_array().unwrap().len()),
@@ -92,6 +120,18 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         let issued = json(&town, &["card", "issue"]);
         assert_eq!(issued["grants"].as_array().unwrap().len(), 1);
         town.remove("hanako");
+
+        // Who was enrolled with a card at once is as a row says that says the same, and not if it says something else.
+        town.new_card("jiro", 2003).unwrap();
+        town.insert("jiro", 3).unwrap();
+        town.wait_for_card(2003).unwrap();
+        town.admin(&["member", "enroll", "jiro", "--name", "次郎", "--unit", "tax"]).unwrap();
+        town.remove("jiro");
+        write("jiro.csv", "識別名,氏名,部署\njiro,次郎,税務課\n");
+        let jiro = ["member", "enroll-all", "--csv", &path("jiro.csv")];
+        assert_eq!(fates(&json(&town, &jiro)), ["already"]);
+        write("jiro.csv", "識別名,氏名,部署\njiro,次郎,福祉課\n");
+        assert!(!town.try_admin(&jiro).unwrap().status.success());
 
         write("move.csv", "識別名,部署\nhanako,福祉課\ntaro,福祉課\n");
         let moves = path("move.csv");
@@ -141,6 +181,7 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         let said = town.admin(&["--lang", "ja", "unit", "list"]).unwrap();
         assert!(said.contains("「安曇 太郎」さんの最終日は、あと") && said.contains(&tomorrow), "{said}");
 
+        an_unlocked_card_is_not_asked(&town);
         ctrl_c_ends_waiting(&mut town);
         town.close();
     });

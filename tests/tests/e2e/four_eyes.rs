@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 use sqlx::Connection as _;
@@ -124,6 +125,16 @@ fn a_second_person_signs_on_another_day_what_the_first_one_proposed() {
         assert!(said.contains("取り下げられました"), "{said}");
         let end = ["--propose", "contract", "end", "beta", "--reason", "契約終了"];
         assert!(json(&town, &end)["order"].is_string());
+        // The list says when it ended, not until when it would have run.
+        let list = json(&town, &["contract", "list"]);
+        let now = u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        assert!(list[0]["ended"] == true && list[0]["ends_at"].as_u64().unwrap() <= now, "{list}");
+        assert!(!town.admin(&["contract", "list"]).unwrap().contains("2099"));
+        // What is over is not extended, and nobody has to sign first to hear it.
+        for extend in [&extend[..], &extend[1..]] {
+            let (said, _) = refused(&town, extend);
+            assert!(said.contains("すでに終わっていて"), "{said}");
+        }
         assert!(fs::exists(&data).unwrap());
         town.close();
     });
