@@ -123,7 +123,7 @@ impl Client {
     }
 
     /// A client of whoever answers at `address`, showing it `identity`. Only for what proves itself, such as the order that
-    /// gives the kms other keys (protocol P-4.16): no answer is anybody's word.
+    /// gives the kms other keys (protocol P-4.17): no answer is anybody's word.
     ///
     /// # Errors
     /// [`ClientError::Tls`].

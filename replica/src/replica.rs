@@ -318,7 +318,7 @@ impl Replica {
 
     /// As [`Replica::append_many`], for leaves that somebody shows in whose name the kms does not speak yet: with them, it has to
     /// get other keys, by two officers' order, and `note` must be a checkpoint over exactly these leaves that is signed
-    /// with those keys (protocol P-4.16). So nothing depends on who it is.
+    /// with those keys (protocol P-4.17). So nothing depends on who it is.
     ///
     /// # Errors
     /// [`ReplicaError`]; [`ReplicaError::NoSuccessor`] if the kms's keys stay what they are.

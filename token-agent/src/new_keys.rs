@@ -1,4 +1,4 @@
-//! Other keys of ca or kms (protocol P-4.17). The kms signs the profile alone, and a kms that was restored cannot even show the
+//! Other keys of ca or kms (protocol P-4.18). The kms signs the profile alone, and a kms that was restored cannot even show the
 //! key that the old profile names: so nobody's word is taken for it. The agent folds the ledger itself, from the founding
 //! whose digest it pins, and believes what two officers have ordered there.
 

@@ -246,7 +246,7 @@ impl State {
         }
     }
 
-    /// Members who hold roles that a policy can keep apart (P-4.15).
+    /// Members who hold roles that a policy can keep apart (P-4.19).
     pub fn with_roles_together(&self) -> impl Iterator<Item = Id> {
         let together = |id: &&Id| self.members.get(*id).is_some_and(|found| !are_separate(&found.roles));
         self.role_holders.iter().filter(together).copied()
@@ -299,7 +299,7 @@ impl State {
     }
 }
 
-/// Whether one person may hold these roles where the policy keeps roles apart (P-4.15).
+/// Whether one person may hold these roles where the policy keeps roles apart (P-4.19).
 fn are_separate(roles: &BTreeSet<Role>) -> bool {
     let beside = [Role::Administrator, Role::Auditor];
     !(roles.contains(&Role::Officer) && beside.iter().any(|role| roles.contains(role)))
