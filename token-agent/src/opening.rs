@@ -120,6 +120,7 @@ pub(crate) async fn open(agent: &Arc<Agent>, request: OpenRequest) -> Result<Vec
     }
     if files.iter().flatten().any(|file| matching(&sources, file).is_empty()) {
         refresh(agent, &mut sources).await;
+        look_elsewhere(&mut sources, &files).await;
     }
     let mut keys = keys(agent, &sources, &files).await;
     if keys.iter().any(|key| matches!(key, Err(AgentFault::NotForYou)))
@@ -216,6 +217,28 @@ async fn refresh(agent: &Arc<Agent>, sources: &mut [Source]) {
                 source.link = link;
             }
             Err(fault) => agent.heard(&source.session, &fault),
+        }
+    }
+}
+
+/// Asks other sites where a card has shares that its site does not tell of: a unit may be served by some sites only.
+async fn look_elsewhere(sources: &mut [Source], files: &[Result<Pending, AgentFault>]) {
+    for index in 0..sources.len() {
+        let unserved: Vec<&Pending> =
+            files.iter().flatten().filter(|file| matching(sources, file).is_empty()).collect();
+        let Some(source) = sources.get_mut(index) else { return };
+        if unserved.is_empty() || source.session.facts().shares.len() <= source.usable.len() {
+            continue;
+        }
+        let serves = |link: &Link| {
+            let usable = source.session.usable(&link.me.grants);
+            let mut stanzas = unserved.iter().flat_map(|file| &file.stanzas);
+            stanzas.any(|stanza| usable.iter().any(|usable| stanza.matches(&usable.grant.unit_key.0)))
+        };
+        if let Ok(Some(link)) = while_open(&source.ending, source.unlocked.sites.find(serves)).await {
+            source.unlocked.told(link.grants());
+            source.usable = source.session.usable(&link.me.grants);
+            source.link = link;
         }
     }
 }

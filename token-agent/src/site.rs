@@ -15,6 +15,8 @@ use crate::platform::boot_time;
 
 /// How long a site may take to answer who we are, before the next one is asked.
 const GREETING: Duration = Duration::from_secs(8);
+/// How many other sites are asked for a unit that the current one does not serve.
+const OTHERS: usize = 8;
 /// How long a batch of partials may take.
 const BATCH: Duration = Duration::from_secs(60);
 
@@ -129,7 +131,31 @@ impl Sites {
         Err(worst)
     }
 
+    /// The first of the other sites that answers and is `wanted`. It takes the place of the current one, which stays where
+    /// there is none such.
+    pub(crate) async fn find(&self, wanted: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
+        let current = self.current().map(|link| link.site.site);
+        for site in self.sites.iter().filter(|site| Some(site.site) != current).take(OTHERS) {
+            let client = Client::new(site.address.clone(), site.keys.tls.0, Some(&self.identity)).ok()?;
+            match self.ask(site.clone(), client).await {
+                Ok(link) if wanted(&link) => {
+                    *self.held() = Some(link.clone());
+                    return Some(link);
+                }
+                Ok(_) => {}
+                Err(fault) => tracing::info!(site = %site.site, ?fault, "the site does not answer"),
+            }
+        }
+        None
+    }
+
     async fn greet(&self, site: ProfileSite, client: Client) -> Result<Arc<Link>, AgentFault> {
+        let link = self.ask(site, client).await?;
+        *self.held() = Some(link.clone());
+        Ok(link)
+    }
+
+    async fn ask(&self, site: ProfileSite, client: Client) -> Result<Arc<Link>, AgentFault> {
         let at = boot_time();
         let me: Me = client.clone().with_timeout(GREETING).get("/v1/me").await.map_err(fault::of_site)?;
         if me.site != site.site {
@@ -139,7 +165,6 @@ impl Sites {
         if link.lease_left_ms() == 0 {
             return Err(AgentFault::SiteRefused { code: ErrorCode::LeaseExpired });
         }
-        *self.held() = Some(link.clone());
         Ok(link)
     }
 }

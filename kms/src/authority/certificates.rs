@@ -2,7 +2,7 @@
 //! names is refused.
 
 use rustls::pki_types::CertificateDer;
-use warifu_api::tls::key_of_certificate;
+use warifu_api::tls::{key_of_certificate, key_of_der};
 use warifu_api::wire::authority::{Certificate, CertificateKind};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
@@ -77,11 +77,14 @@ impl Authority {
         Ok(Certificate { kind, id, chain })
     }
 
-    /// Shows the certificate that the ca issued for this kms, if it has.
+    /// Shows the certificate that the ca issued for this kms, if it has. What was restored from a backup is of a key that is lost.
     pub(crate) async fn show_issued_certificate(&self) -> Result<()> {
+        let own = self.public_keys().tls.0;
         match self.store.certificate(CertificateKind::Service, &NOBODY).await? {
-            Some(chain) => self.show(to_der(&chain)).await,
-            None => Ok(()),
+            Some(chain) if chain.first().and_then(|der| key_of_der(&der.0)) == Some(own) => {
+                self.show(to_der(&chain)).await
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
