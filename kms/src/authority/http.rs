@@ -27,7 +27,7 @@ use warifu_ledger::{Digest, Id};
 use super::Authority;
 use super::error::AuthorityError;
 use super::recovering::only_for_the_kms;
-use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite};
+use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
 
 /// The largest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
@@ -273,10 +273,10 @@ async fn stream(
 
 async fn bring(
     State(authority): Shared,
-    _: OfCa,
+    Shown(key): Shown,
     Body(brought): Body<BroughtLeaves, LARGE_BODY_LIMIT>,
 ) -> Answer<warifu_api::wire::authority::Status> {
-    answer(authority.brought(brought).await)
+    answer(authority.brought(key, brought).await)
 }
 
 async fn stamp(

@@ -9,6 +9,7 @@ use axum::extract::{Request, State as Shared};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use warifu_api::tls::PeerKey;
 use warifu_api::wire::authority::{BroughtLeaves, Status};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
@@ -86,7 +87,11 @@ impl Authority {
 
     /// Appends what the ca has beyond this ledger. The fold asks for every signature; that the leaves stand where and when they
     /// stand is the ca's word, which has cosigned them.
-    pub(crate) async fn brought(self: &Arc<Self>, brought: BroughtLeaves) -> Result<Status> {
+    pub(crate) async fn brought(
+        self: &Arc<Self>,
+        PeerKey(by): PeerKey,
+        brought: BroughtLeaves,
+    ) -> Result<Status> {
         let this = self.clone();
         whole(async move {
             let _serialized = this.appending.lock().await;
@@ -98,9 +103,19 @@ impl Authority {
                 return Err(AuthorityError::NotFound { what: "place in the ledger" });
             }
             let all = brought.leaves.is_empty();
+            let before = this.state()?;
+            let (mut after, mut leaves) = (before.clone(), Vec::new());
             for bytes in brought.leaves {
-                let (state, leaf) = (this.state()?, Leaf::from_bytes(bytes.0)?);
-                state.apply(&leaf)?;
+                let leaf = Leaf::from_bytes(bytes.0)?;
+                after = after.apply(&leaf)?;
+                leaves.push(leaf);
+            }
+            // The backup may be older than the keys of a ca that was itself recovered: then what it brings says who it is.
+            if ![&before, &after].iter().any(|state| state.ca().tls.0 == by) {
+                return Err(AuthorityError::NotAllowed { allowed: "ca" });
+            }
+            for leaf in leaves {
+                let state = this.state()?;
                 let envelope = leaf.envelope();
                 let entry = Entry {
                     digest: envelope.digest(),

@@ -173,6 +173,8 @@ pub(crate) struct OfReporter {
 pub(crate) struct OfService(pub(crate) Id);
 /// Proof that somebody asks who may read the ledger.
 pub(crate) struct OfReader;
+/// The key of somebody about whom this ledger may know nothing yet.
+pub(crate) struct Shown(pub(crate) PeerKey);
 
 impl FromRequestParts<Arc<Authority>> for Caller {
     type Rejection = ErrorBody;
@@ -184,6 +186,18 @@ impl FromRequestParts<Arc<Authority>> for Caller {
         let state = authority.state().map_err(AuthorityError::into_body)?;
         let key = parts.extensions.get::<Peer>().and_then(|peer| peer.key);
         Ok(caller(&state, key, authority.now(&state)))
+    }
+}
+
+impl FromRequestParts<Arc<Authority>> for Shown {
+    type Rejection = ErrorBody;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &Arc<Authority>,
+    ) -> std::result::Result<Self, ErrorBody> {
+        let key = parts.extensions.get::<Peer>().and_then(|peer| peer.key);
+        key.map(Self).ok_or_else(|| AuthorityError::NotAllowed { allowed: "ca" }.into_body())
     }
 }
 

@@ -91,10 +91,13 @@ impl Play {
         assert!(!early.status.success(), "{}", text(&early));
         let statement = self.town.statement("kms");
         let order = ["backup", "recovered", "kms", "--statement", path(&statement)];
-        until("the ca has brought its leaves", PATIENCE, || {
-            Ok(self.town.try_admin(&order).unwrap().status.success())
-        })
-        .unwrap();
+        let mut told = String::new();
+        let ordered = until("the ca has brought its leaves", PATIENCE, || {
+            let output = self.town.try_admin(&order).unwrap();
+            told = text(&output);
+            Ok(output.status.success())
+        });
+        assert!(ordered.is_ok(), "{told}\n{}\n{}", self.town.log("kms"), self.town.log("ca"));
         let position = self.town.admin(&["site", "list", "--json"]).unwrap();
         let list: serde_json::Value = serde_json::from_str(&position).unwrap();
         let size = list[0]["ledger_size"].as_u64().unwrap();
@@ -103,9 +106,9 @@ impl Play {
         self.town.wait_for_lease("honcho").unwrap();
         self.opens("office", sealed, b"content");
         self.town.remove("hanako");
-        self.town.enroll("kaede", 4002, "岩燕 楓", &["--unit", "tax"]).unwrap();
         self.town.start("omachi").unwrap();
         self.town.wait_for_lease("omachi").unwrap();
+        self.town.enroll("kaede", 4002, "岩燕 楓", &["--unit", "tax"]).unwrap();
         self.insert("kaede", "office", MEMBER_READERS[0]);
         self.opens("office", sealed, b"content");
         self.town.remove("kaede");
