@@ -32,10 +32,7 @@ impl Proposed {
     /// [`Fault::ProposalAltered`] if it is not what somebody has signed, or does not have exactly its texts.
     pub(crate) fn checked(book: &Book, digest: Digest, request: OrderRequest) -> Result<Self, Fault> {
         let altered = || Fault::ProposalAltered { hash: digest.to_string() };
-        if request.envelope.digest() != digest {
-            return Err(altered());
-        }
-        let order: Order = request.envelope.statement().map_err(|_| altered())?;
+        let order = order_named(digest, &request.envelope).ok_or_else(altered)?;
         let cards = signers(book, &request.envelope).ok_or_else(altered)?;
         let impossible = match book.state.check_awaiting(&request.envelope, book.now()) {
             Ok(_) => None,
@@ -64,6 +61,11 @@ impl Proposed {
     pub(crate) fn digest(&self) -> Digest {
         self.request.envelope.digest()
     }
+}
+
+/// The order that has this name; none if it is another one.
+fn order_named(digest: Digest, envelope: &Envelope) -> Option<Order> {
+    (envelope.digest() == digest).then(|| envelope.statement().ok()).flatten()
 }
 
 /// The cards that have signed; none if there is a key that is no card's.
@@ -119,6 +121,16 @@ mod tests {
 
     fn opened(name: &Record) -> Act {
         Act::ContractOpened { contract: Id::draw(&mut rng()), name: name.commitment(), ends_at: 9 }
+    }
+
+    #[test]
+    fn another_order_than_the_one_that_was_asked_for_is_refused() {
+        let [asked, given] = ["acme", "another"].map(|label| {
+            let name = Record::draw(&mut rng(), format!("{label}\n{label}"));
+            Envelope::unsigned(&order(vec![opened(&name)])).unwrap()
+        });
+        assert!(order_named(asked.digest(), &asked).is_some());
+        assert!(order_named(asked.digest(), &given).is_none());
     }
 
     #[test]
