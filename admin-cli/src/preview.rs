@@ -123,9 +123,9 @@ impl<'a> Preview<'a> {
                     ],
                 )
             }
-            Act::CardSuspended { card } => say("act-card-suspended", &[("name", self.holder(card))]),
-            Act::CardResumed { card } => say("act-card-resumed", &[("name", self.holder(card))]),
-            Act::CardRevoked { card, .. } => say("act-card-revoked", &[("name", self.holder(card))]),
+            Act::CardSuspended { card } => say("act-card-suspended", &self.card_words(card)),
+            Act::CardResumed { card } => say("act-card-resumed", &self.card_words(card)),
+            Act::CardRevoked { card, .. } => say("act-card-revoked", &self.card_words(card)),
             Act::MemberRevoked { member, effective_at, .. } => say(
                 "act-member-revoked",
                 &[("name", self.member(member)), ("from", self.from(*effective_at))],
@@ -287,9 +287,13 @@ impl<'a> Preview<'a> {
     }
 
     fn holder_and_serial(&self, card: &Id) -> String {
+        self.screen.text("holder-and-serial", &self.card_words(card))
+    }
+
+    /// Whose card, and its number, where the ledger knows it.
+    fn card_words(&self, card: &Id) -> [(&'static str, String); 2] {
         let serial = self.book.state.card(card).map(|found| self.attested_serial(&found.card));
-        let serial = self.optional(serial);
-        self.screen.text("holder-and-serial", &[("name", self.holder(card)), ("serial", serial)])
+        [("name", self.holder(card)), ("serial", self.optional(serial))]
     }
 
     fn kind(&self, kind: UnitKind) -> String {
