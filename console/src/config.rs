@@ -9,6 +9,7 @@ use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{ServiceKind, ServiceStatement};
 use warifu_split_key::point::Point;
 
+use crate::token::STATEMENT;
 use crate::{ConsoleError, Token, file};
 
 /// A service's configuration.
@@ -24,7 +25,7 @@ pub trait Settings: DeserializeOwned {
 
     /// Where `init` writes the signed statement of the service's keys.
     fn statement(&self) -> PathBuf {
-        self.data().join("statement.json")
+        self.data().join(STATEMENT)
     }
 
     /// Reads a configuration file. Relative paths in it are relative to the folder it is in.

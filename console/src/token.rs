@@ -14,6 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::{ConsoleError, file, process};
 
+/// The statement of the service's keys, in its data folder.
+pub(crate) const STATEMENT: &str = "statement.json";
+
 /// `[hsm]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,12 +50,16 @@ impl Token {
         HsmConfig::new(&self.module, &self.token_label, PinSource::File(self.pin_file.clone()))
     }
 
-    /// Makes the token, if it is not there yet, and opens it. The security officer's PIN is in `so_pin_file`; without one it
+    /// Makes the token, if neither it nor a statement of its keys is there yet, and opens it. The security officer's PIN is in `so_pin_file`; without one it
     /// is drawn and forgotten: nobody can then set another user PIN. Blocks.
     ///
     /// # Errors
     /// [`ConsoleError::Hsm`], [`ConsoleError::File`], [`ConsoleError::Randomness`].
     pub fn init(&self, so_pin_file: Option<&Path>) -> Result<Hsm, ConsoleError> {
+        // There are keys already: where the HSM is not here, others in their place would be nobody's.
+        if self.data.join(STATEMENT).exists() {
+            return self.open();
+        }
         file::write_new_secret(&self.pin_file, draw_pin()?.as_bytes())?;
         let so_pin = match so_pin_file {
             Some(path) => std::fs::read_to_string(path).map_err(file::fault(path))?,

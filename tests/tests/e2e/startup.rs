@@ -89,6 +89,25 @@ fn consoles() -> [Console; 3] {
 }
 
 #[test]
+fn where_the_hsm_is_missing_init_makes_no_keys_in_the_place_of_those_in_it() {
+    for console in consoles() {
+        let statement = console.path("data").join("statement.json");
+        let before = fs::read(&statement).unwrap();
+        fs::rename(console.path("tokens"), console.path("away")).unwrap();
+        fs::create_dir(console.path("tokens")).unwrap();
+        let refused = console.with(&console.text, "init");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("no token labelled"), "{said}");
+        assert_eq!(fs::read_dir(console.path("tokens")).unwrap().count(), 0, "another token");
+        assert_eq!(fs::read(&statement).unwrap(), before, "another statement");
+        fs::remove_dir(console.path("tokens")).unwrap();
+        fs::rename(console.path("away"), console.path("tokens")).unwrap();
+        let again = console.with(&console.text, "init");
+        assert_eq!(String::from_utf8(again.stdout).unwrap(), console.told, "other keys");
+    }
+}
+
+#[test]
 fn each_service_names_what_keeps_it_from_starting() {
     for console in consoles() {
         let (service, text) = (console.service, &console.text);
