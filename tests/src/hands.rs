@@ -6,9 +6,9 @@ use std::io::{BufRead as _, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::town::{MEMBER_READERS, PIN, Town};
+use crate::town::{DESK_READERS, MEMBER_READERS, PIN, Town};
 
-const WORDS: &str = "in CARD · out CARD · restart-pc · start SERVICE · stop SERVICE · hsm-in SERVICE · hsm-out SERVICE · quit";
+const WORDS: &str = "out CARD · in CARD (where its owner sits) · in CARD desk · restart-pc · start SERVICE · stop SERVICE · hsm-in SERVICE · hsm-out SERVICE · quit";
 
 /// Leaves everything running, with hands to help, until the person says `quit`.
 ///
@@ -57,6 +57,7 @@ fn act(town: &mut Town, words: &[&str]) -> Result<()> {
     match words {
         ["out", label] => town.remove(label),
         ["in", label] => town.insert(label, reader_of(label)?)?,
+        ["in", label, "desk"] => town.insert(label, DESK_READERS - 1)?,
         ["restart-pc"] => {
             town.readers().restart()?;
             town.stop("office");
