@@ -173,7 +173,7 @@ pub(crate) struct OfReporter {
 pub(crate) struct OfService(pub(crate) Id);
 /// Proof that somebody asks who may read the ledger.
 pub(crate) struct OfReader;
-/// The key of somebody about whom this ledger may know nothing yet.
+/// The key of somebody about whom the ledger of a restored kms may know nothing yet.
 pub(crate) struct Shown(pub(crate) PeerKey);
 
 impl FromRequestParts<Arc<Authority>> for Caller {
@@ -194,8 +194,12 @@ impl FromRequestParts<Arc<Authority>> for Shown {
 
     async fn from_request_parts(
         parts: &mut Parts,
-        _: &Arc<Authority>,
+        authority: &Arc<Authority>,
     ) -> std::result::Result<Self, ErrorBody> {
+        // Nobody's long body is read for nothing.
+        if !authority.is_recovering() {
+            return Err(AuthorityError::NothingToBring.into_body());
+        }
         let key = parts.extensions.get::<Peer>().and_then(|peer| peer.key);
         key.map(Self).ok_or_else(|| AuthorityError::NotAllowed { allowed: "ca" }.into_body())
     }

@@ -140,7 +140,7 @@ fn officers_only(town: &mut Town) {
 }
 
 #[test]
-fn p_4_15_roles_are_not_kept_apart_while_somebody_holds_them_together() {
+fn p_4_19_roles_are_not_kept_apart_while_somebody_holds_them_together() {
     let mut town = Town::working();
     officers_only(&mut town);
     let together = Rejected::RolesNotSeparate { member: id("sakura") };
@@ -156,7 +156,7 @@ fn p_4_15_roles_are_not_kept_apart_while_somebody_holds_them_together() {
 }
 
 #[test]
-fn p_4_15_where_roles_are_kept_apart_an_officer_is_nothing_beside() {
+fn p_4_19_where_roles_are_kept_apart_an_officer_is_nothing_beside() {
     let mut town = Town::working();
     // Without the policy, one person may be all of it.
     town.done([roles("hanako", &[Role::Officer, Role::Administrator, Role::Auditor])], TWO);
@@ -178,7 +178,7 @@ fn p_4_15_where_roles_are_kept_apart_an_officer_is_nothing_beside() {
 }
 
 #[test]
-fn p_4_15_founded_with_roles_apart_the_officers_are_officers_alone() {
+fn p_4_19_founded_with_roles_apart_the_officers_are_officers_alone() {
     let apart = Founding { policy: Policy { separate_roles: true, ..policy() }, ..founding() };
     let state = found(&apart, &["sakura", "kenji", "midori"]).unwrap();
     for officer in ["sakura", "kenji", "midori"] {
