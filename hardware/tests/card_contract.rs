@@ -174,5 +174,6 @@ contract! { softhsm, Backend::SoftHsm;
         a_module_that_hangs_is_killed,
         a_hung_module_is_interrupted,
         tokens_that_come_and_go_are_seen,
+        a_token_that_is_not_seen_once_stays,
     }
 }

@@ -187,6 +187,21 @@ pub(crate) fn tokens_that_come_and_go_are_seen(desk: &mut Desk) {
     assert!(stopping.elapsed() < Duration::from_secs(1), "{:?}", stopping.elapsed());
 }
 
+/// A token that cannot be read at one look has not gone: SoftHSM's cannot while another process writes to them.
+pub(crate) fn a_token_that_is_not_seen_once_stays(desk: &mut Desk) {
+    let (events, inbox) = channel();
+    let watcher = ModuleWatcher::start(desk.module(), move |event| drop(events.send(event)));
+    let next = || inbox.recv_timeout(DEADLINE).unwrap();
+    let vendor = desk.vendor.as_ref().unwrap();
+    assert_eq!(next(), ModuleEvent::Up);
+    assert_eq!(next(), ModuleEvent::TokenInserted { reader: vendor.reader.clone() });
+    vendor.module.refuse_once(Call::GetTokenInfo).unwrap();
+    until(|| vendor.module.was_refused_once().then_some(()));
+    // Nothing is told for longer than it takes to look again.
+    assert_eq!(inbox.recv_timeout(Duration::from_secs(1)).ok(), None);
+    drop(watcher);
+}
+
 /// However often a card is pulled while its module speaks with it: an answer in time, and the next insertion works.
 pub(crate) fn a_card_pulled_twenty_times_never_keeps_anybody_waiting(desk: &mut Desk) {
     let (card, _) = desk.with_keys(KeyRole::ALL);

@@ -15,6 +15,8 @@ const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub enum Call {
     /// `C_GetSlotList`.
     GetSlotList = 4,
+    /// `C_GetTokenInfo`.
+    GetTokenInfo = 6,
     /// `C_Login`.
     Login = 18,
     /// `C_DestroyObject`.
@@ -99,6 +101,20 @@ impl PullableHsm {
     /// Where the switch cannot be written.
     pub fn refuse(&self, call: Call) -> io::Result<()> {
         fs::write(self.folder.join("refuse"), (call as usize).to_string())
+    }
+
+    /// The next such call fails.
+    ///
+    /// # Errors
+    /// Where the switch cannot be written.
+    pub fn refuse_once(&self, call: Call) -> io::Result<()> {
+        fs::write(self.folder.join("refuse-once"), (call as usize).to_string())
+    }
+
+    /// Whether the call that was to fail once has failed.
+    #[must_use]
+    pub fn was_refused_once(&self) -> bool {
+        !self.folder.join("refuse-once").exists()
     }
 
     /// From now on such calls never come back.

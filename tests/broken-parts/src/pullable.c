@@ -1,5 +1,6 @@
 /* A PKCS#11 module in front of another one (REAL), whose token goes away while the file `pulled` is beside it, and which fails at
- * the call that the file `refuse` names, and never comes back from the one that the file `hang` names.
+ * the call that the file `refuse` names (at one call, where it is `refuse-once`), and never comes back from the one that the
+ * file `hang` names.
  *
  * Every entry of CK_FUNCTION_LIST is forwarded with eight words, which is as many as any of them takes: where it takes
  * fewer, the callee does not look at the rest (System V calling convention). */
@@ -58,6 +59,12 @@ static int is_pulled(int call) {
     return was_pulled = gone;
 }
 
+static int is_refused_once(int call) {
+    char once[4096];
+    beside(once, sizeof once, "refuse-once");
+    return names("refuse-once", call) && unlink(once) == 0;
+}
+
 static W call(int n, W a, W b, W c, W d, W e, W f, W g, W h) {
     pthread_mutex_lock(&lock);
     int gone = n > GET_LIST && is_pulled(n);
@@ -69,7 +76,7 @@ static W call(int n, W a, W b, W c, W d, W e, W f, W g, W h) {
     if (gone) count("missed");
     else if (n == LOGIN) count("logins");
     int hangs = n > GET_LIST && names("hang", n);
-    int refused = !gone && n > GET_LIST && names("refuse", n);
+    int refused = !gone && n > GET_LIST && (names("refuse", n) || is_refused_once(n));
     pthread_mutex_unlock(&lock);
     if (hangs) for (;;) pause();
     if (refused) return FUNCTION_FAILED;

@@ -14,6 +14,10 @@ use super::{CardError, ModuleConfig, ask, load, shown};
 const EVERY: Duration = Duration::from_millis(250);
 /// How long it may take to answer. A module that hangs is a card that does not answer.
 const LIMIT: Duration = Duration::from_millis(500);
+/// How often more a token is looked for before it has gone: SoftHSM cannot read one while another process writes to it.
+const FURTHER_LOOKS: u8 = 3;
+/// How long after one such look comes the next.
+const LOOK_AGAIN: Duration = Duration::from_millis(30);
 /// How long a module that failed is left alone.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -124,23 +128,35 @@ impl<E: FnMut(ModuleEvent)> Watch<E> {
         // The first time, the module reads what lies in all its readers.
         let mut limit = self.config.longer();
         let mut first = true;
+        let mut looks = 0;
         loop {
-            match ask(&mut process, &self.config, "C_GetSlotList", &Request::Tokens {}, limit) {
+            let wait = match ask(&mut process, &self.config, "C_GetSlotList", &Request::Tokens {}, limit) {
                 Ok(Answer::Tokens { tokens }) => {
                     if std::mem::take(&mut first) {
                         self.down = None;
                         (self.on_event)(ModuleEvent::Up);
                     }
-                    self.compare(tokens);
+                    if self.misses_one_of(&tokens) && looks < FURTHER_LOOKS {
+                        looks += 1;
+                        LOOK_AGAIN
+                    } else {
+                        looks = 0;
+                        self.compare(tokens);
+                        EVERY
+                    }
                 }
                 Ok(_) => return Some(CardError::Malformed { command: "C_GetSlotList" }),
                 Err(error) => return Some(error),
-            }
+            };
             limit = LIMIT;
-            if self.is_over_within(EVERY) {
+            if self.is_over_within(wait) {
                 return None;
             }
         }
+    }
+
+    fn misses_one_of(&self, seen: &[TokenInSlot]) -> bool {
+        self.there.iter().any(|token| !seen.contains(token))
     }
 
     /// Tells what has come and gone. A token that was changed for another one in the same slot has done both.
