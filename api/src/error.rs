@@ -1,5 +1,7 @@
 //! Error codes: the same few for every service, each with one remedy on the other side.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Why a service refuses. Stable: programs and messages for people depend on these names.
@@ -57,6 +59,12 @@ pub enum ErrorCode {
     StorageUnavailable,
     /// Something else failed inside; the service's log says what.
     Internal,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// The body of every answer that is not a success.

@@ -2,8 +2,12 @@
 //!
 //! What a stranger can take is bounded, and apart from what those have who are known: by the key that a connection has
 //! proved to hold ([`serve`]), or by the token that a request has shown ([`serve_plain`]).
+//!
+//! Each request has a number, which is in every line of the log that comes of it and in its answer's `x-request-id`. A
+//! listener that is told to stop takes nothing more, and lets what it was asked before be answered.
 
 mod patient;
+mod requests;
 mod room;
 
 use std::collections::HashMap;
@@ -30,6 +34,7 @@ use tower::ServiceExt as _;
 use crate::tls::{Identity, PeerKey, TlsError, key_of_certificate, server_config};
 
 use patient::Patient;
+use requests::Closing;
 pub use room::{Network, Seat, Seats};
 use room::{Place, Room};
 
@@ -244,9 +249,10 @@ pub async fn serve(
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
+    let closing = Closing::default();
     let door = Arc::new(Door {
         config: server_config(identity)?,
-        router,
+        router: closing.watch(router),
         limits,
         connections,
         members: Room::new(limits.members, limits.each),
@@ -258,6 +264,7 @@ pub async fn serve(
         tokio::spawn(door.clone().receive(stream, address, strangers.enter(address.ip().into())));
     })
     .await;
+    closing.close().await;
     Ok(())
 }
 
@@ -421,6 +428,8 @@ pub async fn serve_plain(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let strangers = Room::new(limits.strangers, limits.strangers);
+    let closing = Closing::default();
+    let router = closing.watch(router);
     accept(listener, shutdown, |stream, address| {
         let place = strangers.enter(address.ip().into());
         let (guest, router) =
@@ -434,4 +443,5 @@ pub async fn serve_plain(
         });
     })
     .await;
+    closing.close().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use warifu_api::wire::authority::CrlIssuer;
+use warifu_console::monitor::Monitor;
 use warifu_console::{Kms, Settings, Token, plain_address};
 
 /// How a ca is set up; TOML. Relative paths are relative to the folder that the file is in.
@@ -20,6 +21,9 @@ pub struct Config {
     /// CRLs.
     #[serde(default)]
     pub crl: Crls,
+    /// Where it shows how it is, if anywhere.
+    #[serde(default)]
+    pub monitor: Option<Monitor>,
 }
 
 /// How CRLs are published.

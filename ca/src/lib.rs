@@ -19,4 +19,5 @@ pub mod standing;
 pub mod vault;
 pub mod words;
 
+mod figures;
 mod queue;

@@ -12,8 +12,8 @@ use warifu_ca::service::{Service, ServiceError};
 use warifu_ca::vault::kept;
 use warifu_ca::words::CA;
 use warifu_console::backup::{self, BackupFault};
-use warifu_console::{ConsoleError, Settings as _, doctor, file, process, token, words};
-use warifu_hardware::hsm::HsmError;
+use warifu_console::{ConsoleError, Settings as _, doctor, file, monitor, process, token, words};
+use warifu_hardware::hsm::{Hsm, HsmError};
 use warifu_ledger::Digest;
 use warifu_replica::storage::{self, StorageError};
 use warifu_texts::{Message, Spoken};
@@ -119,13 +119,14 @@ fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<(), Fault> {
     Ok(token::announce(&config.statement(), &statement)?)
 }
 
-fn open_keys(config: &Config) -> Result<Keys, Fault> {
-    Ok(Keys::ensure(&config.hsm.open()?)?)
+fn open_keys(config: &Config) -> Result<(Hsm, Keys), Fault> {
+    let hsm = config.hsm.open()?;
+    let keys = Keys::ensure(&hsm)?;
+    Ok((hsm, keys))
 }
 
 fn token_of(config: &Config) -> Result<backup::Token, Fault> {
-    let hsm = config.hsm.open()?;
-    let keys = Keys::ensure(&hsm)?;
+    let (hsm, keys) = open_keys(config)?;
     Ok(backup::Token { hsm, keys: keys.service_keys(), signing: keys.signing, kek: keys.kek })
 }
 
@@ -135,7 +136,7 @@ async fn open_database(config: &Config) -> Result<SqlitePool, Fault> {
 
 async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> Result<(), Fault> {
     let _alone = file::lock_folder(&config.data)?;
-    let keys = open_keys(config)?;
+    let (_, keys) = open_keys(config)?;
     let pool = open_database(config).await?;
     let proposal = Proposal::read(file, &keys)?;
     let envelope = proposal.confirm(fingerprint)?.accept(&keys, &pool).await?;
@@ -147,11 +148,15 @@ async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> Res
 async fn run(config: &Config) -> Result<(), Fault> {
     let _alone = file::lock_folder(&config.data)?;
     let stop = process::Stop::listen()?;
-    let keys = open_keys(config)?;
+    let (hsm, keys) = open_keys(config)?;
     let pool = open_database(config).await?;
     let service = Service::start(config, config.kms.key()?, keys, pool.clone()).await?;
     process::say("ready")?;
-    service.run(stop.told()).await?;
+    let watched = service.watched(hsm);
+    tokio::select! {
+        worked = service.run(stop.told()) => worked?,
+        watched = monitor::serve(config.monitor.as_ref(), "ca", watched) => watched?,
+    }
     pool.close().await;
     tracing::info!("stopped");
     Ok(())

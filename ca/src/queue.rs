@@ -95,6 +95,11 @@ impl Queue {
         }
     }
 
+    /// How many jobs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// When the first job that waits is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.waiting.first().map(|(due, _)| *due)

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::tls::{Identity, Pin, TlsError};
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
+use warifu_console::monitor::Watched;
+use warifu_hardware::hsm::Hsm;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
@@ -23,6 +25,7 @@ use warifu_split_key::point::Point;
 use crate::certificates::{Certifier, NONE, RENEWED_BEFORE_MS};
 use crate::config::{Config, Publishing};
 use crate::cosign::{CosignError, Cosigned, Cosigner};
+use crate::figures::{Figures, Watching};
 use crate::issue::{IssueError, Issuing, Progress};
 use crate::keys::Keys;
 use crate::queue::{Job, Queue};
@@ -78,6 +81,7 @@ pub struct Service {
     appended: mpsc::Receiver<Appended>,
     clients: Vec<Client>,
     cosigner: (Cosigner, Client),
+    figures: Figures,
 }
 
 impl Service {
@@ -138,6 +142,7 @@ impl Service {
             replica,
             appended,
             clients,
+            figures: Figures::default(),
         })
     }
 
@@ -145,6 +150,12 @@ impl Service {
     #[must_use]
     pub fn follower(&self) -> &Follower {
         &self.follower
+    }
+
+    /// What it shows to whoever watches it; `hsm` is where its keys are.
+    #[must_use]
+    pub fn watched(&self, hsm: Hsm) -> Arc<dyn Watched> {
+        Arc::new(Watching { figures: self.figures.clone(), follower: self.follower.clone(), hsm })
     }
 
     /// Works until `shutdown` resolves. Whatever is cut off is taken up at the next start.
@@ -157,10 +168,12 @@ impl Service {
         let mut round: Millis = 0;
         let mut status = self.follower.status();
         let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
-        let cosigning = tokio::spawn(keep_cosigning(self.cosigner.clone(), self.replica.subscribe()));
+        let cosigning = keep_cosigning(self.cosigner.clone(), self.replica.subscribe(), self.figures.clone());
+        let cosigning = tokio::spawn(cosigning);
         tokio::pin!(shutdown);
         loop {
             let mut due = Instant::now() + LEASE_LOOK;
+            self.figures.to_do(queue.len());
             // Nothing is begun without a lease: it could not be finished.
             if let Some(fresh) = self.follower.fresh() {
                 if fresh.settled >= round {
@@ -409,13 +422,21 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
 }
 
 /// Cosigns whenever the ledger has grown.
-async fn keep_cosigning((cosigner, client): (Cosigner, Client), mut sizes: watch::Receiver<u64>) {
+async fn keep_cosigning(
+    (cosigner, client): (Cosigner, Client),
+    mut sizes: watch::Receiver<u64>,
+    figures: Figures,
+) {
     loop {
         let seen = *sizes.borrow_and_update();
         let pause = if seen == 0 {
             COSIGN_INTERVAL
         } else {
-            match cosigner.cosign(&client).await {
+            let cosigned = cosigner.cosign(&client).await;
+            if let Ok(Cosigned::Up(size)) = cosigned {
+                figures.cosigned(size);
+            }
+            match cosigned {
                 Ok(Cosigned::Up(size)) if size >= seen => COSIGN_INTERVAL,
                 Ok(_) => COSIGN_PAUSE,
                 Err(CosignError::Halted) => return,

@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod file;
 pub mod founding;
+pub mod monitor;
 pub mod process;
 pub mod token;
 pub mod words;

@@ -36,12 +36,17 @@ pub fn forbid_core_dumps() -> Result<(), ConsoleError> {
         .map_err(|error| ConsoleError::System(error.into()))
 }
 
-/// Logs to standard error, as much as `WARIFU_LOG` says (the syntax of `tracing_subscriber`).
+/// Logs to standard error, as much as `WARIFU_LOG` says (the syntax of `tracing_subscriber`), and one JSON object a line where
+/// `WARIFU_LOG_FORMAT` is `json`.
 pub fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("WARIFU_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // Set already where a test runs two services in one process.
-    let _ = log.with_writer(io::stderr).try_init();
+    let _ = if std::env::var_os("WARIFU_LOG_FORMAT").is_some_and(|format| format == "json") {
+        log.json().try_init()
+    } else {
+        log.with_ansi(io::stderr().is_terminal()).try_init()
+    };
 }
 
 /// A service's program from its first line to its last: reads the command line, gets ready to hold secrets, does what it is

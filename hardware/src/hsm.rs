@@ -32,7 +32,7 @@ pub mod wrap;
 mod x509;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use cryptoki::context::Pkcs11;
@@ -163,6 +163,8 @@ struct Inner {
     /// same handle numbers again.
     link: RwLock<Option<Link>>,
     links_made: AtomicU64,
+    /// Operations that have failed.
+    failures: AtomicU64,
     /// The token has refused our PIN; it is not shown again.
     pin_refused: AtomicBool,
     /// Held while a service key is looked up or made.
@@ -211,6 +213,7 @@ impl Hsm {
             context,
             link: RwLock::new(None),
             links_made: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             pin_refused: AtomicBool::new(false),
             making: Mutex::new(()),
             grants: [const { RwLock::new(()) }; STRIPES],
@@ -254,6 +257,12 @@ impl Hsm {
                 max_grant_keys: self.0.config.max_grant_keys,
             })
         })
+    }
+
+    /// How many operations have failed since it was opened, but for refusals of what was given.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
     }
 
     /// The token's label.

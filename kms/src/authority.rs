@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
+use tracing::Instrument as _;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey};
 use warifu_console::file;
@@ -29,6 +30,7 @@ pub mod config;
 mod directory;
 mod doctor;
 mod error;
+mod figures;
 pub mod founding;
 mod grants;
 mod http;
@@ -50,6 +52,7 @@ mod units;
 pub use config::Config;
 pub use error::AuthorityError;
 
+use figures::Figures;
 use publication::Publication;
 use role::{Caller, caller};
 use store::Store;
@@ -118,6 +121,7 @@ type Cached<T> = std::sync::Mutex<Option<(u64, T)>>;
 pub struct Authority {
     address: String,
     helpdesk: String,
+    hsm: Hsm,
     keys: Arc<Keys>,
     identity: Identity,
     clock: Arc<dyn Clock>,
@@ -135,6 +139,7 @@ pub struct Authority {
     directory: Cached<(directory::Version, axum::body::Bytes)>,
     profile: Cached<axum::body::Bytes>,
     publication: Publication,
+    figures: Figures,
     /// Those who bring orders that are not small.
     bringing: Seats,
     /// Set once it serves.
@@ -152,7 +157,12 @@ impl Authority {
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let lock = file::lock_folder(&config.data)?;
         let token = config.hsm.clone();
-        let keys = Arc::new(blocking(move || Keys::ensure(&token.open()?)).await?);
+        let (hsm, keys) = blocking(move || {
+            let hsm = token.open()?;
+            let keys = Keys::ensure(&hsm)?;
+            Ok((hsm, Arc::new(keys)))
+        })
+        .await?;
         let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
         let store = Store::new(pool.clone());
         let replica = Replica::open(pool, None).await?;
@@ -163,6 +173,7 @@ impl Authority {
         let authority = Arc::new(Self {
             address: config.address.clone(),
             helpdesk: config.helpdesk.clone(),
+            hsm,
             keys,
             identity,
             clock,
@@ -176,10 +187,14 @@ impl Authority {
             directory: Cached::default(),
             profile: Cached::default(),
             publication: Publication::default(),
+            figures: Figures::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             connections: OnceLock::new(),
             _lock: lock,
         });
+        if let Some((size, _)) = authority.store.cosignature().await? {
+            authority.figures.cosigned(size);
+        }
         authority.show_issued_certificate().await?;
         authority.publish_kept().await?;
         authority.forget_ended_grants().await?;
@@ -272,5 +287,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 /// Runs to its end, even if the one who asked goes away in the middle.
 async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(work).await.map_err(|_| AuthorityError::Stopping)?
+    tokio::spawn(work.in_current_span()).await.map_err(|_| AuthorityError::Stopping)?
 }

@@ -20,6 +20,7 @@ mod doctor;
 mod ending;
 mod error;
 mod events;
+mod figures;
 mod gate;
 mod http;
 pub mod journal;

@@ -34,6 +34,11 @@ pub const MEMBER_READERS: [usize; 2] = [4, 5];
 /// Services listen from here on: below the kernel's own ports, and away from the readers'.
 const FIRST_PORT: u16 = 24_000;
 
+/// Where a service is watched.
+fn monitor_of(name: &str) -> String {
+    format!("{name}-monitor")
+}
+
 /// How many readers a town has.
 pub const READERS: usize = DESK_READERS + MEMBER_READERS.len();
 
@@ -201,7 +206,8 @@ impl Town {
         );
         fs::write(folder.join("softhsm2.conf"), softhsm)?;
         let hsm = format!("[hsm]\ntoken_label = \"{name}\"\npin_file = \"pin\"\n");
-        fs::write(folder.join("config.toml"), format!("data = \"data\"\n{settings}\n{hsm}"))?;
+        let monitor = format!("[monitor]\nlisten = \"{}\"\n", self.address(&monitor_of(name))?);
+        fs::write(folder.join("config.toml"), format!("data = \"data\"\n{settings}\n{hsm}{monitor}"))?;
         let so_pin = folder.join("so-pin");
         fs::write(&so_pin, format!("{name}-so-49127738\n"))?;
         let so_pin = so_pin.to_str().context("path")?.to_owned();
@@ -209,6 +215,18 @@ impl Town {
         let run = self.console(name, program, &["run"])?;
         self.recipes.insert(name.to_owned(), run);
         Ok(())
+    }
+
+    /// What a service answers to whoever watches it, with curl: the status, and the content; none if nobody answers.
+    pub fn watched(&self, name: &str, path: &str) -> Option<(u16, String)> {
+        let port = self.ports.get(&monitor_of(name))?;
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}", &url]);
+        let output = run(curl, b"").ok().filter(|output| output.status.success())?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let (content, status) = text.rsplit_once('\n')?;
+        Some((status.parse().ok()?, content.to_owned()))
     }
 
     /// What makes a process say all that it can.

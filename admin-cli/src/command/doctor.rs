@@ -69,8 +69,10 @@ pub(crate) fn at_a_service(config: &Path, service: Option<Service>, json: bool) 
 
 /// Whose configuration it is: only an authority has a helpdesk, and only a ca listens nowhere.
 fn kind_of(text: &str) -> Service {
+    // What follows belongs to a table.
+    let own = || text.lines().take_while(|line| !line.trim_start().starts_with('['));
     let has = |key: &str| {
-        text.lines().any(|line| {
+        own().any(|line| {
             line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
         })
     };
@@ -317,6 +319,7 @@ mod tests {
             ("data = \"d\"\nlisten = \"a:1\"\naddress = \"a:1\"\n", Service::Site),
             ("listen=\"a:1\"\n  helpdesk = \"x\"\n", Service::Authority),
             ("# listen = \"a:1\"\n", Service::Ca),
+            ("data = \"d\"\n[monitor]\nlisten = \"a:1\"\n", Service::Ca),
         ] {
             assert_eq!(kind_of(&format!("{text}{hsm}")), kind, "{text}");
         }

@@ -197,6 +197,18 @@ impl HsmError {
         matches!(self, Self::Operation { code: RvError::KeyHandleInvalid | RvError::ObjectHandleInvalid, .. })
     }
 
+    /// Something is wrong with the HSM or the way to it, as opposed to an answer that it gave.
+    pub(super) fn is_failure(&self) -> bool {
+        !self.is_handle_stale()
+            && !matches!(
+                self,
+                Self::GrantKeyMissing { .. }
+                    | Self::ShareRefused { .. }
+                    | Self::SealBroken
+                    | Self::TokenExists { .. }
+            )
+    }
+
     /// Faults of the link or the token, as opposed to a refusal of the data that were given.
     pub(crate) fn is_not_about_data(&self) -> bool {
         self.is_link_lost()

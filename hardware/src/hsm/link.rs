@@ -137,6 +137,14 @@ impl Hsm {
         &self,
         operation: impl FnOnce(&Link) -> Result<T, HsmError>,
     ) -> Result<T, HsmError> {
+        let result = self.on_link(operation);
+        if result.as_ref().is_err_and(HsmError::is_failure) {
+            self.0.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn on_link<T>(&self, operation: impl FnOnce(&Link) -> Result<T, HsmError>) -> Result<T, HsmError> {
         loop {
             let guard = self.0.link.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(link) = guard.as_ref() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use warifu_console::backup;
 use warifu_console::founding::Proposal;
-use warifu_console::{Settings as _, doctor, file, process, token};
+use warifu_console::{Settings as _, doctor, file, monitor, process, token};
 use warifu_ledger::Digest;
 use warifu_ledger::register::Record;
 use warifu_replica::clock::SystemClock;
@@ -115,6 +115,7 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
     tokio::select! {
         served = authority.serve(listener, stop.told()) => served?,
         () = authority.serve_crls(crls, std::future::pending()) => {}
+        watched = monitor::serve(config.monitor.as_ref(), "authority", authority.clone()) => watched?,
     }
     tracing::info!("stopped");
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use warifu_console::monitor::Monitor;
 use warifu_console::{Settings, Token, plain_address};
 
 /// How an authority is set up; TOML. Relative paths are relative to the folder that the file is in.
@@ -22,6 +23,9 @@ pub struct Config {
     pub helpdesk: String,
     /// Its token.
     pub hsm: Token,
+    /// Where it shows how it is, if anywhere.
+    #[serde(default)]
+    pub monitor: Option<Monitor>,
 }
 
 impl Settings for Config {

@@ -209,7 +209,9 @@ async fn order(
         _ => OrderRequest::LARGEST_OF_STRANGERS,
     };
     let request: OrderRequest = parse(request, limit).await?;
-    answer(authority.order(request, caller).await)
+    let answered = answer(authority.order(request, caller).await);
+    authority.figures.ordered(&answered);
+    answered
 }
 
 async fn propose(
@@ -263,11 +265,11 @@ async fn ledger(
 
 async fn stream(
     State(authority): Shared,
-    _: OfService,
+    OfService(site): OfService,
     Extension(peer): Extension<Peer>,
     Asked(From { from }): Asked<From>,
 ) -> Result<impl IntoResponse, ErrorBody> {
-    let events = authority.stream(peer.key, from).map_err(AuthorityError::into_body)?;
+    let events = authority.stream(&site, peer.key, from).map_err(AuthorityError::into_body)?;
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 

@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use warifu_api::crl;
+use warifu_api::crl::{self, CrlSummary};
 use warifu_api::server::{Limits, serve_plain};
 use warifu_api::wire::authority::{CertificateKind, Crl, CrlIssuer};
 use warifu_crash_point::{CrashPoint, reached};
@@ -189,8 +189,13 @@ impl Authority {
             return Err(AuthorityError::CrlOlder { number: summary.number });
         }
         reached(CrashPoint::KmsCrlKept).await;
-        self.publication.show_crl(issuer, der, summary.this_update);
+        self.show_crl(issuer, der, summary);
         Ok(())
+    }
+
+    fn show_crl(&self, issuer: CrlIssuer, der: Vec<u8>, summary: CrlSummary) {
+        self.publication.show_crl(issuer, der, summary.this_update);
+        self.figures.crl_ends(issuer, summary.next_update);
     }
 
     /// Serves what was kept before.
@@ -203,7 +208,7 @@ impl Authority {
             let kept = self.store.crl(issuer).await?;
             if let Some((der, certificate)) = kept.zip(certificate_of(issuer, &chain)) {
                 match crl::verified(&der, &certificate.0) {
-                    Ok(summary) => self.publication.show_crl(issuer, der, summary.this_update),
+                    Ok(summary) => self.show_crl(issuer, der, summary),
                     // The ca posts the newest one again before long.
                     Err(error) => {
                         tracing::warn!(issuer = issuer.name(), %error, "a CRL that was kept is not served")

@@ -29,6 +29,7 @@ impl Authority {
         }
         self.store.keep_receipt(&receipt.order, &site, envelope, self.clock.wall_ms()).await?;
         reached(CrashPoint::KmsReceiptKept).await;
+        self.figures.receipts.inc();
         self.progressed();
         Ok(())
     }

@@ -53,6 +53,7 @@ impl Authority {
         let checkpoint = Checkpoint::verify(note, &state.organization(), Signer::Ca, &key)?;
         state.check_against(&checkpoint)?;
         self.store.keep_cosignature(checkpoint.size, note).await?;
+        self.figures.cosigned(checkpoint.size);
         reached(CrashPoint::KmsCosignatureKept).await;
         self.progressed();
         Ok(())
@@ -76,6 +77,7 @@ impl Authority {
             this.store.expire_proposals(time).await?;
             this.stamped.fetch_max(time, Ordering::SeqCst);
             drop(serialized);
+            this.figures.stamped(&service, time);
             let organization = state.organization();
             this.sign(Stamp { organization, site: service, nonce, time, checkpoint }).await
         })

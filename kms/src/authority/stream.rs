@@ -9,9 +9,11 @@ use futures_util::Stream;
 use tokio::sync::watch;
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::{LEAVES_LIMIT, LeafEvent, Leaves};
+use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
 
 use super::error::AuthorityError;
+use super::figures::OpenStream;
 use super::role::caller;
 use super::{Authority, Result};
 
@@ -58,12 +60,14 @@ impl Authority {
     /// of a service.
     pub(crate) fn stream(
         self: &Arc<Self>,
+        site: &Id,
         key: Option<PeerKey>,
         from: u64,
     ) -> Result<impl Stream<Item = std::result::Result<Event, Infallible>> + use<>> {
         self.check_index(from)?;
         let sizes = self.replica.subscribe();
-        let tail = Tail { authority: self.clone(), key, sizes, next: from, read: VecDeque::new() };
+        let open = self.figures.stream_opened(site);
+        let tail = Tail { authority: self.clone(), open, key, sizes, next: from, read: VecDeque::new() };
         Ok(futures_util::stream::unfold(tail, |mut tail| async {
             match tail.event().await {
                 Ok(event) => event.map(|event| (Ok(event), tail)),
@@ -79,6 +83,7 @@ impl Authority {
 
 struct Tail {
     authority: Arc<Authority>,
+    open: OpenStream,
     key: Option<PeerKey>,
     sizes: watch::Receiver<u64>,
     next: u64,
@@ -91,6 +96,7 @@ impl Tail {
             if let Some(leaf) = self.read.pop_front() {
                 let event = LeafEvent { index: self.next, leaf: Bytes(leaf) };
                 self.next += 1;
+                self.open.sent(self.next);
                 return Ok(Some(Event::default().event("leaf").data(serde_json::to_string(&event)?)));
             }
             self.sizes.mark_unchanged();
@@ -103,6 +109,7 @@ impl Tail {
             if caller(&state, self.key, self.authority.now(&state)).service().is_err() {
                 return Ok(None);
             }
+            self.open.sent(self.next);
             if self.sizes.changed().await.is_err() {
                 return Ok(None);
             }

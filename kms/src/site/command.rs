@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use warifu_console::{Settings as _, doctor, file, process, token};
+use warifu_console::{Settings as _, doctor, file, monitor, process, token};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{ServiceKeys, ServiceKind};
@@ -95,7 +95,10 @@ async fn serve(config: &Config) -> Result<(), SiteError> {
     })
     .await?;
     let listener = process::listen(&config.listen).await?;
-    site.serve(listener, stop.told()).await?;
+    tokio::select! {
+        served = site.serve(listener, stop.told()) => served?,
+        watched = monitor::serve(config.monitor.as_ref(), "site", site.watched()) => watched?,
+    }
     site.shutdown().await;
     tracing::info!("stopped");
     Ok(())

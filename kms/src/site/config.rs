@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use warifu_console::monitor::Monitor;
 use warifu_console::{Kms, Settings, Token};
 use warifu_ledger::Digest;
 
@@ -23,6 +24,9 @@ pub struct Config {
     pub hsm: Token,
     /// The authority that it follows; its TLS key is not needed for `init`.
     pub kms: Kms,
+    /// Where it shows how it is, if anywhere.
+    #[serde(default)]
+    pub monitor: Option<Monitor>,
 }
 
 impl Settings for Config {

@@ -1,7 +1,7 @@
 //! The site's interface over HTTP (`warifu_api::wire::site`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures_util::stream;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 use warifu_api::body;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::Peer;
@@ -68,8 +69,10 @@ async fn partials(
     request: Request,
 ) -> Result<Response, SiteError> {
     let request: PartialsRequest = read(request, PARTIALS_BODY).await?;
-    let answer = core.partials(peer.key, request).await?;
-    handed_over(answer)
+    let asked = Instant::now();
+    let answer = core.partials(peer.key, request).await;
+    core.figures.answered(answer.as_ref().map(|answer| &answer.body), asked.elapsed());
+    handed_over(answer?)
 }
 
 /// The answer, with the card's turn in it: the turn ends when the last byte is handed to the connection, or when the
@@ -98,11 +101,12 @@ async fn revocations(
     };
     let request: RevocationRequest = read(request, REVOCATION_BODY).await?;
     // Whoever brought it may hang up: what has begun is finished.
-    let work = tokio::spawn(async move {
+    let work = async move {
         let receipt = core.take_brought(request).await;
         drop(seat);
         receipt
-    });
+    };
+    let work = tokio::spawn(work.in_current_span());
     work.await.map_err(|_| SiteError::ShuttingDown)?.map(Json)
 }
 

@@ -95,6 +95,7 @@ impl Core {
         reached(CrashPoint::SiteReceiptSigned).await;
         self.store.put_receipt(&order, &envelope).await?;
         reached(CrashPoint::SiteReceiptStored).await;
+        self.figures.receipts.inc();
         self.post.notify_one();
         Ok(envelope)
     }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey, Pin};
 use warifu_api::{Client, ErrorCode};
+use warifu_console::monitor::Watched;
 use warifu_hardware::hsm::{Hsm, SigningKey};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
@@ -25,6 +26,7 @@ use super::check::View;
 use super::dead::Dead;
 use super::error::SiteError;
 use super::events::Streams;
+use super::figures::Figures;
 use super::gate::{Gates, Rate};
 use super::journal::Journal;
 use super::store::Store;
@@ -98,6 +100,7 @@ pub(super) struct Core {
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
     pub(super) bringing: Seats,
+    pub(super) figures: Figures,
 }
 
 /// What the lease says at one moment.
@@ -172,6 +175,7 @@ impl Site {
             courier: Notify::new(),
             sweeping: Notify::new(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
+            figures: Figures::default(),
         });
         core.finish_what_was_begun().await?;
         let mut tasks = JoinSet::new();
@@ -200,6 +204,12 @@ impl Site {
         let connections = connections.knowing(move |key| core.upgrade().is_some_and(|core| core.knows(key)));
         serve(listener, identity, router, Limits::default(), connections, shutdown).await?;
         Ok(())
+    }
+
+    /// What it shows to whoever watches it.
+    #[must_use]
+    pub fn watched(&self) -> Arc<dyn Watched> {
+        self.core.clone()
     }
 
     /// Its public keys.
@@ -247,7 +257,7 @@ impl Core {
         self.wanting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn follower(&self) -> Option<Arc<Follower>> {
+    pub(super) fn follower(&self) -> Option<Arc<Follower>> {
         self.follower.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -29,6 +29,11 @@ impl Vault {
         Ok(Self { hsm, held: Arc::new(Mutex::new(held)) })
     }
 
+    /// Operations that the HSM has failed since the start.
+    pub(super) fn failures(&self) -> u64 {
+        self.hsm.failures()
+    }
+
     /// The right to make and destroy key pairs. Whoever makes one has asked whether the grant is dead while holding it;
     /// whoever destroys one has marked the grant as dead before asking for it: so none is made after its destruction.
     pub(super) async fn keys(&self) -> Keys {

@@ -138,6 +138,7 @@ impl Stage {
             data: folder.join("data"),
             listen: "127.0.0.1:0".to_owned(),
             crl_listen: None,
+            monitor: None,
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
             hsm: Token { module, token_label: "kms".to_owned(), pin_file, data: folder.join("data") },

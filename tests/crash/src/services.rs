@@ -101,6 +101,7 @@ impl Place {
             data: self.folder.join(Who::Kms.name()),
             listen: self.address(Who::Kms),
             crl_listen: None,
+            monitor: None,
             address: self.address(Who::Kms),
             helpdesk: "内線 1234".to_owned(),
             hsm: self.token(Who::Kms),

@@ -261,6 +261,7 @@ async fn equip_and_found(
             organization: None,
             hsm: place.token(who),
             kms,
+            monitor: None,
         };
         let keys = site::command::init(&config, None)?.statement::<ServiceStatement>()?.keys;
         sites.insert(who, keys);

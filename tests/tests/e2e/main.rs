@@ -14,6 +14,7 @@ mod four_eyes;
 mod kills;
 mod leaks;
 mod life;
+mod monitoring;
 mod outages;
 mod personal;
 mod road;
@@ -21,6 +22,7 @@ mod scan;
 mod secrets;
 mod siege;
 mod startup;
+mod systemd;
 mod withdrawal;
 
 use std::fs;

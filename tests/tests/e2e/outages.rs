@@ -17,7 +17,7 @@ const DISK_KIB: u32 = 8 << 10;
 
 impl Play {
     /// From now on the site's HSM can be pulled, and its data is on a small disk.
-    fn on_parts_that_break(&mut self, site: &str) -> PullableHsm {
+    pub(crate) fn on_parts_that_break(&mut self, site: &str) -> PullableHsm {
         self.town.stop(site);
         let config = self.town.configuration(site);
         let hsm = PullableHsm::build(config.parent().unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Play {
         hsm
     }
 
-    fn opens_in_time(&self, agent: &str, sealed: &std::path::Path) {
+    pub(crate) fn opens_in_time(&self, agent: &str, sealed: &std::path::Path) {
         until("it opens", Duration::from_secs(30), || Ok(self.open(agent, sealed, &[]).0.status.success()))
             .unwrap();
     }
