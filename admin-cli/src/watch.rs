@@ -95,7 +95,7 @@ pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderReques
             Some((site, receipt)) = brought.next() => match receipt {
                 Ok(receipt) => state.confirm(site, &receipt, watch),
                 // The kms reaches sites that this desk does not; what counts is the receipt.
-                Err(fault) => state.not_brought(site, &fault),
+                Err(_) => state.not_brought(site),
             },
         }
     }
@@ -154,10 +154,9 @@ impl Watch<'_> {
     }
 
     /// Tells that this desk has not reached a site.
-    fn not_brought(&self, id: Id, fault: &Fault) {
+    fn not_brought(&self, id: Id) {
         let Some(site) = self.awaited.get(&id) else { return };
-        let screen = self.desk.screen;
-        screen.warn("site-not-reached", &[("site", site.name.clone()), ("why", screen.what(fault))]);
+        self.desk.screen.warn("site-not-reached", &[("site", site.name.clone())]);
     }
 
     /// Waits for the receipts that reach the kms.

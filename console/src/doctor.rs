@@ -4,6 +4,7 @@
 //! What is particular to one service is looked at by that service (`doctor` in `warifu-ca` and `warifu-kms`).
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
 use std::time::Duration;
@@ -85,6 +86,11 @@ pub fn configuration<S: Settings>(findings: &mut Findings, path: &Path) -> Optio
         Ok(settings) => {
             findings.ok("configuration", "configuration", &[("path", path_value(path))]);
             Some(settings)
+        }
+        Err(ConsoleError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            let values = [("path", path_value(path))];
+            findings.add(Level::Fault, "configuration", "configuration-missing", &values);
+            None
         }
         Err(error) => {
             let values = [("path", path_value(path)), ("why", why(&error))];

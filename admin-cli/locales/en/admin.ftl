@@ -100,7 +100,7 @@ member-units-by-itself = It is ordered. The new units come onto the card by them
 member-units-at-the-desk = It is ordered. To bring the new units onto the card, have "{ $name }" come with it and run "warifu-admin card bring { $label }".
 units-not-confirmed = … Not every site has stopped what was taken away. Look with "warifu-admin site list".
 member-revoke-preview = { $name } leaves. All cards and grants end now, for ever. Grants that end: { $grants }.
-card-unblocked = Card { $serial } has a new PIN, and works at once at its member's PC.
+card-unblocked = Card { $serial } has a new PIN. Take it out: it works at once at its member's PC.
 replace-preview = "{ $name }" gets the new card { $serial } in the place of card { $old }.
     What the new card opens: { $units }
     The old card stops working at every site now, for good. Files that there are open with the new card, as they are.
@@ -312,7 +312,7 @@ contract-ended-already = Contract { $name } has been ended already. Nothing is l
 member-revoked-already = { $name } has left already. Nothing is left to do.
 card-suspended-already = The card of { $name } is suspended already. Nothing is left to do.
 card-live-already = The card of { $name } is not suspended. Nothing is left to do.
-site-not-reached = … this desk did not reach { $site } itself ({ $why })
+site-not-reached = … this desk did not reach { $site } itself: what it has to know, it hears from the kms
 kms-not-asked = … the kms could not be asked for receipts ({ $why })
 
 fault-agent-gone = The agent on this PC does not answer ({ $why }).
@@ -436,7 +436,7 @@ help-warifu-admin-member-list = All members
 help-warifu-admin-card = Single cards
 help-warifu-admin-card-inspect = What is in the readers, whether card and ledger agree, what is wrong, and what to do
 help-warifu-admin-card-suspend = Stop a card for now; nothing is destroyed
-help-warifu-admin-card-unblock = Set a new PIN on a card whose PIN is blocked or forgotten: an officer's card opens the card's PUK. With --ask-puk and --pins-stdin, a line is: the card's number, the PUK, the new PIN
+help-warifu-admin-card-unblock = Set a new PIN on a card, in a reader of this PC, whose PIN is blocked or forgotten: an officer's card opens the card's PUK. With --ask-puk and --pins-stdin, a line is: the card's number, the PUK, the new PIN
 help-warifu-admin-card-replace = Gives a member a new card with all that the lost or broken one could do; the old one is over everywhere
 help-warifu-admin-card-bring = Bring onto the cards in the readers what waits for them
 help-warifu-admin-card-resume = Let a suspended card work again

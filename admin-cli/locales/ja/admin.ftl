@@ -100,7 +100,7 @@ member-units-by-itself = 指図は済みました。増えた宛先は、「{ $n
 member-units-at-the-desk = 指図は済みました。増えた宛先をカードに入れるため、「{ $name }」にカードを持って来てもらい、「warifu-admin card bring { $label }」を実行してください。
 units-not-confirmed = … 外した宛先をまだ止めていない拠点があります。「warifu-admin site list」で確かめてください。
 member-revoke-preview = 「{ $name }」の登録を終了します。カードと権限はすべて今すぐ終わり、元には戻せません。終わる権限: { $grants } 件。
-card-unblocked = カード { $serial } に新しい暗証番号を設定しました。持ち主のパソコンで、すぐに使えます。
+card-unblocked = カード { $serial } に新しい暗証番号を設定しました。抜いて持ち主に返してください。持ち主のパソコンで、すぐに使えます。
 replace-preview = 「{ $name }」に、カード { $old } の代わりとして新しいカード { $serial } を渡します。
     新しいカードで開ける宛先: { $units }
     古いカードは、すべての拠点で今すぐ使えなくなり、元には戻せません。これまでのファイルは、そのまま新しいカードで開けます。
@@ -312,7 +312,7 @@ contract-ended-already = 契約「{ $name }」は、すでに終了していま�
 member-revoked-already = 「{ $name }」の登録は、すでに終了しています。何もする必要はありません。
 card-suspended-already = 「{ $name }」のカードは、すでに一時停止しています。何もする必要はありません。
 card-live-already = 「{ $name }」のカードは、一時停止していません。何もする必要はありません。
-site-not-reached = … この机から拠点「{ $site }」に直接は届きませんでした（{ $why }）
+site-not-reached = … この机から拠点「{ $site }」に直接は届きませんでした。指図は鍵管理サーバー（kms）から届きます
 kms-not-asked = … 鍵管理サーバー（kms）に受領を尋ねられませんでした（{ $why }）
 
 fault-agent-gone = この PC のエージェントが応答しません（{ $why }）。
@@ -436,7 +436,7 @@ help-warifu-admin-member-list = 職員・受託者の一覧
 help-warifu-admin-card = カード一枚ごとの操作
 help-warifu-admin-card-inspect = リーダーに入っているカード: 持ち主、宛先が台帳と合うか、何が悪いか、どうすればよいか
 help-warifu-admin-card-suspend = カードを一時停止します。何も消しません。
-help-warifu-admin-card-unblock = 使えなくなったカードに、新しい暗証番号を設定します。解除番号（PUK）はセキュリティ担当のカードが取り出します。--ask-puk と --pins-stdin では、1 行に「カード番号 解除番号 新しい暗証番号」と書きます。
+help-warifu-admin-card-unblock = このパソコンのリーダーにある、使えなくなったカードに、新しい暗証番号を設定します。解除番号（PUK）はセキュリティ担当のカードが取り出します。--ask-puk と --pins-stdin では、1 行に「カード番号 解除番号 新しい暗証番号」と書きます。
 help-warifu-admin-card-replace = なくした、または壊れたカードの代わりに、同じことができる新しいカードを渡します。古いカードはどこでも使えなくなります。
 help-warifu-admin-card-bring = リーダーに入っているカードに、届いているものを入れます
 help-warifu-admin-card-resume = 一時停止したカードを再び使えるようにします。

@@ -1,13 +1,15 @@
 ### doctor: what was found on a service's machine, and what to do about it
 
 doctor-configuration = The configuration { $path } can be read.
+doctor-configuration-missing = There is no configuration { $path }.
+    .remedy = Run doctor on that service's machine, or name the configuration with --config.
 doctor-configuration-bad = The configuration { $path } is not right. { $why }
     .remedy = Correct the file, and run doctor again.
 
 doctor-module-bad = The module { $module } of the security module (HSM) cannot be used. { $why }
     .remedy = Install the HSM's software, and set `module` in the configuration to where it is.
 doctor-token-missing = The security module (HSM) has no token labelled "{ $label }".
-    .remedy = Check that the HSM is switched on and connected.
+    .remedy = Check that the HSM is switched on and connected. With SoftHSM, run doctor with the service's SOFTHSM2_CONF.
 doctor-token-bad = The token "{ $label }" of the security module (HSM) cannot be used. { $why }
     .remedy = Look at the HSM's state with its own tools.
 doctor-token = The token "{ $label }" of the security module (HSM) works ({ $model }).
@@ -29,6 +31,10 @@ doctor-keys-other = The keys in the security module (HSM) are not those of the s
 doctor-keys-bad = This service's keys are not in the security module (HSM). { $why }
     .remedy = Restore the HSM from the backup of its keys.
 doctor-grant-keys = The security module (HSM) holds { $count } key pairs for grants.
+doctor-grant-keys-fewer = The security module (HSM) holds { $count } key pairs for grants; by the ledger there should be { $wanted }.
+    .remedy = Wait a minute and run doctor again. If it stays so, connect the HSM that belongs to this site.
+doctor-grant-keys-none = The security module (HSM) holds no key pairs for grants; by the ledger there should be { $wanted }.
+    .remedy = Connect the HSM that belongs to this site. If it is lost, see the page "sites".
 doctor-grant-keys-full = The security module (HSM) is nearly full ({ $count } key pairs for grants).
     .remedy = Make room in the HSM.
 doctor-statement-bad = The statement { $path } is not right. { $why }
@@ -64,7 +70,7 @@ doctor-founded = It serves the organization { $organization }.
 
 doctor-listener = It runs at { $address }.
 doctor-not-listening = Nothing runs at { $address }.
-    .remedy = Start the service.
+    .remedy = Put right what is wrong above, if anything, and start the service.
 doctor-port-taken = Another program uses { $address }.
     .remedy = Stop that program, or set `listen` in the configuration to another port.
 doctor-listener-silent = It runs at { $address }, and does not answer as it should. { $why }

@@ -1,13 +1,15 @@
 ### doctor: サーバーの診断結果と、直し方
 
 doctor-configuration = 設定ファイル { $path } を読めます。
+doctor-configuration-missing = 設定ファイル { $path } がありません。
+    .remedy = そのサーバーのコンピューターで実行するか、--config で設定ファイルを指定してください。
 doctor-configuration-bad = 設定ファイル { $path } が正しくありません。{ $why }
     .remedy = 設定ファイルを直してから、もう一度診断してください。
 
 doctor-module-bad = 暗号装置（HSM）のモジュール { $module } を使えません。{ $why }
     .remedy = 暗号装置のソフトウェアを入れ、設定の module に正しい場所を書いてください。
 doctor-token-missing = 暗号装置（HSM）に「{ $label }」というトークンが見つかりません。
-    .remedy = 暗号装置の電源と接続を確かめてください。
+    .remedy = 暗号装置の電源と接続を確かめてください。SoftHSM なら、サーバーと同じ SOFTHSM2_CONF を設定してから実行してください。
 doctor-token-bad = 暗号装置（HSM）のトークン「{ $label }」を使えません。{ $why }
     .remedy = 暗号装置の状態を、装置の管理画面で確かめてください。
 doctor-token = 暗号装置（HSM）のトークン「{ $label }」を使えます（{ $model }）。
@@ -29,6 +31,10 @@ doctor-keys-other = 暗号装置（HSM）の鍵が、申告書 { $path } の鍵�
 doctor-keys-bad = このサーバーの鍵が暗号装置（HSM）にありません。{ $why }
     .remedy = 暗号装置を、鍵のバックアップから元に戻してください。
 doctor-grant-keys = 暗号装置（HSM）に、権限の鍵が { $count } 組あります。
+doctor-grant-keys-fewer = 暗号装置（HSM）にある権限の鍵は { $count } 組です。台帳では { $wanted } 組あるはずです。
+    .remedy = 1 分ほど待って、もう一度診断してください。変わらなければ、この拠点の暗号装置をつないでください。
+doctor-grant-keys-none = 暗号装置（HSM）に権限の鍵が 1 組もありません。台帳では { $wanted } 組あるはずです。
+    .remedy = この拠点の暗号装置をつないでください。失われたときは、手引き（sites）をご覧ください。
 doctor-grant-keys-full = 暗号装置（HSM）の空きがほとんどありません（権限の鍵 { $count } 組）。
     .remedy = 暗号装置の容量を増やしてください。
 doctor-statement-bad = 申告書 { $path } が正しくありません。{ $why }
@@ -64,7 +70,7 @@ doctor-founded = 組織 { $organization } のサーバーです。
 
 doctor-listener = { $address } で動いています。
 doctor-not-listening = { $address } で動いていません。
-    .remedy = サーバーを起動してください。
+    .remedy = 上に問題があれば直してから、サーバーを起動してください。
 doctor-port-taken = { $address } を、ほかのプログラムが使っています。
     .remedy = そのプログラムを止めるか、設定の listen を別の番号にしてください。
 doctor-listener-silent = { $address } で動いていますが、正しく答えません。{ $why }

@@ -93,6 +93,11 @@ fn the_machines_of_a_town_are_well_or_told_by_name_what_is_not() {
             play.reads_well(service, &config);
         }
         has(&play.found_at("honcho", &play.town.configuration("honcho")), "listener ok");
+        let nowhere = Command::new(program("warifu-ca").unwrap())
+            .args(["--config", "/nowhere/ca.toml", "doctor", "--json"])
+            .output()
+            .unwrap();
+        assert_eq!(found(&nowhere), ["configuration-missing fault"]);
         has(&play.found_at("honcho", &play.town.configuration("honcho")), "stamp ok");
         has(&play.found_at("kms", &play.town.configuration("kms")), "ca ok");
 
