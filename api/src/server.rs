@@ -56,8 +56,10 @@ pub struct Limits {
     pub each: usize,
     /// Connections at once of everybody else, those that have not proved a key yet among them.
     pub strangers: usize,
-    /// How long a handshake or a request's header may take, and a connection be silent between requests.
+    /// How long a handshake or a stranger's request header may take, and a stranger's connection be silent between requests.
     pub header: Duration,
+    /// The same, but for handshakes, for somebody known: whoever comes back every half minute keeps his connection.
+    pub silence: Duration,
     /// How long the other end may take in nothing of what is sent to it.
     pub stall: Duration,
     /// How long a connection of somebody known may live.
@@ -73,6 +75,7 @@ impl Default for Limits {
             each: 16,
             strangers: 512,
             header: Duration::from_secs(10),
+            silence: Duration::from_secs(90),
             stall: Duration::from_secs(10),
             lifetime: Duration::from_secs(600),
             strangers_lifetime: Duration::from_secs(60),
@@ -364,18 +367,19 @@ impl Door {
     }
 
     async fn serve(&self, Shaken { stream, peer, registered }: Shaken) {
+        let silence = if peer.known { self.limits.silence } else { self.limits.header };
         tokio::select! {
             () = registered.end.notified() => {}
-            () = answer(stream, &self.router, self.limits, peer) => {}
+            () = answer(stream, &self.router, silence, peer) => {}
         }
     }
 }
 
-/// Answers the requests on one connection; each has `extension` among its extensions.
+/// Answers the requests on one connection, between which it may be silent for so long; each has `extension` among its extensions.
 async fn answer<E: Clone + Send + Sync + 'static>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: &Router,
-    limits: Limits,
+    silence: Duration,
     extension: E,
 ) {
     let service = router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -384,7 +388,7 @@ async fn answer<E: Clone + Send + Sync + 'static>(
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
+        .header_read_timeout(silence)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_FIELDS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -438,7 +442,7 @@ pub async fn serve_plain(
             tokio::select! {
                 () = guest.0.place.taken() => {}
                 () = guest.overstayed(limits.strangers_lifetime) => {}
-                () = answer(Patient::new(stream, limits.stall), &router, limits, guest.clone()) => {}
+                () = answer(Patient::new(stream, limits.stall), &router, limits.header, guest.clone()) => {}
             }
         });
     })

@@ -35,6 +35,7 @@ pub mod founding;
 mod grants;
 mod http;
 mod issuing;
+mod keeping;
 mod orders;
 mod proposals;
 mod publication;
@@ -53,6 +54,7 @@ pub use config::Config;
 pub use error::AuthorityError;
 
 use figures::Figures;
+use keeping::Keeping;
 use publication::Publication;
 use role::{Caller, caller};
 use store::Store;
@@ -61,6 +63,8 @@ type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// How long a question waits for an answer that is not there yet.
 const LONG_POLL: Duration = Duration::from_secs(5);
+/// Connections at once of services and cards: ten thousand sites have two or three each.
+const FOLLOWERS: usize = 32_768;
 /// How long a connection lives on whose card is over: the answer to whoever ordered it for his own card is still to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Large orders that are brought at once: with a card of this organization, and by anybody.
@@ -127,6 +131,7 @@ pub struct Authority {
     clock: Arc<dyn Clock>,
     replica: Replica,
     store: Store,
+    keeping: Keeping,
     /// Held while a leaf is appended or a stamp is given.
     appending: Mutex<()>,
     /// The time of the last stamp given.
@@ -139,6 +144,7 @@ pub struct Authority {
     directory: Cached<(directory::Version, axum::body::Bytes)>,
     profile: Cached<axum::body::Bytes>,
     publication: Publication,
+    newest: stream::Newest,
     figures: Figures,
     /// Those who bring orders that are not small.
     bringing: Seats,
@@ -178,6 +184,7 @@ impl Authority {
             identity,
             clock,
             replica,
+            keeping: Keeping::start(store.clone()),
             store,
             appending: Mutex::default(),
             stamped,
@@ -187,6 +194,7 @@ impl Authority {
             directory: Cached::default(),
             profile: Cached::default(),
             publication: Publication::default(),
+            newest: stream::Newest::default(),
             figures: Figures::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             connections: OnceLock::new(),
@@ -219,7 +227,8 @@ impl Authority {
         let known = move |key: &PeerKey| weak.upgrade().is_some_and(|authority| authority.knows(*key));
         let connections = self.connections.get_or_init(|| Connections::default().knowing(known)).clone();
         let router = http::router(self.clone());
-        serve(listener, &self.identity, router, Limits::default(), connections, shutdown).await?;
+        let limits = Limits { members: FOLLOWERS, ..Limits::default() };
+        serve(listener, &self.identity, router, limits, connections, shutdown).await?;
         drop(self.appending.lock().await);
         Ok(())
     }

@@ -30,12 +30,13 @@ const LIMITS: Limits = Limits {
     each: 4,
     strangers: 16,
     header: SHORT,
+    silence: SHORT,
     stall: SHORT,
     lifetime: Duration::from_secs(600),
     strangers_lifetime: Duration::from_secs(60),
 };
 /// Where time is not what is tried.
-const PATIENT: Limits = Limits { header: DEADLINE, stall: DEADLINE, ..LIMITS };
+const PATIENT: Limits = Limits { header: DEADLINE, silence: DEADLINE, stall: DEADLINE, ..LIMITS };
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
 /// A member, and another one.
 const MEMBER: Option<u8> = Some(2);
@@ -123,6 +124,20 @@ async fn who_says_nothing_or_little_is_cut_off() {
     timeout(DEADLINE, dripping_header).await.expect("a header without end").unwrap();
 }
 
+#[tokio::test]
+async fn a_member_may_be_silent_for_longer_than_a_stranger() {
+    let address = town(Limits { silence: DEADLINE, ..LIMITS }).await;
+    let mut silent = Vec::new();
+    for who in [MEMBER, STRANGER] {
+        let mut stream = handshake(from("127.0.0.1", &address).await.unwrap(), who).await.unwrap();
+        assert!(hello(&mut stream).await.unwrap());
+        silent.push(stream);
+    }
+    let [member, stranger] = silent.as_mut_slice() else { panic!("two") };
+    hung_up(stranger).await;
+    assert!(is_open(member).await, "a member was cut off like a stranger");
+}
+
 /// Asks again and again, until the other end has hung up.
 async fn asks_until_hung_up(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let asking = async { while is_open(stream).await {} };
@@ -180,7 +195,7 @@ async fn who_does_not_read_its_answer_is_cut_off_and_the_answer_is_dropped() {
     };
     let router = Router::new().route("/endless", get(endless));
     let identity = Identity::self_signed(key(1), "server").unwrap();
-    let address = serving(router, Limits { header: DEADLINE, ..LIMITS }, identity).await;
+    let address = serving(router, Limits { header: DEADLINE, silence: DEADLINE, ..LIMITS }, identity).await;
     let mut stream = handshake(from("127.0.0.1", &address).await.unwrap(), MEMBER).await.unwrap();
     stream.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     stream.flush().await.unwrap();

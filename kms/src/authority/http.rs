@@ -402,7 +402,7 @@ async fn receipt(
     reporter: OfReporter,
     Body(envelope): Body<Envelope, LARGE_BODY_LIMIT>,
 ) -> Answer<Done> {
-    done(authority.receipt(reporter, &envelope).await)
+    done(authority.receipt(reporter, envelope).await)
 }
 
 async fn certificate(

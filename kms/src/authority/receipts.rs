@@ -10,13 +10,13 @@ use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
 use super::role::OfReporter;
-use super::store::Entry;
+use super::store::{Entry, ReceivedReceipt};
 use super::{Authority, LONG_POLL, Result};
 
 impl Authority {
     /// Keeps a site's receipt. It may come before the order itself, which the administrator brought to the site; from a site
     /// that was removed, only receipts for orders in the ledger are of interest.
-    pub(crate) async fn receipt(&self, reporter: OfReporter, envelope: &Envelope) -> Result<()> {
+    pub(crate) async fn receipt(&self, reporter: OfReporter, envelope: Envelope) -> Result<()> {
         let OfReporter { site, removed } = reporter;
         let state = self.state()?;
         let keys = &state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?.keys;
@@ -27,7 +27,8 @@ impl Authority {
         if removed && self.entry(&receipt.order).await?.is_none_or(|entry| !entry.is_order) {
             return Err(AuthorityError::NotFound { what: "order" });
         }
-        self.store.keep_receipt(&receipt.order, &site, envelope, self.clock.wall_ms()).await?;
+        let received_at = self.clock.wall_ms();
+        self.keeping.keep(ReceivedReceipt { order: receipt.order, site, envelope, received_at }).await?;
         reached(CrashPoint::KmsReceiptKept).await;
         self.figures.receipts.inc();
         self.progressed();

@@ -39,6 +39,14 @@ pub(crate) struct Entry {
     pub(crate) lease_ms: u64,
 }
 
+/// A receipt that a site has handed over.
+pub(crate) struct ReceivedReceipt {
+    pub(crate) order: Digest,
+    pub(crate) site: Id,
+    pub(crate) envelope: Envelope,
+    pub(crate) received_at: Millis,
+}
+
 #[derive(Clone)]
 pub(crate) struct Store(SqlitePool);
 
@@ -329,25 +337,22 @@ impl Store {
 
     // Receipts.
 
-    /// Keeps a site's first receipt for an order.
-    pub(crate) async fn keep_receipt(
-        &self,
-        order: &Digest,
-        site: &Id,
-        envelope: &Envelope,
-        received_at: Millis,
-    ) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES (?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(order.as_bytes().as_slice())
-        .bind(bytes(site))
-        .bind(serde_json::to_string(envelope)?)
-        .bind(to_sql(received_at))
-        .execute(&self.0)
-        .await?;
-        Ok(())
+    /// Keeps the first receipt of each site for each order; all or none.
+    pub(crate) async fn keep_receipts(&self, receipts: &[ReceivedReceipt]) -> Result<()> {
+        let mut transaction = self.write().await?;
+        for receipt in receipts {
+            sqlx::query(
+                "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(receipt.order.as_bytes().as_slice())
+            .bind(bytes(&receipt.site))
+            .bind(serde_json::to_string(&receipt.envelope)?)
+            .bind(to_sql(receipt.received_at))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     pub(crate) async fn receipts(&self, order: &Digest) -> Result<BTreeMap<Id, (Envelope, Millis)>> {

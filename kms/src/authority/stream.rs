@@ -1,8 +1,8 @@
 //! The ledger for those who read or follow it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::response::sse::Event;
 use futures_util::Stream;
@@ -21,6 +21,9 @@ use super::{Authority, Result};
 const ENOUGH_BYTES: usize = 1 << 20;
 /// How many leaves are read from the database at a time.
 const CHUNK: u32 = 50;
+/// How many of the newest leaves are kept as events, and up to how many bytes each: a mebibyte in all.
+const NEWEST: usize = 64;
+const SMALL: usize = 16 << 10;
 
 impl Authority {
     /// Leaves from index `from` on, as many as fit into an answer.
@@ -87,20 +90,63 @@ struct Tail {
     key: Option<PeerKey>,
     sizes: watch::Receiver<u64>,
     next: u64,
-    read: VecDeque<Vec<u8>>,
+    /// Events that were read and not sent.
+    read: VecDeque<Arc<str>>,
+}
+
+/// The newest leaves as events, so that what ten thousand followers hear of at once is read and written once.
+#[derive(Default)]
+pub(crate) struct Newest(Mutex<BTreeMap<u64, Arc<str>>>);
+
+impl Newest {
+    fn from(&self, index: u64) -> Vec<Arc<str>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let consecutive = kept.range(index..).zip(index..);
+        consecutive
+            .take_while(|((at, _), wanted)| *at == wanted)
+            .map(|((_, event), _)| event.clone())
+            .collect()
+    }
+
+    fn keep(&self, index: u64, event: Arc<str>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(index, event);
+        while kept.len() > NEWEST {
+            kept.pop_first();
+        }
+    }
+}
+
+impl Authority {
+    /// Leaves from index `from` on as events, some at a time; none where there are no more.
+    async fn events(&self, from: u64) -> Result<VecDeque<Arc<str>>> {
+        let kept = self.newest.from(from);
+        if !kept.is_empty() {
+            return Ok(kept.into());
+        }
+        let mut events = VecDeque::new();
+        for (leaf, index) in self.replica.leaves(from, CHUNK).await?.into_iter().zip(from..) {
+            let event: Arc<str> = serde_json::to_string(&LeafEvent { index, leaf: Bytes(leaf) })?.into();
+            // Whoever is far behind reads what nobody else asks for.
+            if index + NEWEST as u64 >= self.replica.size() && event.len() <= SMALL {
+                self.newest.keep(index, event.clone());
+            }
+            events.push_back(event);
+        }
+        Ok(events)
+    }
 }
 
 impl Tail {
     async fn event(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(leaf) = self.read.pop_front() {
-                let event = LeafEvent { index: self.next, leaf: Bytes(leaf) };
+            if let Some(event) = self.read.pop_front() {
                 self.next += 1;
                 self.open.sent(self.next);
-                return Ok(Some(Event::default().event("leaf").data(serde_json::to_string(&event)?)));
+                return Ok(Some(Event::default().event("leaf").data(event)));
             }
             self.sizes.mark_unchanged();
-            self.read = self.authority.replica.leaves(self.next, CHUNK).await?.into();
+            self.read = self.authority.events(self.next).await?;
             if !self.read.is_empty() {
                 continue;
             }
