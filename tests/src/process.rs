@@ -32,6 +32,14 @@ pub fn program(name: &str) -> Result<PathBuf> {
     bail!("{name} is not built: run `cargo build --workspace --bins` first, or ./test, which does")
 }
 
+/// A command for a program, in a network namespace of this name, if one is named.
+pub fn within(namespace: Option<&str>, program: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
 /// The process ids of all running services: for a program that is interrupted and has to leave nothing behind.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
@@ -82,6 +90,8 @@ pub struct Recipe {
     pub logs: PathBuf,
     /// How it says that it is ready.
     pub ready: Ready,
+    /// The network namespace it runs in, if not in ours.
+    pub inside: Option<String>,
 }
 
 /// How a service says that it is ready.
@@ -97,7 +107,7 @@ impl Recipe {
     /// A command for it, with an environment of its own.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = within(self.inside.as_deref(), &self.program);
         command.args(&self.args).env_clear().envs(self.env.iter().cloned());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

@@ -2,6 +2,7 @@
 
 mod clock;
 mod founding;
+mod lines;
 mod people;
 mod tokens;
 
@@ -21,6 +22,8 @@ use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::ServiceStatement;
 use warifu_virtual_card::readers::Readers;
 use warifu_virtual_card::{Inserted, TestRoot, VirtualCard};
+
+use lines::Line;
 
 use crate::process::{Ready, Recipe, Service, must, program, run};
 
@@ -70,6 +73,9 @@ pub struct Town {
     running: BTreeMap<String, Service>,
     organization: String,
     ports: BTreeMap<String, u16>,
+    lines: BTreeMap<String, Line>,
+    /// What runs at the end of a line, and which.
+    places: BTreeMap<String, String>,
     /// Every card's.
     pin: String,
     verbose: bool,
@@ -114,6 +120,8 @@ impl Town {
             running: BTreeMap::new(),
             organization: String::new(),
             ports: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            places: BTreeMap::new(),
             lease_seconds: 60,
             admin_env: Vec::new(),
             pin: pin.to_owned(),
@@ -188,9 +196,9 @@ impl Town {
         Ok(port)
     }
 
-    /// `127.0.0.1:port` of a service.
+    /// `host:port` of a service: on this machine, or at the end of its line.
     pub fn address(&mut self, name: &str) -> Result<String> {
-        Ok(format!("127.0.0.1:{}", self.port(name)?))
+        Ok(format!("{}:{}", self.host(name), self.port(name)?))
     }
 
     /// A service's folder, with tokens and a configuration of its own, in which it makes its keys; it can be started then.
@@ -206,7 +214,8 @@ impl Town {
         );
         fs::write(folder.join("softhsm2.conf"), softhsm)?;
         let hsm = format!("[hsm]\ntoken_label = \"{name}\"\npin_file = \"pin\"\n");
-        let monitor = format!("[monitor]\nlisten = \"{}\"\n", self.address(&monitor_of(name))?);
+        let monitor = format!("{}:{}", self.host(name), self.port(&monitor_of(name))?);
+        let monitor = format!("[monitor]\nlisten = \"{monitor}\"\n");
         fs::write(folder.join("config.toml"), format!("data = \"data\"\n{settings}\n{hsm}{monitor}"))?;
         let so_pin = folder.join("so-pin");
         fs::write(&so_pin, format!("{name}-so-49127738\n"))?;
@@ -220,7 +229,7 @@ impl Town {
     /// What a service answers to whoever watches it, with curl: the status, and the content; none if nobody answers.
     pub fn watched(&self, name: &str, path: &str) -> Option<(u16, String)> {
         let port = self.ports.get(&monitor_of(name))?;
-        let url = format!("http://127.0.0.1:{port}{path}");
+        let url = format!("http://{}:{port}{path}", self.host(name));
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}", &url]);
         let output = run(curl, b"").ok().filter(|output| output.status.success())?;
@@ -260,6 +269,7 @@ impl Town {
             .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::Line,
+            inside: self.places.get(name).cloned(),
         })
     }
 
@@ -454,6 +464,7 @@ impl Town {
             .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::File(self.bootstrap(name)),
+            inside: self.places.get(name).cloned(),
         };
         self.recipes.insert(name.to_owned(), recipe);
         Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{DESK_READERS, Town, until};
-use crate::process::{program, run};
+use crate::process::{program, run, within};
 
 impl Town {
     /// Runs `warifu-admin` at the officers' desk, with the PINs of the cards there; it has to succeed.
@@ -65,7 +65,7 @@ impl Town {
 
     /// `warifu` on a member's PC.
     pub fn warifu_command(&self, agent: &str, args: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program("warifu")?);
+        let mut command = within(self.places.get(agent).map(String::as_str), &program("warifu")?);
         command.arg("--agent").arg(self.bootstrap(agent)).args(args).envs(self.verbosity());
         Ok(command)
     }

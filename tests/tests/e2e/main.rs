@@ -14,6 +14,7 @@ mod four_eyes;
 mod kills;
 mod leaks;
 mod life;
+mod lines;
 mod monitoring;
 mod outages;
 mod personal;
