@@ -11,6 +11,7 @@ use warifu_ledger::{Digest, Id};
 use zeroize::Zeroizing;
 
 pub mod agent;
+pub mod audit;
 pub mod authority;
 pub mod site;
 

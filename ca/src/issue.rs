@@ -5,6 +5,7 @@ use std::sync::Arc;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
+use warifu_api::wire::audit::JournalBatch;
 use warifu_api::wire::authority::{Appended, CertificateKind, HalfRequest, Readiness};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
@@ -217,6 +218,22 @@ impl Issuing {
             reached(CrashPoint::CaCertificateSent).await;
         }
         Ok(Progress::Done)
+    }
+
+    /// Signs the heads of audit journals that are due, if the ca's own fold takes them (P-13.3).
+    ///
+    /// # Errors
+    /// [`IssueError`]; calling again takes up where this ended.
+    pub async fn commit_journals(&self, kms: &Client) -> Result<(), IssueError> {
+        let fresh = self.fresh()?;
+        let JournalBatch { fact: Some(answer) } = kms.get("/v1/journals/batch").await? else { return Ok(()) };
+        let own = |fact: &FactBody| match fact {
+            FactBody::JournalsBatched { .. } => Ok(()),
+            _ => Err(IssueError::OtherFact),
+        };
+        let signed = self.countersign(&fresh, answer, own).await?;
+        kms.post::<Appended>("/v1/facts", &signed).await?;
+        Ok(())
     }
 
     /// Adds the ca's signature to a fact, if it is the kms's, says what the ca itself found, and its own fold takes it.

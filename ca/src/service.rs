@@ -40,6 +40,8 @@ const WORKERS: usize = 8;
 const BACKLOG: usize = 1024;
 /// The longest time between two looks at the kms's checkpoint.
 const COSIGN_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the kms is asked whether heads of audit journals are due.
+const JOURNAL_LOOK: Duration = Duration::from_secs(5);
 /// The pause after a checkpoint that could not be cosigned.
 const COSIGN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -82,6 +84,7 @@ pub struct Service {
     clients: Vec<Client>,
     cosigner: (Cosigner, Client),
     figures: Figures,
+    committing: Client,
 }
 
 impl Service {
@@ -122,7 +125,7 @@ impl Service {
         let kms = Pin::from(pin.kms_tls);
         let client = || Client::new(kms_address, kms.clone(), Some(&identity));
         let clients = (0..WORKERS).map(|_| client()).collect::<Result<_, _>>()?;
-        let cosigning = client()?;
+        let (cosigning, committing) = (client()?, client()?);
 
         let following = Following {
             brings_leaves: true,
@@ -137,6 +140,7 @@ impl Service {
         Ok(Self {
             issuing: Issuing::new(follower.clone(), keys.clone(), vault.clone(), certifier),
             cosigner: (Cosigner::new(follower.clone(), keys, vault.clone()), cosigning),
+            committing,
             follower,
             vault,
             replica,
@@ -170,6 +174,7 @@ impl Service {
         let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
         let cosigning = keep_cosigning(self.cosigner.clone(), self.replica.subscribe(), self.figures.clone());
         let cosigning = tokio::spawn(cosigning);
+        let committing = tokio::spawn(keep_committing(self.issuing.clone(), self.committing.clone()));
         tokio::pin!(shutdown);
         loop {
             let mut due = Instant::now() + LEASE_LOOK;
@@ -214,6 +219,7 @@ impl Service {
             }
         }
         cosigning.abort();
+        committing.abort();
         running.shutdown().await;
         Ok(())
     }
@@ -419,6 +425,20 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
             _ => Vec::new(),
         })
         .collect()
+}
+
+/// Commits the heads of sites' audit journals whenever the kms says that they are due.
+async fn keep_committing(issuing: Issuing, client: Client) {
+    loop {
+        match issuing.commit_journals(&client).await {
+            Ok(()) => {}
+            Err(error @ (IssueError::Answer(_) | IssueError::OtherFact | IssueError::Rejected(_))) => {
+                tracing::error!(%error, "REFUSED: no heads of journals were signed");
+            }
+            Err(error) => tracing::debug!(%error, "heads of journals wait"),
+        }
+        tokio::time::sleep(JOURNAL_LOOK).await;
+    }
 }
 
 /// Cosigns whenever the ledger has grown.

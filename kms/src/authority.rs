@@ -35,6 +35,7 @@ pub mod founding;
 mod grants;
 mod http;
 mod issuing;
+mod journals;
 mod keeping;
 mod orders;
 mod proposals;
@@ -126,6 +127,8 @@ pub struct Authority {
     address: String,
     helpdesk: String,
     hsm: Hsm,
+    /// How long heads of audit journals wait to be committed, in milliseconds.
+    journal_ms: u64,
     keys: Arc<Keys>,
     identity: Identity,
     clock: Arc<dyn Clock>,
@@ -180,6 +183,7 @@ impl Authority {
             address: config.address.clone(),
             helpdesk: config.helpdesk.clone(),
             hsm,
+            journal_ms: config.journal_seconds.saturating_mul(1000),
             keys,
             identity,
             clock,

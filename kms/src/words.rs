@@ -56,6 +56,7 @@ impl Spoken for AuthorityError {
             | Self::CertificateMismatch
             | Self::Crl(_)
             | Self::CrlOlder { .. }
+            | Self::JournalGivenUp
             | Self::Checkpoint(_)
             | Self::Wrap(_)
             | Self::Leaf(_)
@@ -73,6 +74,7 @@ impl Spoken for SiteError {
             Self::NoKmsKey => Message::new("fault-no-kms-key"),
             Self::Storage(error) => words::storage(error),
             Self::Database(error) => words::database(error),
+            Self::NotRecorded(error) => error.message(),
             Self::Damaged { .. } => Message::new("database-damaged"),
             Self::Hsm(error) => words::hsm(error),
             Self::Replica(error) => words::replica(error),

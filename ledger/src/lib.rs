@@ -18,6 +18,7 @@
 pub mod checkpoint;
 pub mod dsse;
 mod id;
+pub mod journal;
 pub mod key;
 pub mod leaf;
 pub mod register;

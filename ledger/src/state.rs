@@ -22,6 +22,7 @@ mod custodians;
 pub mod fact;
 mod fold;
 mod grant;
+mod journals;
 mod keys;
 mod member;
 mod order;
@@ -31,6 +32,7 @@ mod unit;
 
 pub use answer::NotAnswered;
 pub use custodians::{CUSTODIANS_LIMIT, Custodians};
+pub use journals::Journals;
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
 
@@ -216,6 +218,8 @@ pub struct State {
     custodians: Map<HalfHolder, Custodians>,
     /// Members who are custodians of a service's backups, or were.
     ever_custodians: Set<(HalfHolder, Id)>,
+    /// How far each site's audit journals have come.
+    journals: Map<Id, Journals>,
 }
 
 /// The second halves of the pairs that begin with `first`.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use warifu_split_key::half::HalfRole;
 
+use crate::journal::SignedHead;
 use crate::key::{Base64, Bytes, PublicKey};
 use crate::register::Commitment;
 use crate::{Digest, Id};
@@ -268,6 +269,12 @@ pub enum FactBody {
         site_point: PublicKey,
         /// The sites to whose HSM keys `b` was wrapped.
         sites: BTreeSet<Id>,
+    },
+    /// How far the audit journals of sites have come (P-13.3).
+    #[serde(rename = "journals.batched")]
+    JournalsBatched {
+        /// One head for each journal that has grown, at most [`HEADS_LIMIT`](crate::journal::HEADS_LIMIT).
+        heads: Vec<SignedHead>,
     },
 }
 

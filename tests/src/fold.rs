@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row as _, SqlitePool};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
+use warifu_ledger::statement::{Order, Statement as _};
 
 /// A service's database, to be read while the service runs.
 pub async fn open(path: &Path) -> sqlx::Result<SqlitePool> {
@@ -36,6 +37,16 @@ pub fn fold(leaves: &[Vec<u8>]) -> Result<State> {
 
 /// What the ledger in one database of a service comes to.
 pub fn of_database(path: &Path) -> Result<State> {
+    fold(&leaves_in(path)?)
+}
+
+/// How many orders are in it. Facts come by themselves: the heads of audit journals, every hour.
+pub fn orders_in(path: &Path) -> Result<usize> {
+    let leaves = leaves_in(path)?.into_iter().map(Leaf::from_bytes).collect::<Result<Vec<_>, _>>()?;
+    Ok(leaves.iter().filter(|leaf| leaf.envelope().payload_type == Order::PAYLOAD_TYPE).count())
+}
+
+fn leaves_in(path: &Path) -> Result<Vec<Vec<u8>>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let read = async {
         let pool = open(path).await.with_context(|| path.display().to_string())?;
@@ -43,5 +54,5 @@ pub fn of_database(path: &Path) -> Result<State> {
         pool.close().await;
         anyhow::Ok(leaves)
     };
-    fold(&runtime.block_on(read)?)
+    runtime.block_on(read)
 }

@@ -63,6 +63,10 @@ impl Spoken for Rejected {
             | Self::SharesDoNotAdd { .. }
             | Self::DegenerateShare { .. }
             | Self::OtherSites { .. } => said("rejected-unsound").with("why", self),
+            Self::JournalNotSigned { .. }
+            | Self::JournalNotFurther { .. }
+            | Self::JournalOver { .. }
+            | Self::JournalHeadsCount { .. } => said("rejected-journal").with("why", self),
             other => said("rejected-other").with("why", other),
         }
     }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::{Connections, Limits, serve};
+use warifu_api::wire::audit::JournalBatch;
 use warifu_api::wire::authority::{
     Appended, Certificate, CertificateKind, CheckpointAnswer, Cosignature, Crl, CrlIssuer, HalfRequest,
     Readiness, ShareRequest, StampRequest,
@@ -137,6 +138,8 @@ struct Inner {
     cosignatures: Vec<String>,
     /// Every CRL that was posted, in that order.
     crls: Vec<Crl>,
+    /// What it wants to commit of audit journals.
+    batch: Option<Envelope>,
 }
 
 #[derive(Clone)]
@@ -164,6 +167,7 @@ impl Kms {
             certificates: BTreeMap::new(),
             cosignatures: Vec::new(),
             crls: Vec::new(),
+            batch: None,
         };
         let kms = Self {
             inner: Arc::new(Mutex::new(inner)),
@@ -180,6 +184,7 @@ impl Kms {
             .route("/v1/units/{unit}/half", post(half))
             .route("/v1/grants/{grant}/readiness", get(readiness))
             .route("/v1/grants/{grant}/share", post(share))
+            .route("/v1/journals/batch", get(journal_batch))
             .route("/v1/facts", post(facts))
             .route("/v1/certificates", put(certificates))
             .route("/v1/crls", put(crls))
@@ -255,6 +260,11 @@ impl Kms {
     /// Shows these leaves instead of its own.
     pub(crate) fn shows(&self, leaves: &[Leaf]) {
         self.shown.send_replace(leaves.iter().map(|leaf| leaf.as_bytes().to_vec()).collect());
+    }
+
+    /// Wants to commit this, from now on.
+    pub(crate) fn batches(&self, fact: Envelope) {
+        self.inner().batch = Some(fact);
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
@@ -350,6 +360,10 @@ async fn checkpoint(Shared(kms): Shared<Kms>) -> Json<CheckpointAnswer> {
     let inner = kms.inner();
     let state = inner.other.as_ref().unwrap_or(&inner.town.state);
     Json(CheckpointAnswer { note: note_of(state), cosigned_size: 0 })
+}
+
+async fn journal_batch(Shared(kms): Shared<Kms>) -> Json<JournalBatch> {
+    Json(JournalBatch { fact: kms.inner().batch.clone() })
 }
 
 async fn cosignatures(Shared(kms): Shared<Kms>, Json(request): Json<Cosignature>) -> Json<Done> {

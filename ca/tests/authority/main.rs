@@ -22,6 +22,7 @@ mod crls;
 mod foreign;
 mod founding;
 mod full_disk;
+mod journals;
 mod kms;
 mod pulled;
 mod restart;

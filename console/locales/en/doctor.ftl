@@ -113,3 +113,16 @@ doctor-certificates = All certificates are good for another month.
 doctor-certificates-end-soon = { $count } certificates end within 30 days.
     .remedy = Start the ca, which renews them by itself.
 doctor-root = The SHA-256 fingerprint of the root certificate is { $fingerprint }.
+
+doctor-journals = All { $count } audit journals of the sites are whole ({ $rows } rows).
+doctor-journals-unreadable = The audit journal cannot be read.
+    .remedy = Keep a copy of the database, and call the helpdesk.
+doctor-journal-changed = Row { $row } of the audit journal of the site "{ $site }" was changed in this database.
+    .remedy = Keep a copy of the database, and tell the auditor.
+doctor-journal-broken = The site "{ $site }" has sent an audit journal whose row { $row } was changed.
+    .remedy = Keep a copy of that site's database, and tell the auditor.
+doctor-journal-given-up = The site "{ $site }" has begun a new audit journal after { $row } rows: it has lost its database, or has an older copy of it.
+    .remedy = Ask whoever keeps that site why, and tell the auditor.
+doctor-own-journal = The audit journal is whole ({ $row } rows).
+doctor-own-journal-changed = Row { $row } of the audit journal was changed in this database.
+    .remedy = Keep a copy of the database, and tell the auditor.

@@ -113,3 +113,16 @@ doctor-certificates = どの証明書も、あと 1 か月以上有効です。
 doctor-certificates-end-soon = 30 日以内に期限が切れる証明書が { $count } 枚あります。
     .remedy = 発行サーバー（ca）を起動してください。証明書は自動で更新されます。
 doctor-root = ルート証明書の SHA-256 指紋は { $fingerprint } です。
+
+doctor-journals = 拠点の監査記録 { $count } 件は、すべてそろっています（{ $rows } 行）。
+doctor-journals-unreadable = 監査記録を読めません。
+    .remedy = データベースの写しを取り、情報システム担当に連絡してください。
+doctor-journal-changed = このデータベースで、拠点「{ $site }」の監査記録の { $row } 行目が書き換えられています。
+    .remedy = データベースの写しを取り、監査の担当者に知らせてください。
+doctor-journal-broken = 拠点「{ $site }」から、{ $row } 行目が書き換えられた監査記録が届きました。
+    .remedy = その拠点のデータベースの写しを取り、監査の担当者に知らせてください。
+doctor-journal-given-up = 拠点「{ $site }」が、{ $row } 行のあと、新しい監査記録を始めました。データベースを失ったか、古い写しに戻っています。
+    .remedy = その拠点の管理者に理由を確かめ、監査の担当者に知らせてください。
+doctor-own-journal = 監査記録はそろっています（{ $row } 行）。
+doctor-own-journal-changed = このデータベースで、監査記録の { $row } 行目が書き換えられています。
+    .remedy = データベースの写しを取り、監査の担当者に知らせてください。

@@ -106,14 +106,15 @@ CREATE TABLE crl (
     der BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Signed receipts, as JSON envelopes.
+-- Signed receipts, as JSON envelopes, in the order in which they came.
 CREATE TABLE receipt (
+    place INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     order_digest BLOB NOT NULL,
     site BLOB NOT NULL,
     envelope TEXT NOT NULL,
     received_at INTEGER NOT NULL,
-    PRIMARY KEY (order_digest, site)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (order_digest, site)
+) STRICT;
 
 -- The newest checkpoint that the ca cosigned: the note with its signature alone.
 CREATE TABLE cosignature (
@@ -138,3 +139,44 @@ CREATE TABLE proposal_signer (
     member BLOB NOT NULL,
     PRIMARY KEY (digest, member)
 ) STRICT, WITHOUT ROWID;
+
+-- The audit journals of sites, in the order in which they were begun: how far each is here, with the site's signature.
+CREATE TABLE journal (
+    place INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    site BLOB NOT NULL,
+    journal BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    head BLOB NOT NULL,
+    time INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    received_at INTEGER NOT NULL,
+    -- Since when rows wait for their head to be committed into the ledger; none if none do.
+    waiting_since INTEGER,
+    UNIQUE (site, journal)
+) STRICT;
+
+-- Their rows (P-13.1), by the place of the journal.
+CREATE TABLE journal_row (
+    place INTEGER NOT NULL REFERENCES journal (place),
+    idx INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    card BLOB NOT NULL,
+    member BLOB NOT NULL,
+    grant_id BLOB NOT NULL,
+    unit BLOB NOT NULL,
+    file BLOB NOT NULL,
+    previous BLOB NOT NULL,
+    PRIMARY KEY (place, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX journal_row_of_file ON journal_row (file);
+
+-- What no honest journal does.
+CREATE TABLE journal_alarm (
+    number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    site BLOB NOT NULL,
+    journal BLOB NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('broken', 'given-up')),
+    idx INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (site, journal, kind, idx)
+) STRICT;

@@ -49,7 +49,14 @@ CREATE TABLE site_position (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO site_position (one, leaves, joined) VALUES (1, 0, 0);
 
--- The audit journal: one row for each partial, written before it is computed (P-7.2), chained by hash.
+-- Which journal is written: drawn with the database, and anew where the one of before cannot be gone on with (P-13.4).
+CREATE TABLE site_journal_id (
+    one     INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    journal BLOB    NOT NULL CHECK (length(journal) = 16)
+) STRICT;
+INSERT INTO site_journal_id (one, journal) VALUES (1, randomblob(16));
+
+-- The audit journal: one row for each partial, written before it is computed (P-7.2), chained by hash (P-13.1).
 CREATE TABLE site_journal (
     idx      INTEGER NOT NULL PRIMARY KEY CHECK (idx >= 0),
     time_ms  INTEGER NOT NULL,
@@ -61,6 +68,21 @@ CREATE TABLE site_journal (
     previous BLOB NOT NULL CHECK (length(previous) = 32),
     hash     BLOB NOT NULL CHECK (length(hash) = 32)
 ) STRICT;
+
+-- The rows of journals that were given up, as they were.
+CREATE TABLE site_former_journal (
+    journal  BLOB NOT NULL,
+    idx      INTEGER NOT NULL,
+    time_ms  INTEGER NOT NULL,
+    card     BLOB NOT NULL,
+    member   BLOB NOT NULL,
+    grant_id BLOB NOT NULL,
+    unit     BLOB NOT NULL,
+    file     BLOB NOT NULL,
+    previous BLOB NOT NULL,
+    hash     BLOB NOT NULL,
+    PRIMARY KEY (journal, idx)
+) STRICT, WITHOUT ROWID;
 
 -- Names from the register, for people to read. A copy: it is replaced as a whole whenever the kms gives a newer one.
 CREATE TABLE site_name (

@@ -21,11 +21,19 @@ pub struct Config {
     pub address: String,
     /// Whom members call when something does not work, as people say it.
     pub helpdesk: String,
+    /// How long rows of audit journals may be here before their heads are committed into the ledger, in seconds: an hour,
+    /// unless it is said.
+    #[serde(default = "an_hour")]
+    pub journal_seconds: u64,
     /// Its token.
     pub hsm: Token,
     /// Where it shows how it is, if anywhere.
     #[serde(default)]
     pub monitor: Option<Monitor>,
+}
+
+fn an_hour() -> u64 {
+    60 * 60
 }
 
 impl Settings for Config {

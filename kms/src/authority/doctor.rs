@@ -3,12 +3,19 @@
 use std::path::Path;
 
 use sqlx::SqliteConnection;
+use warifu_api::wire::audit::{AlarmKind, ROWS_LIMIT};
 use warifu_console::{Settings as _, doctor};
+use warifu_ledger::Id;
+use warifu_ledger::journal::{BrokenAt, Position, SignedHead};
+use warifu_ledger::register::Name;
+use warifu_ledger::state::State;
 use warifu_ledger::statement::{HalfHolder, Millis};
 use warifu_replica::clock::{Clock as _, SystemClock};
+use warifu_replica::storage;
 use warifu_texts::findings::{Findings, Level};
 
 use super::role::CA;
+use super::store::Store;
 use super::{Config, SIGNING_KEY, TLS_KEY};
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
@@ -24,8 +31,11 @@ pub(super) async fn look(path: &Path) -> Findings {
             Some(organization) => {
                 found.ok("founded", "founded", &[("organization", organization.to_string().into())]);
                 let state = doctor::folded(&config.database()).await;
-                if let (Some(state), Some(keys)) = (state, &keys) {
-                    doctor::named(found, &state, HalfHolder::Kms, keys);
+                if let (Some(state), Some(keys)) = (&state, &keys) {
+                    doctor::named(found, state, HalfHolder::Kms, keys);
+                }
+                if let Some(state) = &state {
+                    journals(found, &config.database(), state).await;
                 }
                 ledger(found, &mut database).await;
                 doctor::crls(found, &mut database).await;
@@ -44,6 +54,82 @@ pub(super) async fn look(path: &Path) -> Findings {
 async fn number(database: &mut SqliteConnection, sql: &'static str) -> Option<u64> {
     let found = sqlx::query_scalar::<_, Option<i64>>(sql).fetch_optional(database).await;
     found.ok().flatten().flatten().map(i64::unsigned_abs)
+}
+
+/// Whether every audit journal is what its site has signed and what the ledger has committed, row by row; and the alarms of before.
+async fn journals(found: &mut Findings, database: &Path, state: &State) {
+    let Ok(pool) = storage::read_only_pool(database).await else { return };
+    let store = Store::new(pool.clone());
+    if look_at_journals(found, &store, state).await.is_err() {
+        found.add(Level::Fault, "journals", "journals-unreadable", &[]);
+    }
+    pool.close().await;
+}
+
+async fn look_at_journals(found: &mut Findings, store: &Store, state: &State) -> super::Result<()> {
+    let (mut rows, mut sound) = (0, true);
+    let journals = store.journals(None).await?;
+    for SignedHead { site, journal, size, head, .. } in journals.iter().map(|journal| &journal.head) {
+        let committed = state.journals(site).and_then(|all| {
+            let of_current = (all.current == *journal).then_some(all.head);
+            of_current.or_else(|| all.former.get(journal).copied())
+        });
+        let end = Position { size: *size, head: *head };
+        match broken(store, state, (site, journal), [Some(end), committed]).await? {
+            None => rows += size,
+            Some(row) => {
+                let values = [("site", site_name(store, state, site).await?.into()), ("row", row.into())];
+                sound = found.add(Level::Fault, "journals", "journal-changed", &values);
+            }
+        }
+    }
+    for alarm in store.journal_alarms().await? {
+        let site = site_name(store, state, &alarm.site).await?;
+        let values = [("site", site.into()), ("row", alarm.row.into())];
+        let (level, id) = match alarm.kind {
+            AlarmKind::Broken => (Level::Fault, "journal-broken"),
+            AlarmKind::GivenUp => (Level::Warning, "journal-given-up"),
+        };
+        found.add(level, "journals", id, &values);
+    }
+    if sound {
+        found.ok("journals", "journals", &[("count", journals.len().into()), ("rows", rows.into())]);
+    }
+    Ok(())
+}
+
+/// The first row that is not what it was, if the journal does not pass through all these positions.
+async fn broken(
+    store: &Store,
+    state: &State,
+    (site, journal): (&Id, &Id),
+    positions: [Option<Position>; 2],
+) -> super::Result<Option<u64>> {
+    let mut here = Position::start(&state.organization(), site, journal);
+    let mut left: Vec<Position> = positions.into_iter().flatten().collect();
+    loop {
+        let rows = store.journal_rows(site, journal, here.size, ROWS_LIMIT).await?;
+        if rows.is_empty() {
+            return Ok(left.first().map(|_| here.size));
+        }
+        for row in rows {
+            here = match here.after(&row) {
+                Ok(next) => next,
+                Err(BrokenAt { index }) => return Ok(Some(index)),
+            };
+            if left.iter().any(|position| position.size == here.size && position.head != here.head) {
+                return Ok(Some(row.index));
+            }
+            left.retain(|position| position.size != here.size);
+        }
+    }
+}
+
+async fn site_name(store: &Store, state: &State, site: &Id) -> super::Result<String> {
+    let Some(found) = state.site(site) else { return Ok(site.to_string()) };
+    let record = store.record(&found.name).await?;
+    let name = record.and_then(|record| Name::parse(&record.text).ok());
+    Ok(name.map_or_else(|| site.to_string(), |name| name.name))
 }
 
 /// The ca's part, and the clock against what it has said before.

@@ -141,6 +141,9 @@ pub enum AuthorityError {
         /// Its number.
         number: u64,
     },
+    /// Rows of a journal after which the site has begun another one.
+    #[error("the site has begun another audit journal since")]
+    JournalGivenUp,
     /// The checkpoint does not count.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -255,6 +258,7 @@ impl AuthorityError {
             | Self::CertificateMismatch
             | Self::Crl(_)
             | Self::CrlOlder { .. }
+            | Self::JournalGivenUp
             | Self::Checkpoint(_) => ErrorCode::Rejected,
             Self::TimedOut | Self::Busy => ErrorCode::Busy,
             Self::Hsm(_) => ErrorCode::HsmUnavailable,

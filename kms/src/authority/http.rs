@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use warifu_api::server::{Peer, Seat};
 use warifu_api::wire::Done;
+use warifu_api::wire::audit;
 use warifu_api::wire::authority::{
     BroughtLeaves, Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow,
     Rewrap, ShareRequest, StampRequest,
@@ -27,7 +28,7 @@ use warifu_ledger::{Digest, Id};
 use super::Authority;
 use super::error::AuthorityError;
 use super::recovering::only_for_the_kms;
-use super::role::{Caller, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
+use super::role::{Caller, OfAuditor, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
 
 /// The largest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
@@ -85,6 +86,12 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/rewraps", get(rewraps))
         .route("/v1/sites/{site}/holdings", get(holdings))
         .route("/v1/receipts", post(receipt))
+        .route("/v1/journal", get(own_journals).post(journal_rows))
+        .route("/v1/journals/batch", get(journal_batch))
+        .route("/v1/audit/journals", get(journals))
+        .route("/v1/audit/journals/{site}/{journal}", get(rows))
+        .route("/v1/audit/files/{file}", get(openings))
+        .route("/v1/audit/receipts", get(all_receipts))
         .route("/v1/certificates/{kind}/{id}", get(certificate))
         .route("/v1/cards/{card}/package", get(package))
         .route("/v1/cards/{card}/package/{grant}", delete(imported))
@@ -403,6 +410,47 @@ async fn receipt(
     Body(envelope): Body<Envelope, LARGE_BODY_LIMIT>,
 ) -> Answer<Done> {
     done(authority.receipt(reporter, envelope).await)
+}
+
+async fn own_journals(State(authority): Shared, reporter: OfReporter) -> Answer<audit::OwnJournals> {
+    answer(authority.own_journals(reporter.site).await)
+}
+
+async fn journal_rows(
+    State(authority): Shared,
+    reporter: OfReporter,
+    Body(rows): Body<audit::JournalRows, LARGE_BODY_LIMIT>,
+) -> Answer<audit::JournalTaken> {
+    answer(authority.journal_rows(reporter, rows).await)
+}
+
+async fn journal_batch(State(authority): Shared, _: OfCa) -> Answer<audit::JournalBatch> {
+    answer(authority.journal_batch().await)
+}
+
+async fn journals(State(authority): Shared, _: OfAuditor) -> Answer<audit::Journals> {
+    answer(authority.journals().await)
+}
+
+async fn rows(
+    State(authority): Shared,
+    _: OfAuditor,
+    At((site, journal)): At<(Id, Id)>,
+    Asked(From { from }): Asked<From>,
+) -> Answer<audit::Rows> {
+    answer(authority.rows(site, journal, from).await)
+}
+
+async fn openings(State(authority): Shared, _: OfAuditor, At(file): At<Digest>) -> Answer<audit::Openings> {
+    answer(authority.openings(file).await)
+}
+
+async fn all_receipts(
+    State(authority): Shared,
+    _: OfAuditor,
+    Asked(From { from }): Asked<From>,
+) -> Answer<audit::KeptReceipts> {
+    answer(authority.all_receipts(from).await)
 }
 
 async fn certificate(

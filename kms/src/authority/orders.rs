@@ -145,6 +145,9 @@ impl Authority {
             let appended = this.replica.append(leaf).await?;
             reached(if is_order { CrashPoint::KmsOrderAppended } else { CrashPoint::KmsFactAppended }).await;
             this.forget_what_ended(&appended).await;
+            if let Ok(Fact { fact, .. }) = appended.leaf.envelope().statement() {
+                this.note_committed(&fact).await;
+            }
             if is_order {
                 this.forget_proposal_of(&digest).await;
             }

@@ -70,6 +70,14 @@ impl OfCard {
         Err(AuthorityError::NotAllowed { allowed: "officers, administrators and auditors" })
     }
 
+    /// What people have opened.
+    pub(crate) fn may_audit(self) -> Result<()> {
+        if self.officer || self.auditor {
+            return Ok(());
+        }
+        Err(AuthorityError::NotAllowed { allowed: "officers and auditors" })
+    }
+
     /// What others have proposed.
     pub(crate) fn may_withdraw(self) -> Result<()> {
         if self.officer {
@@ -155,6 +163,10 @@ impl Caller {
         }
     }
 
+    fn auditor(self) -> Result<OfAuditor> {
+        self.card()?.may_audit().map(|()| OfAuditor)
+    }
+
     fn card(self) -> Result<OfCard> {
         if let Self::Card(card) = self { Ok(card) } else { self.refused("a card") }
     }
@@ -169,6 +181,8 @@ pub(crate) struct OfReporter {
     pub(crate) site: Id,
     pub(crate) removed: bool,
 }
+/// Proof that somebody asks who may read the audit journals.
+pub(crate) struct OfAuditor;
 /// Proof that this site asks, or the ca.
 pub(crate) struct OfService(pub(crate) Id);
 /// Proof that somebody asks who may read the ledger.
@@ -228,3 +242,4 @@ proof!(OfReporter, reporter);
 proof!(OfService, service);
 proof!(OfReader, reader);
 proof!(OfCard, card);
+proof!(OfAuditor, auditor);

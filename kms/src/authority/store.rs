@@ -14,8 +14,10 @@ use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
 
 mod grants;
+mod journals;
 
 pub(crate) use grants::{CardShareRow, KeyKept};
+pub(crate) use journals::KeptRows;
 
 use super::error::AuthorityError;
 

@@ -1,6 +1,7 @@
 //! Answering cards: `POST /v1/partials` in P-7.2's order, and what a card may open here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
@@ -18,14 +19,13 @@ use super::check::may_answer;
 use super::error::SiteError;
 use super::events::Subscription;
 use super::gate::Turn;
-use super::journal;
 use super::refusal;
 use super::service::{Core, Now};
 
 /// An answer, and the turn that ends when it has been handed to the connection.
 pub(super) struct Answer {
     pub(super) body: PartialsAnswer,
-    pub(super) turn: Turn,
+    pub(super) turn: Arc<Turn>,
 }
 
 fn refused(code: ErrorCode, message: &str) -> SiteError {
@@ -72,6 +72,7 @@ impl Core {
             .enter(card, request.items.len(), self.clock.boot_ms())
             .await
             .map_err(|code| refused(code, "too many requests of this card"))?;
+        let turn = Arc::new(turn);
 
         let grants: BTreeSet<Id> = request.items.iter().map(|item| item.grant).collect();
         let shares = self.store.shares(grants).await?;
@@ -92,8 +93,7 @@ impl Core {
                 }
             }
         }
-        let genesis = journal::genesis(&now.state.organization(), &site);
-        let recorded = self.journal.record(genesis, answers).await?;
+        let recorded = self.recorder.record(now.state.organization(), site, turn.clone(), answers).await?;
         reached(CrashPoint::SiteJournalRecorded).await;
         let computed = self.vault.answer(recorded).await?;
         reached(CrashPoint::SitePartialComputed).await;

@@ -52,7 +52,7 @@ impl View<'_> {
 }
 
 /// That this site may answer one item: every question of P-7.2 up to the audit record has been answered, under the lock of
-/// the card. Only [`may_answer`] makes one, and only [`super::journal::Journal::record`] takes one.
+/// the card. Only [`may_answer`] makes one, and only the journal takes one.
 pub(super) struct MayAnswer {
     card: Id,
     member: Id,

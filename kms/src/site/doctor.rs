@@ -7,9 +7,11 @@ use warifu_hardware::hsm::Mechanisms;
 use warifu_ledger::Id;
 use warifu_ledger::state::{Grant, State};
 use warifu_ledger::statement::ServiceKeys;
+use warifu_replica::storage;
 use warifu_texts::findings::{Findings, Level};
 
 use super::config::Config;
+use super::journal::Journal;
 use super::service::{SIGNING_KEY, TLS_KEY};
 
 /// With less room for objects than this, in bytes, an HSM will refuse new grants soon.
@@ -45,6 +47,7 @@ pub(super) async fn look(path: &Path) -> Findings {
             (_, None) => {}
         }
         doctor::stamp(found, &mut database).await;
+        journal(found, &config.database()).await;
     }
     if let Some(keys) = keys {
         doctor::listener(found, &config.listen, &keys.tls.0).await;
@@ -77,6 +80,18 @@ fn grant_keys(findings: &mut Findings, room: &Mechanisms, wanted: usize) {
         _ => (Level::Ok, "grant-keys"),
     };
     findings.add(level, "grant-keys", id, &[("count", held.into()), ("wanted", wanted.into())]);
+}
+
+/// Whether every row of the audit journal follows the one before.
+async fn journal(found: &mut Findings, database: &Path) {
+    let Ok(pool) = storage::read_only_pool(database).await else { return };
+    let (level, id, rows) = match Journal::new(pool.clone()).first_broken().await {
+        Ok((rows, None)) => (Level::Ok, "own-journal", rows),
+        Ok((_, Some(row))) => (Level::Fault, "own-journal-changed", row),
+        Err(_) => (Level::Fault, "journals-unreadable", 0),
+    };
+    found.add(level, "journals", id, &[("row", rows.into())]);
+    pool.close().await;
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Everything a site can fail with.
 
+use std::sync::Arc;
+
 use warifu_api::client::ClientError;
 use warifu_api::error::ErrorBody;
 use warifu_api::tls::TlsError;
@@ -38,6 +40,9 @@ pub enum SiteError {
         /// What it should be.
         what: &'static str,
     },
+    /// The audit journal was not written: nothing is computed.
+    #[error("the audit journal was not written")]
+    NotRecorded(#[source] Arc<SiteError>),
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

@@ -45,6 +45,7 @@ fn of_rejected(why: &Rejected) -> ErrorCode {
 pub(super) fn of_error(error: &SiteError) -> ErrorBody {
     let code = match error {
         SiteError::Refused(body) => return body.clone(),
+        SiteError::NotRecorded(error) => return of_error(error),
         SiteError::Rejected(why) => of_rejected(why),
         SiteError::Hsm(error) => of_hsm(error),
         SiteError::Replica(ReplicaError::Storage(_)) | SiteError::Database(_) | SiteError::Storage(_) => {

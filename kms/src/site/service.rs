@@ -28,7 +28,7 @@ use super::error::SiteError;
 use super::events::Streams;
 use super::figures::Figures;
 use super::gate::{Gates, Rate};
-use super::journal::Journal;
+use super::journal::{Journal, Recorder};
 use super::store::Store;
 use super::vault::{Vault, blocking};
 
@@ -69,6 +69,7 @@ pub(super) struct Core {
     pub(super) replica: Replica,
     pub(super) store: Store,
     pub(super) journal: Journal,
+    pub(super) recorder: Recorder,
     pub(super) vault: Vault,
     pub(super) gates: Gates,
     pub(super) streams: Streams,
@@ -148,6 +149,7 @@ impl Site {
         let client = || Client::new(settings.kms_address.as_str(), pin.clone(), Some(&identity));
         let (kms, kms_waiting) = (client()?, client()?);
         let store = Store::new(settings.pool.clone());
+        let (recorder, recording) = Recorder::new(settings.pool.clone());
         let core = Arc::new(Core {
             dead: RwLock::new(store.dead().await?),
             names: RwLock::new(store.names().await?),
@@ -156,6 +158,7 @@ impl Site {
             replica,
             store,
             journal: Journal::new(settings.pool),
+            recorder,
             gates: Gates::new(settings.rate),
             streams: Streams::default(),
             connections: Connections::default(),
@@ -180,6 +183,8 @@ impl Site {
         core.finish_what_was_begun().await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(core.clone().follow(settings.kms_address, pin));
+        tasks.spawn(recording);
+        tasks.spawn(core.clone().deliver_journal());
         tasks.spawn(core.clone().act_on_leaves());
         tasks.spawn(core.clone().provision());
         tasks.spawn(core.clone().serve_later_sites());
@@ -319,10 +324,15 @@ impl Core {
     /// Signs a statement with the site's key.
     pub(super) async fn signed(&self, statement: &impl Statement) -> Result<Envelope, SiteError> {
         let mut envelope = Envelope::unsigned(statement)?;
-        let (key, digest) = (self.signing.clone(), envelope.digest());
-        let signature = blocking(move || key.sign_digest(digest.0)).await??;
+        let signature = self.signature(envelope.digest()).await?;
         envelope.add_signature(&self.keys.signing, signature);
         Ok(envelope)
+    }
+
+    /// Signs a digest with the site's key: ES256.
+    pub(super) async fn signature(&self, digest: Digest) -> Result<[u8; 64], SiteError> {
+        let key = self.signing.clone();
+        Ok(blocking(move || key.sign_digest(digest.0)).await??)
     }
 
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.

@@ -17,6 +17,7 @@ mod founding;
 mod grants;
 mod hostile;
 mod issuing;
+mod journals;
 mod program;
 mod proposals;
 mod puks;

@@ -141,6 +141,7 @@ impl Stage {
             monitor: None,
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
+            journal_seconds: 3600,
             hsm: Token { module, token_label: "kms".to_owned(), pin_file, data: folder.join("data") },
         };
         let statement = init(&config, None).unwrap();

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::{Connections, Limits, Peer, serve};
+use warifu_api::wire::audit::{JournalRows, JournalTaken, OwnJournal, OwnJournals};
 use warifu_api::wire::authority::{
     Appended, Certificate, CertificateKind, OrderRequest, Register, Rewrap, Rewraps, StampRequest, Wrap,
 };
@@ -21,6 +22,7 @@ use warifu_api::wire::{Done, LeafEvent, Leaves};
 use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal::{Position, Row, SignedHead};
 use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
@@ -70,6 +72,11 @@ pub(crate) struct Data {
     pub(crate) receipts: BTreeMap<Digest, Vec<Receipt>>,
     /// The certificate chain that the ca issued for the site.
     pub(crate) chain: Option<Vec<Vec<u8>>>,
+    /// The journals that came, in the order in which they were begun, and the newest head of each.
+    pub(crate) journals: Vec<(Id, Vec<Row>)>,
+    pub(crate) heads: BTreeMap<Id, SignedHead>,
+    /// Rows of journals are found to be broken.
+    pub(crate) refuse_rows: bool,
     pub(crate) at: Millis,
     drawn: u32,
 }
@@ -239,6 +246,11 @@ impl Kms {
         wrap_share(&mut rng, &key, &b.to_pkcs8_der()).unwrap().to_bytes()
     }
 
+    /// States that the site's journal has come so far as this head says.
+    pub(crate) fn commit(&self, head: SignedHead) {
+        self.fact(FactBody::JournalsBatched { heads: vec![head] });
+    }
+
     /// States that the grant is issued to these sites.
     pub(crate) fn issue(&self, card: &str, unit: &str, sites: &[&str]) {
         let (card_point, b) = shares(card, unit);
@@ -285,6 +297,7 @@ impl Kms {
             .route("/v1/rewraps", get(rewraps))
             .route("/v1/receipts", post(receipt))
             .route("/v1/orders", post(order))
+            .route("/v1/journal", get(own_journals).post(journal_rows))
             .route("/v1/register/served", get(names))
             .route("/v1/certificates/service/{site}", get(certificate))
             .fallback(|| async { ErrorBody::new(ErrorCode::NotFound, "no such path") })
@@ -478,6 +491,45 @@ async fn order(
     kms.append(request.envelope);
     let (index, at) = (kms.size() - 1, kms.data().at);
     Ok(Json(Appended { index, digest, at }))
+}
+
+async fn own_journals(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<OwnJournals> {
+    kms.site(peer)?;
+    let data = kms.data();
+    let journals = data.journals.iter().map(|(journal, _)| {
+        let SignedHead { size, head, .. } = data.heads[journal];
+        OwnJournal { journal: *journal, size, head }
+    });
+    Ok(Json(OwnJournals { journals: journals.collect() }))
+}
+
+/// Takes rows that follow, signed by the site.
+async fn journal_rows(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Json(JournalRows { rows, head }): Json<JournalRows>,
+) -> Answer<JournalTaken> {
+    let site = kms.site(peer)?;
+    let state = kms.state();
+    assert!(head.is_signed(&state.organization(), &state.site(&site).unwrap().keys.signing));
+    if kms.data().refuse_rows {
+        return Ok(Json(JournalTaken { size: 0, broken_at: Some(rows[0].index) }));
+    }
+    let known = kms.data().heads.get(&head.journal).map(SignedHead::position);
+    let start = known.unwrap_or(Position::start(&state.organization(), &site, &head.journal));
+    if rows[0].index == start.size {
+        let end = rows.iter().try_fold(start, |position, row| position.after(row)).unwrap();
+        assert_eq!(end, head.position());
+        kms.set(|data| {
+            match data.journals.iter_mut().find(|(journal, _)| *journal == head.journal) {
+                Some((_, known)) => known.extend(rows),
+                None => data.journals.push((head.journal, rows)),
+            }
+            data.heads.insert(head.journal, head);
+        });
+        return Ok(Json(JournalTaken { size: end.size, broken_at: None }));
+    }
+    Ok(Json(JournalTaken { size: start.size, broken_at: None }))
 }
 
 async fn names(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<Register> {

@@ -13,6 +13,7 @@ mod courier;
 mod dates;
 mod faults;
 mod hostile;
+mod journal;
 mod kms;
 mod lease;
 mod people;

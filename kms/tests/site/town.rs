@@ -23,9 +23,10 @@ use warifu_console::Settings as _;
 use warifu_hardware::hsm::Hsm;
 use warifu_kms::site::command::init;
 use warifu_kms::site::config::Config;
-use warifu_kms::site::journal::{Entry, Journal, genesis};
+use warifu_kms::site::journal::Journal;
 use warifu_kms::site::{Rate, Settings, Site};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal::{Row, genesis};
 use warifu_ledger::key::Bytes;
 use warifu_ledger::statement::{Act, Receipt, ServiceStatement};
 use warifu_ledger::{Digest, Id};
@@ -329,12 +330,14 @@ impl Town {
     }
 
     /// The whole journal, its chain checked.
-    pub(crate) async fn journal(&self) -> Vec<Entry> {
-        let entries = Journal::new(self.pool().clone()).entries(0, 10_000).await.unwrap();
-        if let Some(first) = entries.first() {
-            assert_eq!(first.previous, genesis(&self.kms.state().organization(), &id("main")));
+    pub(crate) async fn journal(&self) -> Vec<Row> {
+        let journal = Journal::new(self.pool().clone());
+        let rows = journal.rows(0, 10_000).await.unwrap();
+        if let Some(first) = rows.first() {
+            let own = journal.id().await.unwrap();
+            assert_eq!(first.previous, genesis(&self.organization(), &id("main"), &own));
         }
-        entries
+        rows
     }
 
     /// A copy of the database as it is now.

@@ -48,6 +48,7 @@ impl State {
                     Issued { card_point: card_point.0, site_point: site_point.0, sites: sites.clone() };
                 next.grant_issued(*grant, *order, issued)?;
             }
+            FactBody::JournalsBatched { heads } => next.journals_batched(heads)?,
         }
         Ok(next)
     }

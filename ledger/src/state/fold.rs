@@ -73,6 +73,7 @@ impl State {
             shredded: Set::new_sync(),
             custodians: Map::new_sync(),
             ever_custodians: Set::new_sync(),
+            journals: Map::new_sync(),
         };
         check_policy(&founding.policy)?;
         for keys in [&founding.ca, &founding.kms] {

@@ -360,6 +360,36 @@ pub enum Rejected {
         /// The grant.
         grant: Id,
     },
+    /// The head of a journal is not signed by its site.
+    #[error("the head of site {site}'s journal is not signed by the site")]
+    JournalNotSigned {
+        /// The site.
+        site: Id,
+    },
+    /// The head of a journal is not beyond the one that is in the ledger.
+    #[error("site {site}'s journal has {size} rows; the ledger has its head after {committed}")]
+    JournalNotFurther {
+        /// The site.
+        site: Id,
+        /// Rows.
+        size: u64,
+        /// Rows of the head in the ledger.
+        committed: u64,
+    },
+    /// The head of a journal after which its site has begun another one.
+    #[error("site {site} has begun another journal than {journal}")]
+    JournalOver {
+        /// The site.
+        site: Id,
+        /// The journal.
+        journal: Id,
+    },
+    /// No heads, or more than one fact takes.
+    #[error("{count} heads of journals are none, or too many for one fact")]
+    JournalHeadsCount {
+        /// How many.
+        count: usize,
+    },
     /// Entry 0 is not a founding, or a founding comes later.
     #[error("not the founding of an organization: {why}")]
     NotFounding {

@@ -12,6 +12,7 @@ mod dates;
 mod facts;
 mod fixture;
 mod founding;
+mod journals;
 mod limits;
 mod log;
 mod members;

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Fact, Founding, GrantKey, Order, Receipt, Stamp, Statement};
+use warifu_ledger::statement::{Fact, FactBody, Founding, GrantKey, Order, Receipt, Stamp, Statement};
 
 use crate::fixture::*;
 
@@ -139,6 +140,43 @@ fn fact_vectors() {
     let issued = leaf_with(&town, "grant.issued");
     check("fact-grant-issued", &envelope_vector(comment, &labels, issued));
     assert_eq!(verified::<Fact>("fact-grant-issued").fact, town.grant_issued("hanako", "tax"));
+}
+
+#[test]
+fn journal_vector() {
+    let town = Town::working();
+    let (organization, journal) = (town.organization(), id("journal"));
+    let rows = crate::journals::rows(&town, &journal, &["a", "b"]);
+    let genesis = journal::genesis(&organization, &id("main"), &journal);
+    let made = json!({
+        "comment": format!("The first two rows of a site's audit journal, each with its hash. {KEYS}"),
+        "organization": organization,
+        "site": id("main"),
+        "journal": journal,
+        "genesis": genesis,
+        "rows": rows.iter().map(|row| json!({ "row": row, "hash": row.hash() })).collect::<Vec<_>>(),
+    });
+    check("journal", &made);
+
+    // From the file alone.
+    let mut previous = read("journal")["genesis"].clone();
+    for entry in read("journal")["rows"].as_array().unwrap() {
+        let row: journal::Row = serde_json::from_value(entry["row"].clone()).unwrap();
+        assert_eq!(json!(row.previous), previous);
+        assert_eq!(json!(row.hash()), entry["hash"]);
+        previous = entry["hash"].clone();
+    }
+
+    let fact = FactBody::JournalsBatched {
+        heads: vec![crate::journals::head_by("main", &town, "journal", &["a", "b"])],
+    };
+    let comment = "The fact that a site's audit journal has come so far: the head of the rows in journal.json, signed by the site (key \"main signing\"), stated by ca and kms.";
+    let envelope = town.fact(fact.clone(), &["ca", "kms"]);
+    check("fact-journals-batched", &envelope_vector(comment, &["ca signing", "kms signing"], &envelope));
+    assert_eq!(verified::<Fact>("fact-journals-batched").fact, fact);
+    town.state.check_fact(&envelope).unwrap();
+    let FactBody::JournalsBatched { heads } = fact else { unreachable!() };
+    assert_eq!(json!(heads[0].head), previous);
 }
 
 #[test]

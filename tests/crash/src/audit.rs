@@ -10,9 +10,10 @@ use warifu_api::wire::Leaves;
 use warifu_api::wire::authority::{CheckpointAnswer, Receipts};
 use warifu_api::wire::site::{RevocationRequest, Status};
 use warifu_hardware::hsm::Hsm;
-use warifu_kms::site::journal::{Journal, genesis};
+use warifu_kms::site::journal::Journal;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal::genesis;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 
@@ -212,10 +213,11 @@ impl People {
 
     /// The journal's chain goes on where it ended, and has a record of every partial that left.
     async fn audit_journal(&mut self, site: Who) -> Result<()> {
-        let start = (0, genesis(&self.place.organization, &id(site.name())));
-        let (from, mut previous) = self.journals.get(&site).copied().unwrap_or(start);
         let pool = look_into(&self.database(site)).await?;
-        let entries = Journal::new(pool.clone()).entries(from, 10_000).await?;
+        let journal = Journal::new(pool.clone());
+        let start = (0, genesis(&self.place.organization, &id(site.name()), &journal.id().await?));
+        let (from, mut previous) = self.journals.get(&site).copied().unwrap_or(start);
+        let entries = journal.rows(from, 10_000).await?;
         pool.close().await;
         let mut next = from;
         for entry in entries {

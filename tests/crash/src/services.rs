@@ -104,6 +104,7 @@ impl Place {
             monitor: None,
             address: self.address(Who::Kms),
             helpdesk: "内線 1234".to_owned(),
+            journal_seconds: 3600,
             hsm: self.token(Who::Kms),
         }
     }

@@ -7,6 +7,9 @@ use warifu_api::wire::agent::{
     OpenRequest, OpenedPuk, Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest,
     Unblock, Unlock,
 };
+use warifu_api::wire::audit::{
+    JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals, Rows,
+};
 use warifu_api::wire::authority::{
     Appended, BroughtLeaves, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest,
     Holdings, OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register,
@@ -72,6 +75,20 @@ types! {
     HalfRequest => [json!({"issuer": {"point": public_of("s1"), "proof": Base64([7; 64])}})];
     Readiness => [json!({"waiting_for": [id("main"), id("branch")]})];
     ShareRequest => [json!({"card_point": public_of("a"), "delta": Base64([1; 32]), "sealed": bytes(113)})];
+    OwnJournals => [json!({"journals": [{"journal": id("journal"), "size": 2, "head": digest()}]})];
+    JournalRows => [json!({"rows": [row()], "head": head()})];
+    JournalTaken => [json!({"size": 2, "broken_at": null}), json!({"size": 2, "broken_at": 1})];
+    JournalBatch => [json!({"fact": envelopes()[2]}), json!({"fact": null})];
+    Journals => [json!({
+        "journals": [{"site": id("main"), "head": head(), "received_at": 5}],
+        "alarms": [
+            {"site": id("main"), "journal": id("journal"), "kind": "broken", "row": 1, "at": 6},
+            {"site": id("main"), "journal": id("journal"), "kind": "given-up", "row": 2, "at": 7},
+        ],
+    })];
+    Rows => [json!({"rows": [row(), row()]})];
+    Openings => [json!({"openings": [{"site": id("main"), "journal": id("journal"), "row": row()}]})];
+    KeptReceipts => [json!({"receipts": [envelopes()[2]], "next": null})];
     Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];
     Crl => [json!({"issuer": "issuing", "der": bytes(300)}), json!({"issuer": "root", "der": bytes(1)})];
     Cosignature => [json!({"note": NOTE})];
@@ -167,6 +184,20 @@ types! {
 }
 
 const NOTE: &str = "warifu/x\n3\nAAAA\n\n— warifu/x AAAA\n";
+
+fn row() -> Value {
+    json!({
+        "index": 1, "time": 1_775_000_000_000_u64, "card": id("card"), "member": id("hanako"), "grant": id("grant"),
+        "unit": id("tax"), "file": digest(), "previous": digest(),
+    })
+}
+
+fn head() -> Value {
+    json!({
+        "site": id("main"), "journal": id("journal"), "size": 2, "head": digest(), "time": 1_775_000_000_000_u64,
+        "signature": Base64([3; 64]),
+    })
+}
 
 fn digest() -> Digest {
     Digest::of(b"organization")

@@ -172,6 +172,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("kms/src/authority/proposals.rs", &[]),
     ("kms/src/authority/store.rs", &[]),
     ("kms/src/authority/store/grants.rs", &[]),
+    ("kms/src/authority/store/journals.rs", &[]),
     ("kms/src/site/http.rs", &["wire"]),
     ("kms/src/site/store.rs", &[]),
     ("ledger/src/dsse.rs", &["statement"]),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use sqlx::{Row as _, SqlitePool};
-use warifu_kms::site::journal::{Entry, Journal};
+use warifu_kms::site::journal::Journal;
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal::Row as Entry;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::State;
@@ -84,7 +85,7 @@ impl Evidence {
                 receipts.insert((site.to_owned(), digest(row.get(0))?, who), envelope);
             }
             // Checks the chain.
-            journals.insert(site, Journal::new(pool.clone()).entries(0, u32::MAX).await?);
+            journals.insert(site, Journal::new(pool.clone()).rows(0, u32::MAX).await?);
             let held = "SELECT grant_id FROM site_share WHERE acknowledged = 1";
             shares.insert(site, ids(pool, held).await?);
         }

@@ -157,6 +157,8 @@ rejected-not-founding = It cannot found an organization (three officers are need
     .remedy = Go through the founding again at the officers' desk.
 rejected-unsound = What the services recorded about a key is not sound ({ $why }).
     .remedy = Stop here, and call the helpdesk.
+rejected-journal = What the services recorded about a site's audit journal is not sound ({ $why }).
+    .remedy = Stop here, and call the helpdesk.
 rejected-other = The ledger refuses this order ({ $why }).
     .remedy = Check what you ordered.
 

@@ -1,0 +1,145 @@
+//! The audit journals of sites: collected, checked, committed into the ledger, and shown to those who audit.
+//!
+//! A site's rows are taken only where they follow those that are here and end in the head that the site signed; so what is here
+//! is, row by row, what sites have signed. What does not follow is kept as an alarm, with the row.
+
+use std::sync::Arc;
+
+use warifu_api::wire::audit::{
+    AlarmKind, JournalAlarm, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, OPENINGS_LIMIT,
+    Openings, OwnJournal, OwnJournals, RECEIPTS_LIMIT, ROWS_LIMIT, Rows,
+};
+use warifu_ledger::journal::{BrokenAt, HEADS_LIMIT, Position, Row, SignedHead};
+use warifu_ledger::statement::{Fact, FactBody};
+use warifu_ledger::{Digest, Id};
+
+use super::error::AuthorityError;
+use super::role::OfReporter;
+use super::store::KeptRows;
+use super::{Authority, Result};
+
+impl Authority {
+    /// What is here of a site's own journals.
+    pub(crate) async fn own_journals(&self, site: Id) -> Result<OwnJournals> {
+        let journals = self.store.journals(Some(&site)).await?.into_iter().map(|journal| {
+            let SignedHead { journal, size, head, .. } = journal.head;
+            OwnJournal { journal, size, head }
+        });
+        Ok(OwnJournals { journals: journals.collect() })
+    }
+
+    /// Takes rows that follow what is here, of the journal that the site wrote last or of a new one.
+    pub(crate) async fn journal_rows(
+        &self,
+        reporter: OfReporter,
+        JournalRows { rows, head }: JournalRows,
+    ) -> Result<JournalTaken> {
+        let state = self.state()?;
+        let (site, organization) = (reporter.site, state.organization());
+        let keys = &state.site(&site).ok_or(AuthorityError::NotFound { what: "site" })?.keys;
+        if head.site != site || !head.is_signed(&organization, &keys.signing) {
+            return Err(AuthorityError::NotOneself);
+        }
+        let first = rows.first().ok_or(AuthorityError::Malformed { why: "no rows".to_owned() })?.index;
+        let own = self.store.journals(Some(&site)).await?;
+        let known = own.iter().position(|journal| journal.head.journal == head.journal);
+        if known.is_some_and(|place| place + 1 < own.len()) {
+            return Err(AuthorityError::JournalGivenUp);
+        }
+        let before = match known.and_then(|place| own.get(place)) {
+            Some(journal) => journal.head.position(),
+            None => Position::start(&organization, &site, &head.journal),
+        };
+        if first != before.size {
+            return Ok(JournalTaken { size: before.size, broken_at: None });
+        }
+        let now = self.now(&state);
+        if let Err(BrokenAt { index }) = follows(before, &rows, &head) {
+            tracing::error!(%site, journal = %head.journal, row = index, "ALARM: rows of an audit journal were changed");
+            let (journal, kind) = (head.journal, AlarmKind::Broken);
+            self.store.raise(&JournalAlarm { site, journal, kind, row: index, at: now }).await?;
+            return Ok(JournalTaken { size: before.size, broken_at: Some(index) });
+        }
+        if known.is_none() && !own.is_empty() {
+            tracing::error!(%site, journal = %head.journal, "ALARM: a site has begun another audit journal");
+        }
+        let kept = self.store.keep_rows(before, &KeptRows { rows: &rows, head: &head, now }).await?;
+        Ok(JournalTaken { size: if kept { head.size } else { before.size }, broken_at: None })
+    }
+
+    /// The fact that commits the heads that wait, once the first of them has waited for long enough. Asked again, it has the
+    /// newest ones.
+    pub(crate) async fn journal_batch(self: &Arc<Self>) -> Result<JournalBatch> {
+        let state = self.state()?;
+        let now = self.now(&state);
+        let waiting = self.store.waiting_heads().await?;
+        let due = |since: u64| since.saturating_add(self.journal_ms) <= now;
+        if !waiting.first().is_some_and(|(since, _)| due(*since)) {
+            return Ok(JournalBatch { fact: None });
+        }
+        let organization = state.organization();
+        let fact = |heads| Fact { organization, fact: FactBody::JournalsBatched { heads } };
+        let mut heads = Vec::new();
+        let mut in_the_ledger = Vec::new();
+        for (_, head) in waiting.into_iter().take(HEADS_LIMIT) {
+            let committed = state.journals(&head.site).filter(|journals| journals.current == head.journal);
+            if let Some(journals) = committed.filter(|journals| journals.head.size >= head.size) {
+                // A crash came between the leaf and the note of it.
+                in_the_ledger.push((head.site, head.journal, journals.head.size));
+            } else if state.check_unsigned_fact(&fact(vec![head.clone()])).is_ok() {
+                heads.push(head);
+            } else {
+                // Of a journal that was given up meanwhile, or under a key that the site has no more: it signs the next one anew.
+                in_the_ledger.push((head.site, head.journal, head.size));
+            }
+        }
+        self.store.heads_committed(in_the_ledger, now).await?;
+        if heads.is_empty() {
+            return Ok(JournalBatch { fact: None });
+        }
+        // A site may have begun another journal within the hour.
+        heads.sort_by_key(|head| head.site);
+        let fact = fact(heads);
+        state.check_unsigned_fact(&fact)?;
+        Ok(JournalBatch { fact: Some(self.sign(fact).await?) })
+    }
+
+    /// The heads of a fact that was appended wait no more.
+    pub(super) async fn note_committed(&self, fact: &FactBody) {
+        let FactBody::JournalsBatched { heads } = fact else { return };
+        let Ok(state) = self.state() else { return };
+        let heads = heads.iter().map(|head| (head.site, head.journal, head.size)).collect();
+        if let Err(error) = self.store.heads_committed(heads, self.now(&state)).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "that heads of journals are in the ledger could not be noted");
+        }
+    }
+
+    // For those who audit.
+
+    pub(crate) async fn journals(&self) -> Result<Journals> {
+        let journals = self.store.journals(None).await?;
+        Ok(Journals { journals, alarms: self.store.journal_alarms().await? })
+    }
+
+    pub(crate) async fn rows(&self, site: Id, journal: Id, from: u64) -> Result<Rows> {
+        Ok(Rows { rows: self.store.journal_rows(&site, &journal, from, ROWS_LIMIT).await? })
+    }
+
+    pub(crate) async fn openings(&self, file: Digest) -> Result<Openings> {
+        Ok(Openings { openings: self.store.openings(&file, OPENINGS_LIMIT).await? })
+    }
+
+    pub(crate) async fn all_receipts(&self, from: u64) -> Result<KeptReceipts> {
+        let kept = self.store.all_receipts(from, RECEIPTS_LIMIT).await?;
+        let more = kept.len() == RECEIPTS_LIMIT;
+        let next = kept.last().filter(|_| more).map(|(place, _)| place.saturating_add(1));
+        Ok(KeptReceipts { receipts: kept.into_iter().map(|(_, envelope)| envelope).collect(), next })
+    }
+}
+
+/// Whether the rows follow what is here, one the other, and end in the head.
+fn follows(before: Position, rows: &[Row], head: &SignedHead) -> std::result::Result<(), BrokenAt> {
+    let end = rows.iter().try_fold(before, |position, row| position.after(row))?;
+    if end == head.position() { Ok(()) } else { Err(BrokenAt { index: end.size.saturating_sub(1) }) }
+}
