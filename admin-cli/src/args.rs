@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Backups of the ca and the kms: who keeps their keys, and opening them
     #[command(subcommand)]
     Backup(Backup),
+    /// Keys of the ca, the kms and the sites
+    #[command(subcommand)]
+    Key(Key),
     /// What the organization demands of its parts
     #[command(subcommand)]
     Policy(Policy),
@@ -522,6 +525,22 @@ pub(crate) enum Holder {
     Ca,
     /// The kms
     Kms,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// A server or site goes on with new keys in the place of those it has (two officers)
+    Rotate {
+        /// Which: ca, kms, or a site
+        #[arg(id = "whose", value_name = "SERVICE")]
+        service: String,
+        /// The statement that its console wrote: rotation.json
+        #[arg(long, value_name = "FILE")]
+        statement: PathBuf,
+        /// The fingerprint that console shows
+        #[arg(long)]
+        fingerprint: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]

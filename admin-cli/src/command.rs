@@ -11,6 +11,7 @@ mod expiring;
 mod gains;
 mod inspect;
 mod issue;
+mod key;
 mod letter;
 mod member;
 mod placing;
@@ -45,6 +46,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Card(command) => card::run(desk, command).await,
         Command::Site(command) => site::run(desk, command).await,
         Command::Backup(command) => backup::run(desk, command).await,
+        Command::Key(command) => key::run(desk, command).await,
         Command::Policy(command) => roles::policy(desk, command).await,
         Command::Expiring { days } => expiring::list(desk, days).await,
         Command::Proposal(command) => proposal::run(desk, command).await,

@@ -238,6 +238,15 @@ pub(crate) enum Fault {
         /// The units.
         units: String,
     },
+    /// A statement of new keys is not signed with the keys that its service has.
+    #[error("the statement is not signed with the service's present keys")]
+    NotByPresentKeys,
+    /// A statement of keys that are not to take the place of others.
+    #[error("{path} is not a statement of keys that are to take the place of others")]
+    NotARotation {
+        /// The file.
+        path: String,
+    },
     /// A site has read more of the lost kms's ledger than the restored one has.
     #[error("{site} has read more of the ledger than the restored kms has")]
     SiteAhead {
@@ -325,6 +334,8 @@ impl Fault {
             | Self::SharesMissing { .. }
             | Self::NobodyServes { .. }
             | Self::SiteAhead { .. }
+            | Self::NotByPresentKeys
+            | Self::NotARotation { .. }
             | Self::NotAttested { .. }
             | Self::NotAgreed => 2,
             Self::Backup(error) => match **error {

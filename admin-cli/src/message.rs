@@ -126,6 +126,8 @@ impl Spoken for Fault {
             Self::SharesMissing { site, missing } => {
                 said("fault-shares-missing").with("site", site).with("missing", missing)
             }
+            Self::NotByPresentKeys => said("fault-not-by-present-keys"),
+            Self::NotARotation { path } => said("fault-not-a-rotation").with("path", path),
             Self::SiteAhead { site } => said("fault-site-ahead").with("site", site),
             Self::NobodyServes { units } => said("fault-nobody-serves").with("units", units),
             Self::Backup(error) => error.message(),

@@ -7,8 +7,8 @@ use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{
-    Act, Attestation, Card, Custody, Millis, Order, Right, Role, ServiceKeys, ServiceKind, ServiceStatement,
-    UnitKind,
+    Act, Attestation, Card, Custody, Millis, Order, Right, Role, ServiceId, ServiceKeys, ServiceKind,
+    ServiceStatement, UnitKind,
 };
 
 use crate::command::{kind_key, service_key};
@@ -56,7 +56,7 @@ impl<'a> Preview<'a> {
                 &[
                     ("name", self.name(&name.record)),
                     ("address", address.clone()),
-                    ("fingerprint", fingerprint(address, keys)),
+                    ("fingerprint", fingerprint(ServiceKind::Site, keys, Some(address))),
                 ],
             ),
             Act::ContractOpened { name, ends_at, .. } => say(
@@ -162,6 +162,18 @@ impl<'a> Preview<'a> {
                     ("key", keys.signing.key_id().to_string()),
                 ],
             ),
+            Act::KeyRotated { service, keys } => {
+                let (kind, name) = match service {
+                    ServiceId::Ca => (ServiceKind::Ca, self.screen.text("service-ca", &[])),
+                    ServiceId::Kms => (ServiceKind::Kms, self.screen.text("service-kms", &[])),
+                    ServiceId::Site(site) => {
+                        let name = [("name", self.site(site))];
+                        (ServiceKind::Site, self.screen.text("service-site", &name))
+                    }
+                };
+                let fingerprint = fingerprint(kind, keys, None);
+                say("act-key-rotated", &[("service", name), ("fingerprint", fingerprint)])
+            }
             // Of a later version of this program; nothing is signed unseen all the same.
             other => format!("- {}", serde_json::to_string(other).unwrap_or_default()),
         }
@@ -331,13 +343,9 @@ fn custody_key(custody: Custody) -> &'static str {
     }
 }
 
-/// What the site's console shows: the hash of the statement that it made of its keys and address.
-fn fingerprint(address: &str, keys: &ServiceKeys) -> String {
-    let statement = ServiceStatement {
-        service: ServiceKind::Site,
-        keys: keys.clone(),
-        address: Some(address.to_owned()),
-    };
+/// What the service's console shows: the hash of the statement that it made of its keys, and of its address where it joins.
+fn fingerprint(service: ServiceKind, keys: &ServiceKeys, address: Option<&str>) -> String {
+    let statement = ServiceStatement { service, keys: keys.clone(), address: address.map(str::to_owned) };
     Envelope::unsigned(&statement).map(|envelope| envelope.digest().to_string()).unwrap_or_default()
 }
 

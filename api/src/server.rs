@@ -175,17 +175,26 @@ impl Connections {
         }
     }
 
+    /// Ends every connection that is open now, and waits until all of them are closed.
+    pub async fn end_all(&self) {
+        self.end_those(|_| true).await;
+    }
+
     /// Ends every connection that this peer has now and returns when none of them is left. Nothing more leaves on them.
     ///
     /// Those that it opens from now on are not waited for: a peer that keeps coming back cannot hold up a revocation.
     /// Whoever calls this has made sure before that they are refused.
     pub async fn end(&self, key: PeerKey) {
+        self.end_those(|shown| shown == Some(key)).await;
+    }
+
+    async fn end_those(&self, which: impl Fn(Option<PeerKey>) -> bool) {
         let next = self.open().next;
         loop {
             let closed = self.inner.closed.notified();
             let mut left = false;
             for (id, opened) in &self.open().by_id {
-                if opened.key == Some(key) && *id < next {
+                if which(opened.key) && *id < next {
                     left = true;
                     opened.end.notify_one();
                 }

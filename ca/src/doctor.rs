@@ -10,7 +10,7 @@ use warifu_texts::findings::{Findings, Level};
 
 use crate::certificates::RENEWED_BEFORE_MS;
 use crate::config::Config;
-use crate::keys::{SIGNING, TLS};
+use crate::keys::LABELS;
 use crate::vault;
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
@@ -20,7 +20,7 @@ pub async fn look(path: &Path) -> Findings {
     let Some(config) = doctor::configuration::<Config>(found, path) else { return findings };
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
-    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING, TLS]);
+    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
     let mut kms_key = config.kms.key().ok().flatten();
     if let Some(mut database) = doctor::database(found, &config.database()).await {
         match vault::pinned(&mut database).await.ok().flatten() {

@@ -52,13 +52,11 @@ pub enum FoundingError {
 /// # Errors
 /// [`ConsoleError::Hsm`].
 pub fn service_statement(keys: &Keys) -> Result<Envelope, ConsoleError> {
-    token::statement(ServiceKind::Ca, keys.service_keys(), None, &keys.signing)
+    token::statement(ServiceKind::Ca, keys.service_keys(), None, &keys.own.signing)
 }
 
 pub(crate) fn sign(keys: &Keys, envelope: &mut Envelope) -> Result<(), HsmError> {
-    let signature = keys.signing.sign_digest(envelope.digest().0)?;
-    envelope.add_signature(&PublicKey(keys.signing.public_key()), signature);
-    Ok(())
+    keys.own.sign(envelope)
 }
 
 /// A founding that its officers signed and that names this ca.
@@ -110,7 +108,7 @@ impl Confirmed {
         let organization = self.confirmed.fingerprint();
         let kms = self.confirmed.founding().kms.clone();
         let mut envelope = self.confirmed.into_envelope();
-        let own = PublicKey(keys.signing.public_key());
+        let own = PublicKey(keys.own.signing.public_key());
         if envelope.verify(&own).is_err() {
             envelope.signatures.retain(|signature| signature.keyid != own.key_id());
             sign(keys, &mut envelope)?;

@@ -12,9 +12,12 @@ use warifu_ca::service::{Service, ServiceError};
 use warifu_ca::vault::kept;
 use warifu_ca::words::CA;
 use warifu_console::backup::{self, BackupFault};
+use warifu_console::process::Ended;
 use warifu_console::{ConsoleError, Settings as _, doctor, file, monitor, process, token, words};
 use warifu_hardware::hsm::{Hsm, HsmError};
 use warifu_ledger::Digest;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::ServiceKind;
 use warifu_replica::storage::{self, StorageError};
 use warifu_texts::{Message, Spoken};
 
@@ -46,6 +49,7 @@ enum Command {
     },
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Rotate,
     Run,
 }
 
@@ -98,13 +102,17 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
         Command::Init { so_pin_file } => init(&config, so_pin_file.as_deref())?,
         Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint))?,
         Command::Backup(command) => {
-            process::run(backup::backup(&kept(&config), &token_of(&config)?, command))?;
+            process::run(async {
+                let token = token_of(&config, doctor::folded(&config.database()).await.as_ref())?;
+                backup::backup(&kept(&config), &token, command).await.map_err(Fault::from)
+            })?;
         }
         Command::Restore(command) => {
             let migrations = sqlx::migrate!("./migrations");
-            let token = token_of(&config)?;
+            let token = token_of(&config, None)?;
             process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
         }
+        Command::Rotate => process::run(rotate(&config))?,
         Command::Run => process::run(run(&config))?,
         Command::Doctor { .. } => {}
     }
@@ -113,10 +121,26 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
 
 fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<(), Fault> {
     file::make_folder(&config.data)?;
-    let keys = Keys::ensure(&config.hsm.init(so_pin_file)?)?;
-    let statement = service_statement(&keys)?;
+    let hsm = config.hsm.init(so_pin_file)?;
+    let state = process::run(async { Ok::<_, Fault>(doctor::folded(&config.database()).await) })?;
+    let statement = service_statement(&named(Keys::ensure(&hsm)?, state.as_ref())?)?;
     file::write_json(&config.statement(), &statement)?;
     Ok(token::announce(&config.statement(), &statement)?)
+}
+
+async fn rotate(config: &Config) -> Result<(), Fault> {
+    let state = doctor::folded(&config.database()).await;
+    let own = open_keys(config)?.1.own;
+    let (path, statement) = own.rotate(ServiceKind::Ca, state.as_ref(), &config.data)?;
+    Ok(token::announce(&path, &statement)?)
+}
+
+/// The keys that this ledger names.
+fn named(keys: Keys, state: Option<&State>) -> Result<Keys, HsmError> {
+    match state {
+        Some(state) => keys.named_in(state),
+        None => Ok(keys),
+    }
 }
 
 fn open_keys(config: &Config) -> Result<(Hsm, Keys), Fault> {
@@ -125,9 +149,10 @@ fn open_keys(config: &Config) -> Result<(Hsm, Keys), Fault> {
     Ok((hsm, keys))
 }
 
-fn token_of(config: &Config) -> Result<backup::Token, Fault> {
+fn token_of(config: &Config, state: Option<&State>) -> Result<backup::Token, Fault> {
     let (hsm, keys) = open_keys(config)?;
-    Ok(backup::Token { hsm, keys: keys.service_keys(), signing: keys.signing, kek: keys.kek })
+    let keys = named(keys, state)?;
+    Ok(backup::Token { hsm, keys: keys.service_keys(), signing: keys.own.signing, kek: keys.kek })
 }
 
 async fn open_database(config: &Config) -> Result<SqlitePool, Fault> {
@@ -147,15 +172,28 @@ async fn found(config: &Config, file: &Path, fingerprint: Option<Digest>) -> Res
 
 async fn run(config: &Config) -> Result<(), Fault> {
     let _alone = file::lock_folder(&config.data)?;
-    let stop = process::Stop::listen()?;
+    let mut stop = process::Stop::listen()?;
     let (hsm, keys) = open_keys(config)?;
     let pool = open_database(config).await?;
-    let service = Service::start(config, config.kms.key()?, keys, pool.clone()).await?;
-    process::say("ready")?;
-    let watched = service.watched(hsm);
-    tokio::select! {
-        worked = service.run(stop.told()) => worked?,
-        watched = monitor::serve(config.monitor.as_ref(), "ca", watched) => watched?,
+    let mut begun = false;
+    loop {
+        let service = Service::start(config, config.kms.key()?, keys.clone(), pool.clone()).await?;
+        service.keys().own.state_anew(&config.statement(), ServiceKind::Ca, None)?;
+        if !std::mem::replace(&mut begun, true) {
+            process::say("ready")?;
+        }
+        let watched = service.watched(hsm.clone());
+        let ended = tokio::select! {
+            worked = service.run(stop.told()) => worked?,
+            watched = monitor::serve(config.monitor.as_ref(), "ca", watched) => {
+                watched?;
+                Ended::Told
+            }
+        };
+        if ended == Ended::Told {
+            break;
+        }
+        tracing::info!("the ledger names other keys for the ca: it goes on with them");
     }
     pool.close().await;
     tracing::info!("stopped");

@@ -12,11 +12,12 @@ use warifu_api::client::{Client, ClientError};
 use warifu_api::tls::{Identity, Pin, TlsError};
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_console::monitor::Watched;
-use warifu_hardware::hsm::Hsm;
+use warifu_console::process::Ended;
+use warifu_hardware::hsm::{Hsm, HsmError};
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Act, Fact, FactBody, HalfHolder, Millis, Order, Statement as _};
+use warifu_ledger::statement::{Act, Fact, FactBody, HalfHolder, Millis, Order, ServiceId, Statement as _};
 use warifu_replica::clock::{Clock, SystemClock};
 use warifu_replica::follow::{FollowError, Follower, Following, Fresh};
 use warifu_replica::{Appended, Replica, ReplicaError};
@@ -30,7 +31,7 @@ use crate::issue::{IssueError, Issuing, Progress};
 use crate::keys::Keys;
 use crate::queue::{Job, Queue};
 use crate::revocation;
-use crate::vault::{self, Vault, VaultError};
+use crate::vault::{self, Vault, VaultError, blocking};
 
 /// The ca follows under this id: it is no site.
 const FOLLOWER: Id = Id([0; 16]);
@@ -69,6 +70,9 @@ pub enum ServiceError {
     /// No client could be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The HSM failed.
+    #[error("the HSM failed")]
+    Hsm(#[from] HsmError),
     /// No TLS identity could be made.
     #[error("the TLS key cannot be used")]
     Tls(#[from] TlsError),
@@ -85,6 +89,7 @@ pub struct Service {
     cosigner: (Cosigner, Client),
     figures: Figures,
     committing: Client,
+    keys: Arc<Keys>,
 }
 
 impl Service {
@@ -121,7 +126,11 @@ impl Service {
         if replica.state().is_none() && configured_kms.is_some_and(|key| key != pin.kms_tls) {
             return Err(ServiceError::OtherKms);
         }
-        let identity = Identity::self_signed(Arc::new(keys.tls.clone()), "warifu-ca")?;
+        let keys = match replica.state() {
+            Some(state) => blocking(move || in_use(keys, &state)).await?,
+            None => keys,
+        };
+        let identity = Identity::self_signed(Arc::new(keys.own.tls.clone()), "warifu-ca")?;
         let kms = Pin::from(pin.kms_tls);
         let client = || Client::new(kms_address, kms.clone(), Some(&identity));
         let clients = (0..WORKERS).map(|_| client()).collect::<Result<_, _>>()?;
@@ -139,8 +148,9 @@ impl Service {
         tracing::info!(organization = %pin.organization, leaves = replica.size(), "following the kms");
         Ok(Self {
             issuing: Issuing::new(follower.clone(), keys.clone(), vault.clone(), certifier),
-            cosigner: (Cosigner::new(follower.clone(), keys, vault.clone()), cosigning),
+            cosigner: (Cosigner::new(follower.clone(), keys.clone(), vault.clone()), cosigning),
             committing,
+            keys,
             follower,
             vault,
             replica,
@@ -162,11 +172,23 @@ impl Service {
         Arc::new(Watching { figures: self.figures.clone(), follower: self.follower.clone(), hsm })
     }
 
-    /// Works until `shutdown` resolves. Whatever is cut off is taken up at the next start.
+    /// The keys with which it speaks.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether the ledger names these keys as the ca's.
+    fn is_the_ca(&self) -> bool {
+        self.replica.state().is_some_and(|state| *state.ca() == self.keys.service_keys())
+    }
+
+    /// Works until `shutdown` resolves, or the ledger names other keys for the ca in the place of these. Whatever is cut off is
+    /// taken up at the next start.
     ///
     /// # Errors
     /// [`ServiceError::Vault`] if the backlog cannot be read.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServiceError> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, ServiceError> {
         let mut queue = self.backlog().await?;
         // Settled time at which CRLs and certificates are looked at again: at once.
         let mut round: Millis = 0;
@@ -176,7 +198,13 @@ impl Service {
         let cosigning = tokio::spawn(cosigning);
         let committing = tokio::spawn(keep_committing(self.issuing.clone(), self.committing.clone()));
         tokio::pin!(shutdown);
-        loop {
+        let mut was_the_ca = false;
+        let ended = loop {
+            let is_the_ca = self.is_the_ca();
+            if was_the_ca && !is_the_ca {
+                break Ended::OtherKeys;
+            }
+            was_the_ca |= is_the_ca;
             let mut due = Instant::now() + LEASE_LOOK;
             self.figures.to_do(queue.len());
             // Nothing is begun without a lease: it could not be finished.
@@ -198,7 +226,7 @@ impl Service {
                 }
             }
             tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut shutdown => break Ended::Told,
                 Some(finished) = running.join_next() => match finished {
                     Ok((client, job, outcome)) => {
                         self.clients.push(client);
@@ -217,11 +245,11 @@ impl Service {
                 Ok(()) = status.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
-        }
+        };
         cosigning.abort();
         committing.abort();
         running.shutdown().await;
-        Ok(())
+        Ok(ended)
     }
 
     /// Everything in the ledger that is ordered and not there yet.
@@ -319,6 +347,13 @@ impl Service {
             queue.add(Job::Grant(grant));
         }
     }
+}
+
+/// The keys that this ledger names; what they took the place of is destroyed. Blocks.
+fn in_use(keys: Keys, state: &State) -> Result<Keys, ServiceError> {
+    let keys = keys.named_in(state)?;
+    keys.destroy_former(state)?;
+    Ok(keys)
 }
 
 /// How often CRLs are given to the kms anew, and looked at for their age: it may have lost what it had.
@@ -419,8 +454,12 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
             Act::GrantOrdered { grant, .. } => vec![Job::Grant(*grant)],
             Act::CardEnrolled(card) => jobs_of_card(card.card).to_vec(),
             Act::SiteJoined { site, .. } => vec![Job::Certificate(CertificateKind::Service, *site)],
-            Act::AuthorityRecovered { service: HalfHolder::Kms, .. } => {
+            Act::AuthorityRecovered { service: HalfHolder::Kms, .. }
+            | Act::KeyRotated { service: ServiceId::Kms, .. } => {
                 vec![Job::Certificate(CertificateKind::Service, NONE)]
+            }
+            Act::KeyRotated { service: ServiceId::Site(site), .. } => {
+                vec![Job::Certificate(CertificateKind::Service, *site)]
             }
             _ => Vec::new(),
         })

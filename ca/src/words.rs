@@ -36,6 +36,7 @@ impl Spoken for ServiceError {
             Self::Replica(error) => words::replica(error),
             Self::Follow(error) => words::follow(error),
             Self::Client(error) => words::client(error),
+            Self::Hsm(error) => words::hsm(error),
             Self::Tls(error) => words::unexpected(error),
         }
     }

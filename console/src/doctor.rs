@@ -27,6 +27,7 @@ use warifu_split_key::point::Point;
 use warifu_texts::findings::{Findings, Level};
 use warifu_texts::{FluentValue, Sources, Texts, help};
 
+use crate::keys::{self, Labels};
 use crate::{ConsoleError, Settings, Token, file};
 
 /// The texts of every service's doctor.
@@ -152,7 +153,7 @@ pub fn keys(
     findings: &mut Findings,
     hsm: Option<&Hsm>,
     statement: &Path,
-    [signing, tls]: [&str; 2],
+    labels: &Labels,
 ) -> Option<ServiceKeys> {
     let read = || {
         let envelope: Envelope = file::read_json(statement)?;
@@ -169,10 +170,9 @@ pub fn keys(
         }
     };
     if let Some(hsm) = hsm {
-        let found = hsm.signing_key_there(signing).and_then(|s| Ok((s, hsm.signing_key_there(tls)?)));
-        match found {
-            Ok(found) if found == (stated.signing.0, stated.tls.0) => findings.ok("keys", "keys", &[]),
-            Ok(_) => {
+        match keys::has(hsm, labels, &stated) {
+            Ok(true) => findings.ok("keys", "keys", &[]),
+            Ok(false) => {
                 findings.add(Level::Fault, "keys", "keys-other", &[("path", path_value(statement))]);
             }
             Err(error) => {

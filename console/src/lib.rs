@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod file;
 pub mod founding;
+pub mod keys;
 pub mod monitor;
 pub mod process;
 pub mod token;
@@ -90,6 +91,9 @@ pub enum ConsoleError {
         /// What it is.
         found: Digest,
     },
+    /// The ledger does not name the keys in the token: there is nothing that others could take the place of.
+    #[error("the ledger does not name the keys in this token")]
+    KeysNotInUse,
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

@@ -140,6 +140,36 @@ pub async fn bind(address: &str) -> Result<TcpListener, ConsoleError> {
     TcpListener::bind(address).await.map_err(fault)
 }
 
+/// A port on which one listener follows another: whoever comes in between waits for the next.
+pub struct Port(std::net::TcpListener);
+
+impl Port {
+    /// Keeps the port of this listener.
+    ///
+    /// # Errors
+    /// [`ConsoleError::System`].
+    pub fn of(listener: TcpListener) -> Result<Self, ConsoleError> {
+        listener.into_std().map(Self).map_err(ConsoleError::System)
+    }
+
+    /// A listener on it.
+    ///
+    /// # Errors
+    /// [`ConsoleError::System`].
+    pub fn listener(&self) -> Result<TcpListener, ConsoleError> {
+        self.0.try_clone().and_then(TcpListener::from_std).map_err(ConsoleError::System)
+    }
+}
+
+/// Why a service has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// The ledger names other keys than those with which it was started: it is to begin anew with them (P-4.20).
+    OtherKeys,
+}
+
 /// SIGTERM and SIGINT, from now on.
 pub struct Stop {
     terminate: Signal,
@@ -157,7 +187,7 @@ impl Stop {
     }
 
     /// Resolves when the process is told to stop.
-    pub async fn told(mut self) {
+    pub async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

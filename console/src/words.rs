@@ -46,6 +46,7 @@ impl Spoken for ConsoleError {
             Self::OtherFingerprint { expected, found } => {
                 Message::new("fault-other-fingerprint").with("expected", expected).with("found", found)
             }
+            Self::KeysNotInUse => Message::new("fault-keys-not-in-use"),
             Self::Listen { address, source } => {
                 Message::new("fault-listen").with("address", address).with_message("why", system(source))
             }

@@ -66,6 +66,7 @@ contract! {
         a_key_that_went_away_is_named,
         a_leftover_public_half_is_replaced,
         keys_are_found_again,
+        what_was_destroyed_signs_no_more,
         signatures_verify,
         agreement_is_ecdh,
         secrets_cannot_be_read,

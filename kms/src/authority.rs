@@ -16,9 +16,10 @@ use tracing::Instrument as _;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey};
 use warifu_console::file;
-use warifu_hardware::hsm::{Ed25519Key, Hsm, Kek, SigningKey};
+use warifu_console::keys::{Labels, OwnKeys};
+use warifu_console::process::Ended;
+use warifu_hardware::hsm::{Ed25519Key, Hsm, HsmError, Kek};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::{Base64, PublicKey};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
 use warifu_replica::clock::Clock;
@@ -46,6 +47,7 @@ mod records;
 mod recovering;
 mod rewraps;
 mod role;
+mod rotating;
 mod stamps;
 mod store;
 mod stream;
@@ -72,36 +74,32 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const BRINGING_KNOWN: usize = 8;
 const BRINGING_STRANGERS: usize = 4;
 
-/// Names in the token.
-const TLS_KEY: &str = "tls";
-const SIGNING_KEY: &str = "signing";
+const LOG: &str = "log";
+/// Names of its own keys in the token.
+const LABELS: Labels = Labels { tls: "tls", signing: "signing", log: Some(LOG) };
 
 /// The authority's keys, in its token.
 pub(crate) struct Keys {
-    tls: SigningKey,
-    signing: SigningKey,
+    own: OwnKeys,
     log: Ed25519Key,
     /// Seals keeper halves.
     kek: Kek,
 }
 
 impl Keys {
-    /// Finds the keys in the token, or makes those that are not there. Blocks.
-    fn ensure(hsm: &Hsm) -> Result<Self> {
-        Ok(Self {
-            tls: hsm.ensure_signing_key(TLS_KEY)?,
-            signing: hsm.ensure_signing_key(SIGNING_KEY)?,
-            log: hsm.ensure_ed25519_key("log")?,
-            kek: hsm.ensure_kek("halves")?,
-        })
+    /// Finds the keys in the token, or makes those that are not there; of two sets the one that this ledger names (P-4.20).
+    /// Blocks.
+    fn ensure(hsm: &Hsm, state: Option<&State>) -> Result<Self> {
+        let mut own = OwnKeys::ensure(hsm, &LABELS)?;
+        if let Some(state) = state {
+            own = own.named(|keys| keys == state.kms())?;
+        }
+        let log = own.log.clone().ok_or(HsmError::KeyMissing { label: LOG.to_owned() })?;
+        Ok(Self { own, log, kek: hsm.ensure_kek("halves")? })
     }
 
     fn public(&self) -> ServiceKeys {
-        ServiceKeys {
-            signing: PublicKey(self.signing.public_key()),
-            tls: PublicKey(self.tls.public_key()),
-            log: Some(Base64(self.log.public())),
-        }
+        self.own.public()
     }
 
     /// Signs a statement. Blocks.
@@ -113,9 +111,7 @@ impl Keys {
 
     /// Signs what others signed before. Blocks.
     fn add_signature(&self, envelope: &mut Envelope) -> Result<()> {
-        let signature = self.signing.sign_digest(envelope.digest().0)?;
-        envelope.add_signature(&PublicKey(self.signing.public_key()), signature);
-        Ok(())
+        Ok(self.own.sign(envelope)?)
     }
 }
 
@@ -154,7 +150,7 @@ pub struct Authority {
     /// Set once it serves.
     connections: OnceLock<Connections>,
     /// One process for one data folder; released with the file.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Authority {
@@ -164,27 +160,33 @@ impl Authority {
     /// [`AuthorityError`]; [`warifu_console::ConsoleError::InUse`] while another process serves the folder. With a token whose
     /// keys the ledger does not name, it opens and waits ([`Authority::is_recovering`]).
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
-        let lock = file::lock_folder(&config.data)?;
-        let token = config.hsm.clone();
-        let (hsm, keys) = blocking(move || {
-            let hsm = token.open()?;
-            let keys = Keys::ensure(&hsm)?;
-            Ok((hsm, Arc::new(keys)))
-        })
-        .await?;
+        Self::open_alone(config, clock, Arc::new(file::lock_folder(&config.data)?)).await
+    }
+
+    /// Begins anew with the keys that the ledger names now, in the place of an authority that has ended for that
+    /// ([`Ended::OtherKeys`]).
+    ///
+    /// # Errors
+    /// As for [`Authority::open`].
+    pub async fn begin_anew(&self, config: &Config) -> Result<Arc<Self>> {
+        Self::open_alone(config, self.clock.clone(), self.lock.clone()).await
+    }
+
+    async fn open_alone(config: &Config, clock: Arc<dyn Clock>, lock: Arc<File>) -> Result<Arc<Self>> {
         let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
         let store = Store::new(pool.clone());
         let replica = Replica::open(pool, None).await?;
         store.forget_entries_from(replica.size()).await?;
+        let (hsm, keys) = Self::keys_in_use(config, replica.state()).await?;
         let stamped = AtomicU64::new(store.last_stamp().await?);
-        let signer = Arc::new(keys.tls.clone());
+        let signer = Arc::new(keys.own.tls.clone());
         let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
         let authority = Arc::new(Self {
             address: config.address.clone(),
             helpdesk: config.helpdesk.clone(),
             hsm,
             journal_ms: config.journal_seconds.saturating_mul(1000),
-            keys,
+            keys: Arc::new(keys),
             identity,
             clock,
             replica,
@@ -202,7 +204,7 @@ impl Authority {
             figures: Figures::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             connections: OnceLock::new(),
-            _lock: lock,
+            lock,
         });
         if let Some((size, _)) = authority.store.cosignature().await? {
             authority.figures.cosigned(size);
@@ -217,8 +219,8 @@ impl Authority {
         Ok(authority)
     }
 
-    /// Serves every request of `warifu_api::wire::authority` until `shutdown` resolves, and then until no append is under
-    /// way.
+    /// Serves every request of `warifu_api::wire::authority` until `shutdown` resolves, or the ledger names other keys for the
+    /// kms in the place of these; and then until no append is under way.
     ///
     /// # Errors
     /// [`AuthorityError::Tls`].
@@ -226,15 +228,26 @@ impl Authority {
         self: &Arc<Self>,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         let weak = Arc::downgrade(self);
         let known = move |key: &PeerKey| weak.upgrade().is_some_and(|authority| authority.knows(*key));
         let connections = self.connections.get_or_init(|| Connections::default().knowing(known)).clone();
         let router = http::router(self.clone());
+        let mut ended = Ended::Told;
+        let over = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = self.replaced() => ended = Ended::OtherKeys,
+            }
+        };
         let limits = Limits { members: FOLLOWERS, ..Limits::default() };
-        serve(listener, &self.identity, router, limits, connections, shutdown).await?;
+        serve(listener, &self.identity, router, limits, connections.clone(), over).await?;
         drop(self.appending.lock().await);
-        Ok(())
+        if ended == Ended::OtherKeys {
+            // What was asked before is answered; nothing else will be (P-4.16).
+            connections.end_all().await;
+        }
+        Ok(ended)
     }
 
     /// Whether a key is that of a service, or of a card that may be here.

@@ -29,6 +29,7 @@ mod provisioning;
 mod refusal;
 mod revoking;
 mod rewrapping;
+mod rotating;
 mod service;
 mod store;
 mod sweep;

@@ -47,6 +47,7 @@ impl Spoken for AuthorityError {
             | Self::TooManyProposals { .. }
             | Self::NotOneself
             | Self::NotTheKms
+            | Self::KeysNotHere
             | Self::NothingToBring
             | Self::Half(_)
             | Self::ShareMismatch

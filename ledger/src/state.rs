@@ -11,7 +11,7 @@ use warifu_split_key::point::Point;
 
 use crate::register::Commitment;
 use crate::statement::{
-    Card, Custody, Founding, HalfHolder, Millis, Policy, Right, Role, ServiceKeys, UnitKind,
+    Card, Custody, Founding, HalfHolder, Millis, Policy, Right, Role, ServiceId, ServiceKeys, UnitKind,
 };
 use crate::tree::Tree;
 use crate::{Digest, Id};
@@ -170,7 +170,7 @@ pub struct Issued {
 pub struct Site {
     /// Its name, in the register.
     pub name: Id,
-    /// Its keys.
+    /// Its keys now.
     pub keys: ServiceKeys,
     /// `host:port`.
     pub address: String,
@@ -187,8 +187,8 @@ pub struct State {
     founding: Arc<Founding>,
     ca: Arc<ServiceKeys>,
     kms: Arc<ServiceKeys>,
-    /// The keys that ca and kms had before, by the number of leaves until which they spoke.
-    former_keys: Map<(HalfHolder, u64), Arc<ServiceKeys>>,
+    /// The keys that services had before, by the number of leaves until which they spoke.
+    former_keys: Map<(ServiceId, u64), Arc<ServiceKeys>>,
     /// Every key that ever signed checkpoints.
     log_keys: Set<[u8; 32]>,
     policy: Policy,

@@ -97,7 +97,8 @@ pub struct ServiceKeys {
     pub log: Option<Base64<32>>,
 }
 
-/// What a service's console prints and signs with its own key before it is founded or joins.
+/// What a service's console prints and signs with its own key before it is founded or joins; and, signed with the keys that it
+/// has as well, before it goes on with others (P-4.20).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceStatement {
@@ -156,6 +157,37 @@ impl HalfHolder {
         match self {
             Self::Ca => Self::Kms,
             Self::Kms => Self::Ca,
+        }
+    }
+}
+
+/// A service of the organization, as its keys are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceId {
+    /// The issuing authority.
+    Ca,
+    /// The kms authority.
+    Kms,
+    /// A site.
+    Site(Id),
+}
+
+impl From<HalfHolder> for ServiceId {
+    fn from(holder: HalfHolder) -> Self {
+        match holder {
+            HalfHolder::Ca => Self::Ca,
+            HalfHolder::Kms => Self::Kms,
+        }
+    }
+}
+
+impl std::fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ca => f.write_str("ca"),
+            Self::Kms => f.write_str("kms"),
+            Self::Site(site) => write!(f, "site {site}"),
         }
     }
 }

@@ -287,6 +287,10 @@ impl Shared {
             return None;
         }
         let state = self.replica.state()?;
+        // Somebody brought the leaf that gives the kms other keys: the lease is about to end.
+        if self.following.kms.key() != state.kms().tls.0 {
+            return None;
+        }
         let now = self.following.clock.boot_ms();
         let time = lease.site_time(now, &state)?;
         let (_, stamped) = lease.stamped()?;
@@ -342,6 +346,9 @@ impl Shared {
     }
 
     async fn follow_once(&self, client: &Client) -> Stopped {
+        if let Some(state) = self.replica.state() {
+            self.go_by(&state, &mut self.lease());
+        }
         let path = format!("/v1/ledger/stream?from={}", self.replica.size());
         let mut events = match client.events(&path).await {
             Ok(events) => events,
@@ -420,19 +427,23 @@ impl Shared {
         }
     }
 
+    /// Goes by the keys that the ledger has of the kms, whoever brought the leaf that names them. What former keys stamped counts
+    /// no more.
+    fn go_by(&self, state: &State, lease: &mut Lease) {
+        let kms = state.kms().tls.0;
+        if self.following.kms.key() != kms {
+            lease.end();
+            self.following.kms.set(kms);
+            self.stamp_now.notify_one();
+        }
+    }
+
     async fn report(&self, appended: Vec<Appended>) -> Result<(), Stopped> {
         let Some(last) = appended.last() else { return Ok(()) };
         let contradiction = {
             let mut lease = self.lease();
             lease.set_lease_ms(last.after.policy().lease_ms.min(self.following.longest_lease_ms));
-            let kms = last.after.kms().tls.0;
-            if appended.iter().any(|leaf| leaf.before.as_ref().is_some_and(|it| it.kms() != leaf.after.kms()))
-            {
-                // What the lost keys stamped counts no more.
-                lease.end();
-                self.following.kms.set(kms);
-                self.stamp_now.notify_one();
-            }
+            self.go_by(&last.after, &mut lease);
             lease.contradicted_by(&last.after)
         };
         for leaf in appended {
@@ -491,6 +502,9 @@ impl Shared {
     /// One nonce, one answer; the size of the ledger that it speaks of.
     async fn ask_once(&self, client: &Client, timeout: Duration) -> Result<u64, Stopped> {
         let retry = || Stopped::Retry { progress: false };
+        if let Some(state) = self.replica.state() {
+            self.go_by(&state, &mut self.lease());
+        }
         let mut nonce = Digest([0; 32]);
         getrandom::fill(&mut nonce.0).map_err(|error| {
             tracing::error!(%error, "the operating system gives no randomness");

@@ -305,6 +305,10 @@ impl Replica {
         leaves.truncate(usize::try_from(checkpoint.size.saturating_sub(from)).unwrap_or(usize::MAX));
         let appended = self.fold_many(&writer, from, leaves).await?;
         let after = appended.last().map_or(&state, |last| &last.after);
+        // With them, the kms has other keys: what it signed with these says nothing of such a ledger any more.
+        if after.kms() != state.kms() {
+            return Err(CheckpointError::NotSigned(Signer::Kms).into());
+        }
         let size = after.tree().size();
         if size < checkpoint.size && !appended.is_empty() {
             return Err(ReplicaError::NotCovered { checkpoint: checkpoint.size, size });

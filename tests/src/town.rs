@@ -387,9 +387,13 @@ impl Town {
         self.equip("kms", KMS, &settings)
     }
 
-    /// A command at the console of the ca or the kms authority, whatever comes of it.
+    /// A command at the console of the ca, the kms authority, or a site, whatever comes of it.
     pub fn at_console(&self, name: &str, args: &[&str]) -> Result<Output> {
-        let program = if name == "ca" { CA } else { KMS };
+        let program = match name {
+            "ca" => CA,
+            "kms" => KMS,
+            _ => SITE,
+        };
         run(self.console(name, program, args)?.command(), b"")
     }
 

@@ -1,7 +1,7 @@
 //! The agent: what is in the readers, and what people and programs on this PC may ask of it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::card::pkcs11::ModuleConfig;
 use warifu_hardware::card::{CardError, LastTry};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::statement::Profile;
+use warifu_ledger::statement::{Profile, ProfileSite};
 use warifu_split_key::point::Point;
 use warifu_texts::day::Zone;
 
@@ -60,6 +60,8 @@ pub struct Config {
 pub(crate) struct Agent {
     pub(crate) config: Config,
     profile: RwLock<Option<Arc<Profile>>>,
+    /// Whether the profile has outdone the kms's key that was told at the start.
+    pub(crate) told_kms_is_over: AtomicBool,
     world: Mutex<World>,
     claim: Claim,
     folders: AtomicU64,
@@ -79,6 +81,7 @@ impl Agent {
         Ok(Arc::new(Self {
             config,
             profile: RwLock::new(profile),
+            told_kms_is_over: AtomicBool::new(false),
             world: Mutex::default(),
             claim,
             folders: AtomicU64::new(0),
@@ -116,12 +119,22 @@ impl Agent {
     /// or kms have got other keys, a card that is open reads the ledger that proves it.
     pub(crate) async fn refresh_profile(&self) -> Result<(), AgentFault> {
         let old = self.profile().ok_or(AgentFault::NoProfile)?;
-        let envelope: Envelope = match self.authority(None)?.get("/v1/profile").await {
-            Err(ClientError::NotTrusted { .. }) => self.whoever_answers(None)?.get("/v1/profile").await,
-            answered => answered,
+        let (envelope, elsewhere): (Envelope, bool) = match self.authority(None)?.get("/v1/profile").await {
+            Err(ClientError::NotTrusted { .. }) => {
+                (self.whoever_answers(None)?.get("/v1/profile").await.map_err(fault::of_authority)?, true)
+            }
+            answered => (answered.map_err(fault::of_authority)?, false),
+        };
+        self.take_profile(&old, &envelope).await?;
+        if elsewhere {
+            // Whatever this PC was told at its start: the kms has the keys of the profile now.
+            self.told_kms_is_over.store(true, Ordering::Relaxed);
         }
-        .map_err(fault::of_authority)?;
-        let text = match profile::successor(&old, &envelope)? {
+        Ok(())
+    }
+
+    async fn take_profile(&self, old: &Profile, envelope: &Envelope) -> Result<(), AgentFault> {
+        let text = match profile::successor(old, envelope)? {
             Successor::Same => return Ok(()),
             Successor::Next(text) => text,
             Successor::OtherKeys(new, text) => {
@@ -129,7 +142,7 @@ impl Agent {
                 let why = || "ca or kms have other keys: a card has to be open to read why".to_owned();
                 let identity =
                     open.ok_or_else(|| AgentFault::NotTrustworthy { why: why() })?.identity.clone();
-                new_keys::prove(&self.whoever_answers(Some(&identity))?, &old, &new).await?;
+                new_keys::prove(&self.whoever_answers(Some(&identity))?, old, &new).await?;
                 self.write_profile(&text).await?;
                 *self.profile.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(*new));
                 return Ok(());
@@ -137,6 +150,26 @@ impl Agent {
         };
         self.write_profile(&text).await?;
         self.reload_profile()
+    }
+
+    /// A site has shown another key than the profile names: the kms is asked whether it has got one. True if the sites are to be
+    /// asked again.
+    pub(crate) async fn learn_keys(&self, unlocked: &Unlocked) -> bool {
+        if !unlocked.sites.saw_other_key() {
+            return false;
+        }
+        if let Err(why) = self.refresh_profile().await {
+            tracing::info!(?why, "no new profile, though a site shows another key");
+            return false;
+        }
+        unlocked.sites.learn(self.sites());
+        true
+    }
+
+    /// The sites of the profile, in the order in which they are asked.
+    fn sites(&self) -> Vec<ProfileSite> {
+        let profile = self.profile();
+        profile.as_deref().map(|p| profile::sites(p, self.config.site.as_deref())).unwrap_or_default()
     }
 
     async fn write_profile(&self, text: &[u8]) -> Result<(), AgentFault> {
@@ -231,9 +264,7 @@ impl Agent {
     async fn open_session(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), AgentFault> {
         let identity = session.tls_identity().await?;
         let profile = self.profile();
-        let sites =
-            profile.as_deref().map(|p| profile::sites(p, self.config.site.as_deref())).unwrap_or_default();
-        let unlocked = Arc::new(Unlocked::new(identity.clone(), Sites::new(identity, sites)));
+        let unlocked = Arc::new(Unlocked::new(identity.clone(), Sites::new(identity, self.sites())));
         // Before the site is asked, so that a card that is pulled meanwhile ends it.
         session.set_open(unlocked.clone());
         if self.session(session.serial).is_err() {

@@ -39,7 +39,7 @@ pub(crate) async fn follow(
 ) {
     let deadline = boot_time() + ceiling;
     let outcome = tokio::select! {
-        outcome = listen(&unlocked, &session) => outcome,
+        outcome = listen(&agent, &unlocked, &session) => outcome,
         () = aged(deadline) => Outcome::PinOver,
         _ = ending.wait_for(|over| *over) => Outcome::Over,
     };
@@ -70,7 +70,7 @@ async fn aged(deadline: Duration) {
 }
 
 /// Returns when a site says that the card is over, or the PIN is lost.
-async fn listen(unlocked: &Unlocked, session: &Session) -> Outcome {
+async fn listen(agent: &Weak<Agent>, unlocked: &Unlocked, session: &Session) -> Outcome {
     loop {
         if let Some(code) = listen_once(unlocked).await {
             return Outcome::Refused(code);
@@ -80,7 +80,15 @@ async fn listen(unlocked: &Unlocked, session: &Session) -> Outcome {
             Ok(link) => unlocked.told(link.grants()),
             Err(AgentFault::SiteRefused { code }) if fault::ends_card(code) => return Outcome::Refused(code),
             Err(_) if !session.actor.has_pin() => return Outcome::PinOver,
-            Err(_) => tokio::time::sleep(RETRY).await,
+            Err(_) => {
+                let learnt = match agent.upgrade() {
+                    Some(agent) => agent.learn_keys(unlocked).await,
+                    None => false,
+                };
+                if !learnt {
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
         }
     }
 }

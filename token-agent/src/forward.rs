@@ -11,8 +11,28 @@ use crate::agent::Agent;
 use crate::session::Phase;
 use crate::{directory, fault};
 
-/// Passes a request on. What the service answers, refusals included, is the answer.
+/// Passes a request on. What the service answers, refusals included, is the answer. Where the kms shows another key than this PC
+/// knows, and has got it (P-4.18), the request goes there.
 pub(crate) async fn forward(agent: &Agent, request: Forward) -> Result<Forwarded, AgentFault> {
+    let knew = agent.authority_address();
+    let to_kms = matches!(request.target, ForwardTo::Authority);
+    match pass_on(agent, &request).await {
+        Err(AgentFault::NotTrustworthy { .. }) if to_kms && has_learnt(agent, knew).await => {
+            pass_on(agent, &request).await
+        }
+        answered => answered,
+    }
+}
+
+/// Whether the kms has got another key since this PC `knew` one.
+async fn has_learnt(agent: &Agent, knew: Result<(String, Point), AgentFault>) -> bool {
+    if let Err(why) = agent.refresh_profile().await {
+        tracing::info!(?why, "no new profile, though the kms shows another key");
+    }
+    agent.authority_address() != knew
+}
+
+async fn pass_on(agent: &Agent, request: &Forward) -> Result<Forwarded, AgentFault> {
     let malformed = |why: &str| AgentFault::Malformed { why: why.to_owned() };
     let method = match request.method.as_str() {
         "GET" => Method::GET,
@@ -23,7 +43,7 @@ pub(crate) async fn forward(agent: &Agent, request: Forward) -> Result<Forwarded
     if !is_passed_on(&request.target, &method, &request.path) {
         return Err(malformed("such a request is not passed on"));
     }
-    let (address, key, of_error): (_, _, fn(ClientError) -> AgentFault) = match request.target {
+    let (address, key, of_error): (_, _, fn(ClientError) -> AgentFault) = match &request.target {
         ForwardTo::Authority => {
             let (address, key) = agent.authority_address()?;
             (address, key, fault::of_authority)
@@ -32,7 +52,7 @@ pub(crate) async fn forward(agent: &Agent, request: Forward) -> Result<Forwarded
         ForwardTo::Site { .. } if request.serial.is_some() => {
             return Err(malformed("a card's key is shown to the kms alone"));
         }
-        ForwardTo::Site { address, key } => (address, key.0, fault::of_site),
+        ForwardTo::Site { address, key } => (address.clone(), key.0, fault::of_site),
     };
     let body = match &request.body {
         Some(body) => serde_json::to_vec(body).map_err(|e| malformed(&e.to_string()))?,
@@ -105,10 +125,27 @@ async fn with_card(
 
 /// The directory, as far as it can be proved.
 pub(crate) async fn directory(agent: &Agent) -> Result<Directory, AgentFault> {
+    let knew = agent.authority_address();
+    let found: Result<Directory, ClientError> = agent.authority(None)?.get("/v1/directory").await;
+    let found = match found {
+        Err(ClientError::NotTrusted { .. }) if has_learnt(agent, knew).await => {
+            agent.authority(None)?.get("/v1/directory").await
+        }
+        found => found,
+    };
+    let found: Directory = found.map_err(fault::of_authority)?;
     let profile = agent.profile().ok_or(AgentFault::NoProfile)?;
-    let found: Directory = agent.authority(None)?.get("/v1/directory").await.map_err(fault::of_authority)?;
     if found.organization != profile.organization {
         return Err(AgentFault::NotTrustworthy { why: "the directory is another organization's".to_owned() });
     }
-    Ok(directory::verified(found, &profile))
+    let proved = directory::verified(found.clone(), &profile);
+    // What cannot be proved may be proved by keys that the ca has got since.
+    if proved.units.len() < found.units.len()
+        && agent.refresh_profile().await.is_ok()
+        && let Some(newer) =
+            agent.profile().filter(|newer| newer.ca != profile.ca || newer.kms != profile.kms)
+    {
+        return Ok(directory::verified(found, &newer));
+    }
+    Ok(proved)
 }

@@ -183,7 +183,7 @@ async fn sources(agent: &Arc<Agent>) -> Result<Vec<Source>, AgentFault> {
         let ending = unlocked.ending();
         let link = match unlocked.sites.current() {
             Some(link) => Ok(link),
-            None => while_open(&ending, unlocked.sites.connect(None)).await.flatten(),
+            None => while_open(&ending, connect(agent, &unlocked)).await.flatten(),
         };
         match link {
             Ok(link) => {
@@ -201,6 +201,16 @@ async fn sources(agent: &Arc<Agent>) -> Result<Vec<Source>, AgentFault> {
         (false, _) => Ok(sources),
         (true, Some(fault)) => Err(fault),
         (true, None) => Err(agent.why_not_open().await),
+    }
+}
+
+/// The first site that answers; one that shows another key than before may have got it.
+async fn connect(agent: &Agent, unlocked: &Unlocked) -> Result<Arc<Link>, AgentFault> {
+    match unlocked.sites.connect(None).await {
+        Err(AgentFault::SiteUnreachable) if agent.learn_keys(unlocked).await => {
+            unlocked.sites.connect(None).await
+        }
+        connected => connected,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cards at the officer's desk: bringing shares and certificates onto them, giving them a PUK, and signing with them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -368,9 +369,11 @@ impl Agent {
     /// Where the kms is, and its TLS key.
     pub(crate) fn authority_address(&self) -> Result<(String, Point), AgentFault> {
         match (self.profile(), &self.config.kms) {
+            (Some(profile), told) if told.is_none() || self.told_kms_is_over.load(Ordering::Relaxed) => {
+                Ok((profile.kms_address.clone(), profile.kms.tls.0))
+            }
             (_, Some((address, key))) => Ok((address.clone(), *key)),
-            (Some(profile), None) => Ok((profile.kms_address.clone(), profile.kms.tls.0)),
-            (None, None) => Err(AgentFault::NoProfile),
+            (_, None) => Err(AgentFault::NoProfile),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The card's connection to a site: the first that answers, and the next where one does not.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::AgentFault;
@@ -69,13 +70,30 @@ impl Link {
 /// The sites, as one card sees them.
 pub(crate) struct Sites {
     identity: tls::Identity,
-    sites: Vec<ProfileSite>,
+    sites: RwLock<Vec<ProfileSite>>,
+    /// Whether a site has shown another key than is known of it.
+    other_key: AtomicBool,
     current: Mutex<Option<Arc<Link>>>,
 }
 
 impl Sites {
     pub(crate) fn new(identity: tls::Identity, sites: Vec<ProfileSite>) -> Self {
-        Self { identity, sites, current: Mutex::default() }
+        let sites = RwLock::new(sites);
+        Self { identity, sites, other_key: AtomicBool::new(false), current: Mutex::default() }
+    }
+
+    fn sites(&self) -> Vec<ProfileSite> {
+        self.sites.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes by these from the next connection on.
+    pub(crate) fn learn(&self, sites: Vec<ProfileSite>) {
+        *self.sites.write().unwrap_or_else(PoisonError::into_inner) = sites;
+    }
+
+    /// Whether a site has shown another key than is known of it since this was asked last: it may have got one (P-4.20).
+    pub(crate) fn saw_other_key(&self) -> bool {
+        self.other_key.swap(false, Ordering::Relaxed)
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
@@ -114,18 +132,19 @@ impl Sites {
     pub(crate) async fn connect(&self, except: Option<Id>) -> Result<Arc<Link>, AgentFault> {
         self.disconnect();
         let mut worst = AgentFault::SiteUnreachable;
-        for site in self.sites.iter().filter(|site| Some(site.site) != except) {
+        for site in self.sites().into_iter().filter(|site| Some(site.site) != except) {
             let client = match Client::new(site.address.clone(), site.keys.tls.0, Some(&self.identity)) {
                 Ok(client) => client,
                 Err(error) => return Err(fault::of_site(error)),
             };
-            match self.greet(site.clone(), client).await {
+            let id = site.site;
+            match self.greet(site, client).await {
                 Ok(link) => return Ok(link),
                 Err(AgentFault::SiteRefused { code }) if !fault::concerns_site(code) => {
                     return Err(AgentFault::SiteRefused { code });
                 }
                 Err(refused @ AgentFault::SiteRefused { .. }) => worst = refused,
-                Err(other) => tracing::info!(site = %site.site, ?other, "the site does not answer"),
+                Err(other) => tracing::info!(site = %id, ?other, "the site does not answer"),
             }
         }
         Err(worst)
@@ -135,7 +154,7 @@ impl Sites {
     /// there is none such.
     pub(crate) async fn find(&self, wanted: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         let current = self.current().map(|link| link.site.site);
-        for site in self.sites.iter().filter(|site| Some(site.site) != current).take(OTHERS) {
+        for site in self.sites().iter().filter(|site| Some(site.site) != current).take(OTHERS) {
             let client = Client::new(site.address.clone(), site.keys.tls.0, Some(&self.identity)).ok()?;
             match self.ask(site.clone(), client).await {
                 Ok(link) if wanted(&link) => {
@@ -157,7 +176,12 @@ impl Sites {
 
     async fn ask(&self, site: ProfileSite, client: Client) -> Result<Arc<Link>, AgentFault> {
         let at = boot_time();
-        let me: Me = client.clone().with_timeout(GREETING).get("/v1/me").await.map_err(fault::of_site)?;
+        let me: Me = client.clone().with_timeout(GREETING).get("/v1/me").await.map_err(|error| {
+            if matches!(error, ClientError::NotTrusted { .. }) {
+                self.other_key.store(true, Ordering::Relaxed);
+            }
+            fault::of_site(error)
+        })?;
         if me.site != site.site {
             return Err(AgentFault::NotTrustworthy { why: "the site says it is another one".to_owned() });
         }

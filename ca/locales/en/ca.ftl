@@ -4,6 +4,7 @@ help-warifu-ca-found = Sign a founding that the officers have signed, and serve 
 help-warifu-ca-doctor = Look for what does not work, each finding with what to do. Changes nothing, and may run beside the service. Ends with 6 if something does not work
 help-warifu-ca-backup = Make a backup, also while the service runs. Only its custodians together can open it
 help-warifu-ca-restore = Restore a backup on a new machine: first writes the request for the custodians; given their --pieces, restores
+help-warifu-ca-rotate = Make new keys beside those in use, and write rotation.json, which officers order. Until then nothing changes; the service runs on
 help-warifu-ca-run = Follow the ledger, and make the keys and certificates that it asks for, until told to stop. Prints ready when it does
 
 fault-other-ca = The founding names other keys for the ca than those in this HSM.

@@ -37,7 +37,7 @@ fn read(path: &Path) -> Envelope {
 async fn the_statement_says_whose_keys_these_are(folder: PathBuf) {
     let keys = keys(&folder);
     let statement = service_statement(&keys).unwrap();
-    let own = PublicKey(keys.signing.public_key());
+    let own = PublicKey(keys.own.signing.public_key());
     let said: ServiceStatement = statement.verified(&own).unwrap();
     assert_eq!((said.service, said.address), (ServiceKind::Ca, None));
     assert_eq!(said.keys, keys.service_keys());

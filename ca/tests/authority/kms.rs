@@ -111,8 +111,8 @@ impl Town {
 pub(crate) fn founding_by(keys: &Keys, officers: &[&str]) -> Envelope {
     let founding = Founding { ca: keys.service_keys(), ..founding() };
     let mut envelope = envelope_by_cards(&founding, officers);
-    let own = keys.signing.sign_digest(envelope.digest().0).unwrap();
-    envelope.add_signature(&PublicKey(keys.signing.public_key()), own);
+    let own = keys.own.signing.sign_digest(envelope.digest().0).unwrap();
+    envelope.add_signature(&PublicKey(keys.own.signing.public_key()), own);
     add_signature(&mut envelope, &key("kms signing"));
     envelope
 }

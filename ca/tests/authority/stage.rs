@@ -140,7 +140,7 @@ impl Ca {
         let pool = founded(folder, kms).await;
         let (address, kms_tls) = (kms.address(), public_of("kms tls").0);
         let replica = Replica::open(pool.clone(), Some(kms.organization())).await.unwrap();
-        let identity = Identity::self_signed(Arc::new(keys.tls.clone()), "ca").unwrap();
+        let identity = Identity::self_signed(Arc::new(keys.own.tls.clone()), "ca").unwrap();
         let clock = Arc::new(ManualClock::default());
         let following = Following::new(Id([0; 16]), identity.clone(), &*address, kms_tls, clock);
         let (sender, appended) = mpsc::channel(1024);

@@ -27,7 +27,7 @@ use super::keys::{
 };
 use super::link::{Link, ShareKey, Worker};
 use super::wrap::WrappedShare;
-use super::{Hsm, STRIPES};
+use super::{Hsm, STRIPES, keys};
 
 impl Hsm {
     /// Makes the key pair for a grant, or finds the one there is, and returns its public key, to which the share is to
@@ -186,20 +186,9 @@ impl Hsm {
     }
 }
 
-/// Every object of the token under that grant's label, private halves first: a crash in between must not leave the
-/// half that answers.
+/// Every object of the token under that grant's label.
 fn destroy_pair(link: &Link, session: &Session, label: &str) -> Result<(), HsmError> {
-    let full_label = KeyKind::Grant.full_label(label);
-    link.forget(&full_label);
-    let pair = find_pair(session, &full_label)?;
-    for private in pair.private {
-        session.destroy_object(private)?;
-        link.release_grant_key();
-    }
-    for public in pair.public {
-        session.destroy_object(public)?;
-    }
-    Ok(())
+    keys::destroy_pair(link, session, &KeyKind::Grant.full_label(label), || link.release_grant_key())
 }
 
 /// ECDH with a share: by the object that this session keeps, or after unwrapping it.

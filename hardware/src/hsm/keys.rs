@@ -228,6 +228,34 @@ pub(crate) fn p256_public(session: &Session, public: ObjectHandle, label: &str) 
     Point::from_sec1(&bytes).map_err(|source| HsmError::PublicKeyInvalid { label: label.to_owned(), source })
 }
 
+fn ed25519_public(session: &Session, public: ObjectHandle) -> Result<[u8; 32], HsmError> {
+    let bytes = ec_point(session, public, 32)?;
+    bytes.try_into().map_err(|bytes: Vec<u8>| HsmError::AnswerMalformed {
+        function: "C_GetAttributeValue",
+        length: bytes.len(),
+    })
+}
+
+/// Destroys every object of the token under that label, private halves first: a crash in between must not leave the half
+/// that answers. `gone` is told of each private half.
+pub(super) fn destroy_pair(
+    link: &Link,
+    session: &Session,
+    full_label: &str,
+    gone: impl Fn(),
+) -> Result<(), HsmError> {
+    link.forget(full_label);
+    let pair = find_pair(session, full_label)?;
+    for private in pair.private {
+        session.destroy_object(private)?;
+        gone();
+    }
+    for public in pair.public {
+        session.destroy_object(public)?;
+    }
+    Ok(())
+}
+
 /// Runs a call on a session object and destroys the object, whatever came of the call.
 pub(super) fn with_session_object<T>(
     session: &Session,
@@ -352,13 +380,31 @@ impl Hsm {
     ///
     /// [`HsmError::KeyMissing`] where it is not there; others as for [`Self::ensure_signing_key`].
     pub fn signing_key_there(&self, label: &str) -> Result<Point, HsmError> {
+        self.pair_there(KeyKind::Sign, label, |session, public| p256_public(session, public, label))
+    }
+
+    /// As [`Self::signing_key_there`], of the Ed25519 key of that name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::signing_key_there`].
+    pub fn ed25519_key_there(&self, label: &str) -> Result<[u8; 32], HsmError> {
+        self.pair_there(KeyKind::Ed25519, label, ed25519_public)
+    }
+
+    fn pair_there<T>(
+        &self,
+        kind: KeyKind,
+        label: &str,
+        read: impl FnOnce(&Session, ObjectHandle) -> Result<T, HsmError>,
+    ) -> Result<T, HsmError> {
         self.with_link(|link| {
             let worker = link.worker();
-            let pair = find_pair(&worker.session, &KeyKind::Sign.full_label(label))?;
+            let pair = find_pair(&worker.session, &kind.full_label(label))?;
             match (pair.public.as_slice(), pair.private.as_slice()) {
                 ([public], [private]) => {
                     check_protected(&worker.session, *private, label)?;
-                    p256_public(&worker.session, *public, label)
+                    read(&worker.session, *public)
                 }
                 (_, []) => Err(HsmError::KeyMissing { label: label.to_owned() }),
                 ([], _) => Err(HsmError::KeyIncomplete { label: label.to_owned() }),
@@ -368,6 +414,21 @@ impl Hsm {
                 }
             }
         })
+    }
+
+    /// Destroys the P-256 signing key of that name, for ever. One that is not there is fine.
+    pub fn signing_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+        self.destroy_service_pair(KeyKind::Sign, label)
+    }
+
+    /// Destroys the Ed25519 key of that name, for ever. One that is not there is fine.
+    pub fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+        self.destroy_service_pair(KeyKind::Ed25519, label)
+    }
+
+    fn destroy_service_pair(&self, kind: KeyKind, label: &str) -> Result<(), HsmError> {
+        let _one_at_a_time = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with_link(|link| destroy_pair(link, &link.worker().session, &kind.full_label(label), || ()))
     }
 
     /// The P-256 signing key of that name, made inside the token if it is not there. Idempotent.
@@ -385,13 +446,7 @@ impl Hsm {
     /// The Ed25519 key of that name, made inside the token if it is not there. Idempotent; errors as for
     /// [`Self::ensure_signing_key`].
     pub fn ensure_ed25519_key(&self, label: &str) -> Result<Ed25519Key, HsmError> {
-        let public = self.ensure_pair(KeyKind::Ed25519, label, |session, public| {
-            let bytes = ec_point(session, public, 32)?;
-            bytes.try_into().map_err(|bytes: Vec<u8>| HsmError::AnswerMalformed {
-                function: "C_GetAttributeValue",
-                length: bytes.len(),
-            })
-        })?;
+        let public = self.ensure_pair(KeyKind::Ed25519, label, ed25519_public)?;
         Ok(Ed25519Key { hsm: self.clone(), label: label.to_owned(), public })
     }
 

@@ -144,6 +144,29 @@ pub(crate) fn keys_are_found_again(stage: &Stage) {
     assert_eq!(public(&Hsm::open(stage.config("t")).unwrap()), first);
 }
 
+pub(crate) fn what_was_destroyed_signs_no_more(stage: &Stage) {
+    let hsm = stage.hsm("t");
+    let missing = |result: Result<(), HsmError>| matches!(result, Err(HsmError::KeyMissing { .. }));
+    let (key, other) = (hsm.ensure_signing_key("k").unwrap(), hsm.ensure_signing_key("other").unwrap());
+    let log = hsm.ensure_ed25519_key("k").unwrap();
+    // Its handle is remembered.
+    key.sign_digest([1; 32]).unwrap();
+    assert_eq!(hsm.signing_key_there("k").unwrap(), key.public_key());
+    assert_eq!(hsm.ed25519_key_there("k").unwrap(), log.public());
+    hsm.signing_key_destroy("k").unwrap();
+    assert!(missing(key.sign_digest([1; 32]).map(drop)) && missing(hsm.signing_key_there("k").map(drop)));
+    assert_eq!(hsm.ed25519_key_there("k").unwrap(), log.public(), "of another kind");
+    hsm.ed25519_key_destroy("k").unwrap();
+    assert!(missing(log.sign(b"m").map(drop)) && missing(hsm.ed25519_key_there("k").map(drop)));
+    other.sign_digest([1; 32]).unwrap();
+    // Again, or what a crash has left half done.
+    hsm.signing_key_destroy("k").unwrap();
+    hsm.ensure_signing_key("k").unwrap();
+    destroy(stage, ObjectClass::PRIVATE_KEY, "warifu/sign/k");
+    hsm.signing_key_destroy("k").unwrap();
+    assert_ne!(hsm.ensure_signing_key("k").unwrap().public_key(), key.public_key());
+}
+
 pub(crate) fn signatures_verify(stage: &Stage) {
     let hsm = stage.hsm("t");
     let key = hsm.ensure_signing_key("k").unwrap();

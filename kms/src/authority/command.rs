@@ -7,15 +7,18 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use warifu_console::backup;
 use warifu_console::founding::Proposal;
+use warifu_console::process::Ended;
 use warifu_console::{Settings as _, doctor, file, monitor, process, token};
 use warifu_ledger::Digest;
 use warifu_ledger::register::Record;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::ServiceKind;
 use warifu_replica::clock::SystemClock;
 
 use super::doctor::look;
 use super::founding::{found, init};
 use super::units::kept;
-use super::{Authority as Service, Config, Keys, Result};
+use super::{Authority as Service, AuthorityError, Config, Keys, Result};
 
 /// What can be asked of the authority at its console.
 #[derive(Debug, Args)]
@@ -45,6 +48,7 @@ enum Command {
     },
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Rotate,
     Run {
         #[arg(long)]
         without_ca: bool,
@@ -63,30 +67,47 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
     let config = Config::read(&authority.config)?;
     match &authority.command {
         Command::Init { so_pin_file } => {
-            let statement = init(&config, so_pin_file.as_deref())?;
+            let state = process::run(async { Ok::<_, AuthorityError>(folded(&config).await) })?;
+            let statement = init(&config, so_pin_file.as_deref(), state.as_ref())?;
             token::announce(&config.statement(), &statement)?;
         }
         Command::Found { file, fingerprint, records } => {
             begin(&config, file, *fingerprint, records.as_deref())?;
         }
         Command::Backup(command) => {
-            process::run(backup::backup(&kept(&config), &token_of(&config)?, command))?;
+            process::run(async {
+                let token = token_of(&config, folded(&config).await.as_ref())?;
+                backup::backup(&kept(&config), &token, command).await.map_err(AuthorityError::from)
+            })?;
         }
         Command::Restore(command) => {
             let migrations = sqlx::migrate!("migrations/authority");
-            let token = token_of(&config)?;
+            let token = token_of(&config, None)?;
             process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
         }
+        Command::Rotate => process::run(rotate(&config))?,
         Command::Run { without_ca } => process::run(serve(&config, *without_ca))?,
         Command::Doctor { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn token_of(config: &Config) -> Result<backup::Token> {
+/// The ledger that is here already.
+async fn folded(config: &Config) -> Option<State> {
+    doctor::folded(&config.database()).await
+}
+
+fn token_of(config: &Config, state: Option<&State>) -> Result<backup::Token> {
     let hsm = config.hsm.open()?;
-    let keys = Keys::ensure(&hsm)?;
-    Ok(backup::Token { hsm, keys: keys.public(), signing: keys.signing, kek: keys.kek })
+    let keys = Keys::ensure(&hsm, state)?;
+    Ok(backup::Token { hsm, keys: keys.public(), signing: keys.own.signing, kek: keys.kek })
+}
+
+async fn rotate(config: &Config) -> Result<()> {
+    let state = folded(config).await;
+    let own = Keys::ensure(&config.hsm.open()?, state.as_ref())?.own;
+    let (path, statement) = own.rotate(ServiceKind::Kms, state.as_ref(), &config.data)?;
+    Ok(token::announce(&path, &statement)?)
 }
 
 fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Option<&Path>) -> Result<()> {
@@ -99,8 +120,8 @@ fn begin(config: &Config, file: &Path, fingerprint: Option<Digest>, records: Opt
 }
 
 async fn serve(config: &Config, without_ca: bool) -> Result<()> {
-    let stop = process::Stop::listen()?;
-    let authority = Service::open(config, Arc::new(SystemClock)).await?;
+    let mut stop = process::Stop::listen()?;
+    let mut authority = Service::open(config, Arc::new(SystemClock)).await?;
     if authority.is_recovering() {
         tracing::warn!(
             "the ledger names other keys for the kms: it waits until two officers order those of this token"
@@ -110,12 +131,22 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
     if without_ca {
         authority.do_not_wait_for_the_ca();
     }
-    let crls = process::bind(&config.crl_listen()).await?;
-    let listener = process::listen(&config.listen).await?;
-    tokio::select! {
-        served = authority.serve(listener, stop.told()) => served?,
-        () = authority.serve_crls(crls, std::future::pending()) => {}
-        watched = monitor::serve(config.monitor.as_ref(), "authority", authority.clone()) => watched?,
+    let crls = process::Port::of(process::bind(&config.crl_listen()).await?)?;
+    let port = process::Port::of(process::listen(&config.listen).await?)?;
+    loop {
+        let ended = tokio::select! {
+            served = authority.serve(port.listener()?, stop.told()) => served?,
+            () = authority.serve_crls(crls.listener()?, std::future::pending()) => Ended::Told,
+            watched = monitor::serve(config.monitor.as_ref(), "authority", authority.clone()) => {
+                watched?;
+                Ended::Told
+            }
+        };
+        if ended == Ended::Told {
+            break;
+        }
+        tracing::info!("the ledger names other keys for the kms: it goes on with them");
+        authority = authority.begin_anew(config).await?;
     }
     tracing::info!("stopped");
     Ok(())

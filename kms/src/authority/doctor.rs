@@ -16,7 +16,7 @@ use warifu_texts::findings::{Findings, Level};
 
 use super::role::CA;
 use super::store::Store;
-use super::{Config, SIGNING_KEY, TLS_KEY};
+use super::{Config, LABELS};
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
 pub(super) async fn look(path: &Path) -> Findings {
@@ -25,7 +25,7 @@ pub(super) async fn look(path: &Path) -> Findings {
     let Some(config) = doctor::configuration::<Config>(found, path) else { return findings };
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
-    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING_KEY, TLS_KEY]);
+    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
     if let Some(mut database) = doctor::database(found, &config.database()).await {
         match doctor::organization(&mut database).await {
             Some(organization) => {

@@ -35,6 +35,9 @@ pub enum AuthorityError {
     /// The founding names other keys for the kms than this token's.
     #[error("the founding names other keys for the kms than those of this token")]
     OtherKeys,
+    /// The order gives the kms keys that do not wait in its token.
+    #[error("the order gives the kms keys that are not in its token")]
+    KeysNotHere,
     /// The ledger names other keys for the kms than this token's: it was restored, and officers have not said yet that it is
     /// the kms, or another one has taken its place.
     #[error("the ledger names other keys for the kms than those of this token")]
@@ -243,6 +246,7 @@ impl AuthorityError {
             Self::Rejected(_)
             | Self::FoundedAlready { .. }
             | Self::OtherKeys
+            | Self::KeysNotHere
             | Self::RecordMismatch { .. }
             | Self::RecordSuperfluous { .. }
             | Self::RecordTaken { .. }

@@ -18,15 +18,17 @@ use super::store::Entry;
 use super::{Authority, Config, Keys, Result, blocking, records};
 
 /// Makes the token and its keys, where they are not there yet, and writes the signed statement of the keys to
-/// [`warifu_console::Settings::statement`]. Blocks. The statement's digest is the fingerprint that people compare.
+/// [`warifu_console::Settings::statement`]. Of two sets of keys it takes the one that the ledger names, if there is a ledger
+/// already. Blocks. The statement's digest is the fingerprint that people compare.
 ///
 /// # Errors
 /// [`AuthorityError::Console`], [`AuthorityError::Hsm`].
-pub fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<Envelope> {
+pub fn init(config: &Config, so_pin_file: Option<&Path>, state: Option<&State>) -> Result<Envelope> {
     file::make_folder(&config.data)?;
-    let keys = Keys::ensure(&config.hsm.init(so_pin_file)?)?;
+    let hsm = config.hsm.init(so_pin_file)?;
+    let keys = Keys::ensure(&hsm, state)?;
     let address = Some(config.address.clone());
-    let envelope = token::statement(ServiceKind::Kms, keys.public(), address, &keys.signing)?;
+    let envelope = token::statement(ServiceKind::Kms, keys.public(), address, &keys.own.signing)?;
     file::write_json(&config.statement(), &envelope)?;
     Ok(envelope)
 }

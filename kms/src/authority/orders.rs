@@ -46,6 +46,7 @@ impl Authority {
             }
             Err(rejected) => return Err(rejected.into()),
         };
+        self.has_the_keys_of(&order).await?;
         let names: Vec<_> = order.acts.iter().filter_map(Act::name).collect();
         let reasons: Vec<_> = order.acts.iter().filter_map(Act::reason).collect();
         // Sites have no records. A right ends with its reason or without; somebody new needs a name.

@@ -12,7 +12,7 @@ use warifu_texts::findings::{Findings, Level};
 
 use super::config::Config;
 use super::journal::Journal;
-use super::service::{SIGNING_KEY, TLS_KEY};
+use super::service::LABELS;
 
 /// With less room for objects than this, in bytes, an HSM will refuse new grants soon.
 const LITTLE_MEMORY: usize = 64 << 10;
@@ -24,7 +24,7 @@ pub(super) async fn look(path: &Path) -> Findings {
     let Some(config) = doctor::configuration::<Config>(found, path) else { return findings };
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
-    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), [SIGNING_KEY, TLS_KEY]);
+    let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
     let state = doctor::folded(&config.database()).await;
     if let Some(room) = hsm.as_ref().and_then(|hsm| hsm.probe().ok()) {
         let wanted = state.as_ref().zip(keys.as_ref()).map_or(0, |(state, keys)| served_grants(state, keys));

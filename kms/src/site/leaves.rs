@@ -6,7 +6,7 @@ use std::time::Duration;
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::Id;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::statement::{Act, Fact, FactBody, Order};
+use warifu_ledger::statement::{Act, Fact, FactBody, Order, ServiceId};
 use warifu_replica::ReplicaError;
 
 use super::error::SiteError;
@@ -50,7 +50,7 @@ impl Core {
                 let envelope = leaf.envelope();
                 reached(CrashPoint::SiteLeafRead).await;
                 if let Ok(order) = envelope.statement::<Order>() {
-                    position.joined |= order.acts.iter().any(|act| self.lets_us_join(act));
+                    position.joined |= order.acts.iter().any(|act| self.makes_us_a_site(act));
                     // Before it joined, a site had nothing that could end.
                     if position.joined && order.acts.iter().any(Act::calls_for_receipt) {
                         self.act_on(envelope.digest(), &order.acts, None).await?;
@@ -62,6 +62,8 @@ impl Core {
                                 self.sweeping.notify_one();
                                 self.sites_changed(unit).await?;
                             }
+                            // What other sites have signed before may be signed anew.
+                            Act::KeyRotated { service: ServiceId::Site(_), .. } => self.others.notify_one(),
                             _ => {}
                         }
                     }
@@ -91,9 +93,5 @@ impl Core {
         }
         self.others.notify_one();
         Ok(())
-    }
-
-    fn lets_us_join(&self, act: &Act) -> bool {
-        matches!(act, Act::SiteJoined { keys, .. } if self.are_ours(keys))
     }
 }

@@ -207,7 +207,7 @@ impl Core {
     }
 
     /// Appends leaves that somebody brought, if the kms signed a checkpoint over them: the one that came with them, or the
-    /// one that the order's signers saw.
+    /// one that the order's signers saw. With them the kms may have got other keys, and signed with those (P-4.17).
     async fn take_leaves(&self, brought: Leaves, seen: Option<&str>) -> Result<(), SiteError> {
         let leaves = brought
             .leaves
@@ -219,6 +219,14 @@ impl Core {
         match (vouched, seen) {
             (Err(ReplicaError::NotCovered { .. }), Some(seen)) => {
                 self.replica.append_vouched(brought.from, leaves, seen).await?;
+            }
+            (Err(ReplicaError::Checkpoint(why)), _) => {
+                let succession =
+                    self.replica.append_succession(brought.from, leaves, &brought.checkpoint).await;
+                if let Err(error) = succession {
+                    tracing::debug!(%error, "the leaves that were brought prove no other keys of the kms");
+                    return Err(ReplicaError::Checkpoint(why).into());
+                }
             }
             (result, _) => drop(result?),
         }

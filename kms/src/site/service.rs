@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey, Pin};
 use warifu_api::{Client, ErrorCode};
+use warifu_console::keys::{Labels, OwnKeys};
 use warifu_console::monitor::Watched;
-use warifu_hardware::hsm::{Hsm, SigningKey};
+use warifu_console::process::Ended;
+use warifu_hardware::hsm::Hsm;
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::PublicKey;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
 use warifu_ledger::{Digest, Id};
@@ -29,12 +30,12 @@ use super::events::Streams;
 use super::figures::Figures;
 use super::gate::{Gates, Rate};
 use super::journal::{Journal, Recorder};
+use super::rotating;
 use super::store::Store;
 use super::vault::{Vault, blocking};
 
-/// Names of the site's keys in its token.
-pub(super) const TLS_KEY: &str = "tls";
-pub(super) const SIGNING_KEY: &str = "signing";
+/// Names of the site's own keys in its token.
+pub(super) const LABELS: Labels = Labels { tls: "tls", signing: "signing", log: None };
 
 /// Requests that bring a large order, at once: from callers whose key the ledger knows, and from anybody.
 const BRINGING_KNOWN: usize = 8;
@@ -79,7 +80,7 @@ pub(super) struct Core {
     /// For questions that the kms may let wait: one connection answers one after the other.
     pub(super) kms_waiting: Client,
     pub(super) clock: Arc<dyn Clock>,
-    signing: SigningKey,
+    own: OwnKeys,
     keys: ServiceKeys,
     site: OnceLock<Id>,
     follower: RwLock<Option<Arc<Follower>>>,
@@ -131,24 +132,14 @@ impl Site {
     /// [`SiteError`].
     pub async fn start(settings: Settings) -> Result<Self, SiteError> {
         let replica = Replica::open(settings.pool.clone(), Some(settings.organization)).await?;
-        let (hsm, signing, tls) = {
-            let hsm = settings.hsm;
-            blocking(move || {
-                let (signing, tls) = (hsm.ensure_signing_key(SIGNING_KEY)?, hsm.ensure_signing_key(TLS_KEY)?);
-                Ok::<_, SiteError>((hsm, signing, tls))
-            })
-            .await??
-        };
-        let keys = ServiceKeys {
-            signing: PublicKey(signing.public_key()),
-            tls: PublicKey(tls.public_key()),
-            log: None,
-        };
+        let store = Store::new(settings.pool.clone());
+        let hsm = settings.hsm;
+        let own = rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
+        let (keys, tls) = (own.public(), own.tls.clone());
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
         let pin = Pin::from(settings.kms_tls_key);
         let client = || Client::new(settings.kms_address.as_str(), pin.clone(), Some(&identity));
         let (kms, kms_waiting) = (client()?, client()?);
-        let store = Store::new(settings.pool.clone());
         let (recorder, recording) = Recorder::new(settings.pool.clone());
         let core = Arc::new(Core {
             dead: RwLock::new(store.dead().await?),
@@ -166,7 +157,7 @@ impl Site {
             kms,
             kms_waiting,
             clock: settings.clock,
-            signing,
+            own,
             keys,
             site: OnceLock::new(),
             follower: RwLock::new(None),
@@ -194,7 +185,8 @@ impl Site {
         Ok(Self { core, tasks })
     }
 
-    /// Answers on `listener` until `shutdown` resolves.
+    /// Answers on `listener` until `shutdown` resolves, or the ledger names other keys for this site in the place of these: then
+    /// no connection is left either.
     ///
     /// # Errors
     /// [`SiteError::Tls`].
@@ -202,13 +194,23 @@ impl Site {
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), SiteError> {
+    ) -> Result<Ended, SiteError> {
         let router = super::http::router(self.core.clone());
         let (identity, core) = (&self.core.identity, Arc::downgrade(&self.core));
         let connections = self.core.connections.clone();
         let connections = connections.knowing(move |key| core.upgrade().is_some_and(|core| core.knows(key)));
-        serve(listener, identity, router, Limits::default(), connections, shutdown).await?;
-        Ok(())
+        let mut ended = Ended::Told;
+        let over = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = self.core.replaced() => ended = Ended::OtherKeys,
+            }
+        };
+        serve(listener, identity, router, Limits::default(), connections.clone(), over).await?;
+        if ended == Ended::OtherKeys {
+            connections.end_all().await;
+        }
+        Ok(ended)
     }
 
     /// What it shows to whoever watches it.
@@ -217,7 +219,12 @@ impl Site {
         self.core.clone()
     }
 
-    /// Its public keys.
+    /// The keys with which it speaks.
+    pub(super) fn own_keys(&self) -> &OwnKeys {
+        &self.core.own
+    }
+
+    /// Their public halves.
     #[must_use]
     pub fn keys(&self) -> &ServiceKeys {
         &self.core.keys
@@ -307,16 +314,17 @@ impl Core {
         View { site, state: &now.state, dead, time: now.time, halted: now.halted }
     }
 
-    /// This site, as the ledger calls it: the one with our keys.
+    /// This site, as the ledger calls it: the one with our keys. None any more once it has others: what these sign counts for
+    /// nothing then (P-4.20), and the site is about to begin anew.
     pub(super) fn site_id(&self, state: &State) -> Option<Id> {
         if let Some(id) = self.site.get() {
-            return Some(*id);
+            return state.site(id).filter(|site| site.keys == self.keys).map(|_| *id);
         }
         let (id, _) = state.sites().find(|(_, site)| site.keys == self.keys)?;
         Some(*self.site.get_or_init(|| *id))
     }
 
-    /// Whether an act lets a site with our keys join.
+    /// Whether these are the keys with which this site speaks.
     pub(super) fn are_ours(&self, keys: &ServiceKeys) -> bool {
         *keys == self.keys
     }
@@ -331,7 +339,7 @@ impl Core {
 
     /// Signs a digest with the site's key: ES256.
     pub(super) async fn signature(&self, digest: Digest) -> Result<[u8; 64], SiteError> {
-        let key = self.signing.clone();
+        let key = self.own.signing.clone();
         Ok(blocking(move || key.sign_digest(digest.0)).await??)
     }
 

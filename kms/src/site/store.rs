@@ -274,6 +274,17 @@ impl Store {
         Ok(())
     }
 
+    /// Every key pair that has no share yet is to be announced once more.
+    pub(super) async fn announce_again(&self) -> Result<(), SiteError> {
+        sqlx::query(
+            "DELETE FROM site_announced WHERE NOT EXISTS
+             (SELECT 1 FROM site_share WHERE site_share.grant_id = site_announced.grant_id)",
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
     /// Whether the share is here, and if so whether the kms knows.
     pub(super) async fn has_share(&self, grant: &Id) -> Result<Option<bool>, SiteError> {
         Ok(sqlx::query_scalar("SELECT acknowledged FROM site_share WHERE grant_id = ?")

@@ -25,6 +25,7 @@ mod receipts;
 mod recovering;
 mod rewraps;
 mod roles;
+mod rotating;
 mod stage;
 mod town;
 mod units;

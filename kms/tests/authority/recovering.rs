@@ -26,7 +26,7 @@ impl Stage {
         let mut config = Config { data: data.clone(), ..self.config.clone() };
         config.hsm.token_label = "kms 2".to_owned();
         config.hsm.data = data;
-        let keys = init(&config, None).unwrap().statement::<ServiceStatement>().unwrap().keys;
+        let keys = init(&config, None, None).unwrap().statement::<ServiceStatement>().unwrap().keys;
         Stage { config, clock: self.clock.clone(), keys }
     }
 

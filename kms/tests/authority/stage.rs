@@ -144,8 +144,8 @@ impl Stage {
             journal_seconds: 3600,
             hsm: Token { module, token_label: "kms".to_owned(), pin_file, data: folder.join("data") },
         };
-        let statement = init(&config, None).unwrap();
-        let again = init(&config, None).unwrap();
+        let statement = init(&config, None, None).unwrap();
+        let again = init(&config, None, None).unwrap();
         assert_eq!(statement.digest(), again.digest(), "init changes nothing that is there");
         let keys = statement.statement::<ServiceStatement>().unwrap().keys;
         statement.verify(&keys.signing).unwrap();

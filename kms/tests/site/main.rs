@@ -21,5 +21,6 @@ mod preconditions;
 mod reviving;
 mod revocation;
 mod rewrapping;
+mod rotating;
 mod stage;
 mod town;

@@ -292,7 +292,7 @@ test! {
         assert_eq!(statement.address.as_deref(), Some("main.example:8443"));
         assert_eq!(statement.keys, town.keys);
         // Again changes nothing.
-        let again = warifu_kms::site::command::init(config, None).unwrap();
+        let again = warifu_kms::site::command::init(config, None, None).unwrap();
         assert_eq!(again.digest(), envelope.digest());
 
         // Before the ledger knows it, it answers nobody.

@@ -14,7 +14,7 @@ use crate::stage::test;
 use crate::town::Town;
 
 /// The key of the site for a grant, as the site states it.
-fn grant_key(town: &Town, site: &str, grant: Id) -> GrantKey {
+pub(crate) fn grant_key(town: &Town, site: &str, grant: Id) -> GrantKey {
     let key = public(&format!("{site} for {grant}"));
     GrantKey { organization: town.organization(), site: id(site), grant, key }
 }
@@ -35,7 +35,7 @@ fn unwrapped(site: &str, grant: Id, rewrap: &Rewrap) -> Vec<u8> {
 }
 
 /// Offers keys to the site, the last one honest, and answers which grants it has wrapped for whom once it has wrapped that.
-async fn wraps_among(town: &Town, keys: Vec<Envelope>) -> Vec<(Id, Id)> {
+pub(crate) async fn wraps_among(town: &Town, keys: Vec<Envelope>) -> Vec<(Id, Id)> {
     let last: GrantKey = keys.last().unwrap().statement().unwrap();
     let wanted = (last.grant, last.site);
     town.kms.set(|data| {
@@ -52,7 +52,7 @@ async fn wraps_among(town: &Town, keys: Vec<Envelope>) -> Vec<(Id, Id)> {
 }
 
 /// Other sites serve the unit from now on.
-fn sites_of(unit: &str, sites: &[&str]) -> Act {
+pub(crate) fn sites_of(unit: &str, sites: &[&str]) -> Act {
     let sites = Some(sites.iter().map(|site| id(site)).collect());
     Act::UnitChanged { unit: id(unit), name: None, sites, routes_to: None, two_people: None, own_pcs: None }
 }

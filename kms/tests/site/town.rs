@@ -120,7 +120,7 @@ impl Town {
         let text = format!("organization = \"{organization}\"\n{text}");
         std::fs::write(&path, text).unwrap();
         let config = Config::read(&path).unwrap();
-        let statement = init(&config, None).unwrap();
+        let statement = init(&config, None, None).unwrap();
         let statement: ServiceStatement = statement.statement().unwrap();
         Self { kms, clock, config, keys: statement.keys, address: String::new(), running: None }
     }
@@ -166,6 +166,18 @@ impl Town {
         running.task.abort();
         let _ = running.task.await;
         running.pool.close().await;
+    }
+
+    /// Waits until the site has come to its end by itself.
+    pub(crate) async fn ended(&mut self) {
+        let running = self.running.take().unwrap();
+        tokio::time::timeout(PATIENCE, running.task).await.expect("it goes on").unwrap();
+        running.pool.close().await;
+    }
+
+    /// `host:port` under which it answers.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Starts the program itself.

@@ -221,7 +221,11 @@ impl State {
             }
             Act::AuthorityRecovered { service, keys } => {
                 signers.satisfy(two_officers())?;
-                self.recover(*service, keys)
+                self.replace_keys((*service).into(), keys)
+            }
+            Act::KeyRotated { service, keys } => {
+                signers.satisfy(two_officers())?;
+                self.replace_keys(*service, keys)
             }
             Act::CustodiansChanged { service, threshold, cards } => {
                 signers.satisfy(two_officers())?;

@@ -1,10 +1,13 @@
-//! The keys with which ca and kms speak: those of the founding, until a service lost them with its token (P-4.15).
+//! The keys with which services speak: those of the founding, or with which a site joined, until officers order others in
+//! their place, because the service lost them with its token (P-4.15) or shall go on with new ones (P-4.20). Where the keys come
+//! from differs, and who vouches for what the signers of the order saw; what follows from it is the same.
 
 use std::sync::Arc;
 
 use super::{Rejected, State};
+use crate::Id;
 use crate::checkpoint::{Checkpoint, Signer, is_log_key};
-use crate::statement::{Act, FormerKeys, HalfHolder, ServiceKeys};
+use crate::statement::{Act, FormerKeys, HalfHolder, ServiceId, ServiceKeys};
 
 impl State {
     /// The ca's keys now.
@@ -28,8 +31,19 @@ impl State {
         }
     }
 
+    /// The keys of any service now; none of a site that never joined.
+    #[must_use]
+    pub fn keys_of_service(&self, service: ServiceId) -> Option<&ServiceKeys> {
+        match service {
+            ServiceId::Ca => Some(self.ca()),
+            ServiceId::Kms => Some(self.kms()),
+            ServiceId::Site(site) => self.site(&site).map(|site| &site.keys),
+        }
+    }
+
     /// The keys that a service had before, each with the largest ledger that it spoke for, oldest first.
-    pub fn former_keys(&self, service: HalfHolder) -> impl Iterator<Item = (u64, &ServiceKeys)> {
+    pub fn former_keys(&self, service: impl Into<ServiceId>) -> impl Iterator<Item = (u64, &ServiceKeys)> {
+        let service = service.into();
         let all = (service, 0)..=(service, u64::MAX);
         self.former_keys.range(all).map(|(&(_, until), keys)| (until, keys.as_ref()))
     }
@@ -55,24 +69,44 @@ impl State {
         former.map_or_else(|| self.keys_of(service), |(_, keys)| keys)
     }
 
-    /// Puts new keys in the place of those that were lost.
-    pub(super) fn recover(&mut self, service: HalfHolder, keys: &ServiceKeys) -> Result<(), Rejected> {
+    /// The keys with which a site spoke while its ledger had `size` leaves; none of a site that never joined.
+    #[must_use]
+    pub fn site_keys_at(&self, site: &Id, size: u64) -> Option<&ServiceKeys> {
+        let former = self.former_keys(ServiceId::Site(*site)).find(|(until, _)| size <= *until);
+        former.map(|(_, keys)| keys).or_else(|| self.site(site).map(|site| &site.keys))
+    }
+
+    /// Puts new keys in the place of those that a service has, or had.
+    pub(super) fn replace_keys(&mut self, service: ServiceId, keys: &ServiceKeys) -> Result<(), Rejected> {
         let malformed = |why| Err(Rejected::KeysMalformed { service, why });
-        let Some(log) = keys.log.filter(is_log_key) else {
-            return malformed("the log key is missing, or is no Ed25519 public key");
-        };
-        if self.log_keys.contains(&log.0) {
-            return malformed("the log key was used before");
+        // The leaf that says so is not among those for which the former keys spoke.
+        let until = (service, self.tree.size());
+        if self.former_keys.contains_key(&until) {
+            return malformed("an order gives a service other keys once");
         }
-        self.log_keys.insert_mut(log.0);
+        match (service, keys.log) {
+            (ServiceId::Site(site), None) => self.serving_site(&site)?,
+            (ServiceId::Site(_), Some(_)) => return malformed("a site signs no checkpoints"),
+            (ServiceId::Ca | ServiceId::Kms, log) => {
+                let Some(log) = log.filter(is_log_key) else {
+                    return malformed("the log key is missing, or is no Ed25519 public key");
+                };
+                if self.log_keys.contains(&log.0) {
+                    return malformed("the log key was used before");
+                }
+                self.log_keys.insert_mut(log.0);
+            }
+        }
         self.first_sight([keys.signing.0, keys.tls.0])?;
-        let current = match service {
-            HalfHolder::Ca => &mut self.ca,
-            HalfHolder::Kms => &mut self.kms,
+        let former = match service {
+            ServiceId::Ca => std::mem::replace(&mut self.ca, Arc::new(keys.clone())),
+            ServiceId::Kms => std::mem::replace(&mut self.kms, Arc::new(keys.clone())),
+            ServiceId::Site(site) => match self.sites.get_mut(&site) {
+                Some(site) => Arc::new(std::mem::replace(&mut site.keys, keys.clone())),
+                None => return Ok(()),
+            },
         };
-        let lost = std::mem::replace(current, Arc::new(keys.clone()));
-        // The leaf that says so is not among those for which the lost keys spoke.
-        self.former_keys.insert_mut((service, self.tree.size()), lost);
+        self.former_keys.insert_mut(until, former);
         Ok(())
     }
 
@@ -91,7 +125,7 @@ impl State {
         if let Some(keys) = recovered {
             if acts.len() != 1 {
                 let why = "an order that gives the kms new keys does nothing else";
-                return Err(Rejected::KeysMalformed { service: HalfHolder::Kms, why });
+                return Err(Rejected::KeysMalformed { service: ServiceId::Kms, why });
             }
             let (seen, here) = (read(keys)?, self.tree.size());
             self.check_against(&seen)?;

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::dsse::EnvelopeError;
-use crate::statement::{HalfHolder, Millis, Role};
+use crate::statement::{HalfHolder, Millis, Role, ServiceId};
 use crate::{Digest, Id};
 
 /// What an id names.
@@ -298,10 +298,10 @@ pub enum Rejected {
         member: Id,
     },
     /// A service cannot speak with these keys.
-    #[error("these cannot be the keys of the {service}: {why}", service = service.name())]
+    #[error("these cannot be the keys of {service}: {why}")]
     KeysMalformed {
         /// Which service.
-        service: HalfHolder,
+        service: ServiceId,
         /// What does not fit.
         why: &'static str,
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Card, HalfHolder, Millis, Policy, ServiceKeys};
+use super::{Card, HalfHolder, Millis, Policy, ServiceId, ServiceKeys};
 use crate::register::Commitment;
 use crate::{Digest, Id};
 
@@ -297,6 +297,14 @@ pub enum Act {
         /// Which.
         service: HalfHolder,
         /// Its new keys. If it is the kms, the checkpoint that the order names is signed with these.
+        keys: ServiceKeys,
+    },
+    /// A service goes on with new keys from here on, in the place of keys that it still has.
+    #[serde(rename = "key.rotated")]
+    KeyRotated {
+        /// Which.
+        service: ServiceId,
+        /// Its new keys.
         keys: ServiceKeys,
     },
     /// The people who hold the pieces of a service's backups become exactly these.

@@ -16,7 +16,7 @@ use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::state::{NotAnswered, Rejected, State};
 use warifu_ledger::statement::{
     Act, Attestation, Card, Custody, Fact, FactBody, Founding, HalfHolder, Millis, Order, Policy, PublicHalf,
-    Right, Role, ServiceKeys, Statement, UnitKind,
+    Right, Role, ServiceId, ServiceKeys, Statement, UnitKind,
 };
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfRole};
@@ -395,6 +395,12 @@ pub(crate) fn custodians(service: HalfHolder, threshold: u8, cards: &[&str]) -> 
 pub(crate) fn recovered(service: HalfHolder, label: &str) -> Act {
     let keys = ServiceKeys { log: Some(log_public(label)), ..service_keys(label) };
     Act::AuthorityRecovered { service, keys }
+}
+
+/// A service goes on with the keys of this label, which it made beside those that it has.
+pub(crate) fn rotated(service: ServiceId, label: &str) -> Act {
+    let log = (!matches!(service, ServiceId::Site(_))).then(|| log_public(label));
+    Act::KeyRotated { service, keys: ServiceKeys { log, ..service_keys(label) } }
 }
 
 // Halves and shares, by the label of their unit and of their card.

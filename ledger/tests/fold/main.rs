@@ -21,6 +21,7 @@ mod recovered;
 mod revocation;
 mod road;
 mod roles;
+mod rotated;
 mod signing;
 mod units;
 mod vectors;

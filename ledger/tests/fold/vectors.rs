@@ -13,7 +13,9 @@ use warifu_ledger::journal;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Fact, FactBody, Founding, GrantKey, Order, Receipt, Stamp, Statement};
+use warifu_ledger::statement::{
+    Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, ServiceId, Stamp, Statement,
+};
 
 use crate::fixture::*;
 
@@ -124,6 +126,33 @@ fn order_of_units_and_dates_vector() {
     let comment = "An order of every act that concerns members without cards, units that change, and what is ordered ahead.";
     check("order-units-and-dates", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
     assert_eq!(verified::<Order>("order-units-and-dates").acts, acts);
+    town.append(envelope).unwrap();
+}
+
+#[test]
+fn order_of_rotated_keys_vector() {
+    let mut town = Town::working();
+    let acts = [
+        rotated(ServiceId::Ca, "ca 2"),
+        rotated(ServiceId::Kms, "kms 2"),
+        rotated(ServiceId::Site(id("main")), "main 2"),
+    ];
+    let envelope = town.order(acts.clone(), TWO);
+    let comment = "An order that gives ca, kms and a site new keys in the place of those that they have; the present kms signed the checkpoint. The Ed25519 seeds are SHA-256 of \"ca 2 log\", \"kms 2 log\" and \"kms log\".";
+    check("order-rotated", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
+    assert_eq!(verified::<Order>("order-rotated").acts, acts);
+    town.append(envelope).unwrap();
+}
+
+#[test]
+fn order_of_a_recovered_kms_vector() {
+    let mut town = Town::working();
+    let head = town.head();
+    let act = recovered(HalfHolder::Kms, "kms 2");
+    let envelope = town.saw("kms 2", &head, act.clone(), TWO);
+    let comment = "An order that gives the kms new keys in the place of those that it lost; the checkpoint, over the ledger's head, is signed with the new log key (Ed25519 seed: SHA-256 of \"kms 2 log\").";
+    check("order-recovered", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
+    assert_eq!(verified::<Order>("order-recovered").acts, [act]);
     town.append(envelope).unwrap();
 }
 

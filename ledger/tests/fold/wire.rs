@@ -4,7 +4,7 @@ use serde_json::Value;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::key::{Base64, Bytes, PublicKey};
 use warifu_ledger::leaf::{Leaf, LeafError};
-use warifu_ledger::statement::{Act, Attestation, Card, Fact, Founding, HalfHolder, Order, Stamp};
+use warifu_ledger::statement::{Act, Attestation, Card, Fact, Founding, HalfHolder, Order, ServiceId, Stamp};
 use warifu_ledger::{Digest, Id};
 
 use crate::fixture::*;
@@ -61,6 +61,8 @@ fn unknown_fields_of_each_act() {
         rekey("u", "v"),
         custodians(HalfHolder::Ca, 2, &["e"]),
         recovered(HalfHolder::Ca, "ca 2"),
+        rotated(ServiceId::Kms, "kms 2"),
+        rotated(ServiceId::Site(id("s")), "s 2"),
     ] {
         let mut json = serde_json::to_value(&act).unwrap();
         assert_eq!(serde_json::from_value::<Act>(json.clone()).unwrap(), act);

@@ -14,18 +14,19 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use warifu_api::server::{Connections, Limits, serve};
-use warifu_api::tls::PeerKey;
+use warifu_api::tls::{PeerKey, Pin};
 use warifu_api::wire::LeafEvent;
 use warifu_api::wire::authority::StampRequest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Rejected, State};
+use warifu_ledger::statement::ServiceId;
 use warifu_replica::clock::ManualClock;
 use warifu_replica::follow::{FollowError, FollowStatus, Follower, Following, Halt};
 use warifu_replica::{Appended, Replica};
 
-use crate::fixture::{ONE, TWO, Town, enrol, id, public_of, site};
+use crate::fixture::{ONE, TWO, Town, enrol, id, public_of, rotated, site};
 use crate::stage::{database, identity, stamp};
 
 /// What the kms of a test says.
@@ -95,6 +96,8 @@ struct Stage {
     appended: mpsc::Receiver<Appended>,
     connections: Connections,
     address: String,
+    /// The key under which it looks for the kms.
+    pin: Pin,
 }
 
 impl Stage {
@@ -107,8 +110,10 @@ impl Stage {
         let replica = Replica::open(database(folder.path()).await, Some(pinned)).await.unwrap();
         let clock = Arc::new(ManualClock::new(1_000, 0));
         let (sender, appended) = mpsc::channel(1024);
-        let follower = Follower::start(following(&address, clock.clone()), replica.clone(), sender).unwrap();
-        Self { _folder: folder, replica, follower, clock, appended, connections, address }
+        let following = following(&address, clock.clone());
+        let pin = following.kms.clone();
+        let follower = Follower::start(following, replica.clone(), sender).unwrap();
+        Self { _folder: folder, replica, follower, clock, appended, connections, address, pin }
     }
 
     async fn until(&self, what: &str, condition: impl FnMut(&FollowStatus) -> bool) -> FollowStatus {
@@ -144,6 +149,30 @@ fn serve_on(listener: TcpListener, kms: &Arc<Kms>, connections: Connections) {
             .await
             .unwrap();
     });
+}
+
+/// Somebody may bring the leaf that gives the kms other keys, before the kms shows it.
+#[tokio::test]
+async fn p_4_17_keys_are_gone_by_whoever_brought_the_leaf() {
+    let mut town = Town::working();
+    let kms = Kms::of(&town);
+    let stage = Stage::new(&kms, town.organization()).await;
+    stage.folded(town.leaves.len()).await;
+    stage.until("a stamp", |status| status.stamps > 0).await;
+    assert!(stage.follower.fresh().is_some());
+    let from = town.leaves.len();
+    town.done([rotated(ServiceId::Kms, "kms 2")], TWO);
+    stage.replica.append_many(from as u64, town.leaves[from..].to_vec()).await.unwrap();
+    assert!(stage.follower.fresh().is_none(), "what the former key stamped counts no more");
+    assert_eq!(stage.pin.key(), public_of("kms tls").0);
+    stage.connections.end(PeerKey(public_of("main tls").0)).await;
+    let gone_by = async {
+        while stage.pin.key() != public_of("kms 2 tls").0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone_by).await.expect("it looks for the former key");
+    assert!(stage.follower.fresh().is_none());
 }
 
 #[tokio::test]

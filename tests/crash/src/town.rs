@@ -245,7 +245,7 @@ async fn equip_and_found(
     mut place: Place,
     number: u64,
 ) -> Result<(Place, BTreeMap<Who, ServiceKeys>, Services)> {
-    let statement = init(&place.authority(), None)?.statement::<ServiceStatement>()?;
+    let statement = init(&place.authority(), None, None)?.statement::<ServiceStatement>()?;
     place.kms_tls = statement.keys.tls.0;
     for who in [Who::Ca, Who::Main, Who::Branch] {
         file::make_folder(&place.folder.join(who.name()))?;
@@ -263,7 +263,7 @@ async fn equip_and_found(
             kms,
             monitor: None,
         };
-        let keys = site::command::init(&config, None)?.statement::<ServiceStatement>()?.keys;
+        let keys = site::command::init(&config, None, None)?.statement::<ServiceStatement>()?.keys;
         sites.insert(who, keys);
     }
     let founding = Founding { ca, kms: statement.keys, ..fixture::founding() };

@@ -9,7 +9,8 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, Policy, Right, Role, UnitKind,
+    Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, Policy, Right, Role, ServiceId,
+    UnitKind,
 };
 
 use crate::cursor::Cursor;
@@ -70,7 +71,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 32] = [
+    let acts: [Act; 33] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -103,6 +104,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         rekey("tax", "tax 2"),
         custodians(HalfHolder::Ca, 2, &["sakura", "kenji", "hanako"]),
         recovered(HalfHolder::Ca, "ca 2"),
+        rotated(ServiceId::Site(id("main")), "main 2"),
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();
@@ -301,7 +303,7 @@ fn twisted_grant(town: &Town, card: &str, unit: &str, twist: usize) -> FactBody 
 }
 
 /// How many kinds of act there are below.
-const ACTS: u8 = 28;
+const ACTS: u8 = 29;
 
 fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
     let kind = script.below(usize::from(ACTS));
@@ -364,6 +366,10 @@ fn act(script: &mut Cursor<'_>, at: Millis) -> Act {
         26 => recovered(
             [HalfHolder::Ca, HalfHolder::Kms][option % 2],
             ["ca", "kms", "ca 2", "kms 2"][option / 2],
+        ),
+        27 => rotated(
+            [ServiceId::Ca, ServiceId::Kms, ServiceId::Site(id("main"))][option % 3],
+            ["kms", "main", "kms 2"][option / 3],
         ),
         25 => custodians(
             [HalfHolder::Ca, HalfHolder::Kms][option % 2],

@@ -19,6 +19,7 @@ mod monitoring;
 mod outages;
 mod personal;
 mod road;
+mod rotation;
 mod scan;
 mod secrets;
 mod siege;

@@ -35,7 +35,7 @@ impl Store {
         rows.iter().map(|row| Ok((id(row, "site")?, point(row, "key")?))).collect()
     }
 
-    /// The site's key for the grant: the one given, or the one that was given first.
+    /// The site's key for the grant: the one given, or the one that was given first. The same key may be signed anew.
     pub(crate) async fn keep_grant_key(
         &self,
         grant: &Id,
@@ -45,7 +45,8 @@ impl Store {
     ) -> Result<Point> {
         let mut transaction = self.write().await?;
         sqlx::query(
-            "INSERT INTO grant_key (grant_id, site, key, statement) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO grant_key (grant_id, site, key, statement) VALUES (?, ?, ?, ?)
+             ON CONFLICT (grant_id, site) DO UPDATE SET statement = excluded.statement WHERE key = excluded.key",
         )
         .bind(bytes(grant))
         .bind(bytes(site))

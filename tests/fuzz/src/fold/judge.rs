@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use warifu_ledger::Id;
 use warifu_ledger::state::{CardStatus, State};
-use warifu_ledger::statement::{Act, HalfHolder, Millis, Order, Right, Role, UnitKind};
+use warifu_ledger::statement::{Act, HalfHolder, Millis, Order, Right, Role, ServiceId, UnitKind};
 use warifu_split_key::point::Point;
 
 use super::SITES;
@@ -53,6 +53,7 @@ pub(super) fn rightly_signed(before: &State, order: &Order, signers: &[&str], at
             | Act::ContractExtended { .. }
             | Act::CustodiansChanged { .. }
             | Act::AuthorityRecovered { .. }
+            | Act::KeyRotated { .. }
             | Act::FileShredded { .. } => (officer, 2),
             Act::UnitOrdered { kind: UnitKind::FrontDesk | UnitKind::Contractor, .. } => (officer, 2),
             Act::UnitOrdered { .. } | Act::MemberEnrolled { .. } => (officer, 1),
@@ -221,7 +222,9 @@ fn one_grant_at_a_time(state: &State, at: Millis) {
 /// No public key, nor its negative, comes twice (P-4.9).
 pub(super) fn no_key_twice(state: &State) {
     let both = [HalfHolder::Ca, HalfHolder::Kms];
-    let former = both.into_iter().flat_map(|service| state.former_keys(service)).map(|(_, keys)| keys);
+    let sites = state.sites().map(|(id, _)| ServiceId::Site(*id));
+    let all = both.into_iter().map(ServiceId::from).chain(sites);
+    let former = all.flat_map(|service| state.former_keys(service)).map(|(_, keys)| keys);
     let now = both.into_iter().map(|service| state.keys_of(service));
     let services = now.chain(former).chain(state.sites().map(|(_, site)| &site.keys));
     let mut points: Vec<Point> = services.flat_map(|keys| [keys.signing.0, keys.tls.0]).collect();
