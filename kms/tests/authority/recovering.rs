@@ -115,4 +115,26 @@ staged! {
         assert_eq!(late.index, appended.index + 1);
         assert_eq!(code(bring(&town, late.index + 1, vec![]).await), ErrorCode::Rejected, "it needs nothing");
     }
+
+    async fn p_4_16_where_the_ca_is_lost_as_well_nobody_is_waited_for(stage) {
+        let town = Town::founded(&stage).await;
+        town.done([site("main")], TWO).await;
+        let restored = stage.new_machine();
+        stage.back_up_to(&restored).await;
+        let Town { kms, .. } = town;
+        kms.kill();
+
+        let kms = restored.start_with(|authority| authority.do_not_wait_for_the_ca()).await;
+        let town = Town::again(kms);
+        assert_eq!(code(town.order(restored.recovered(), ONE).await), ErrorCode::Rejected);
+        assert_eq!(code(town.order([suspend("kenji")], ONE).await), ErrorCode::NotRecovered);
+        town.done(restored.recovered(), TWO).await;
+        // Then the ca gets its new keys as if it alone had been lost.
+        town.done([recovered(HalfHolder::Ca, "ca 2")], TWO).await;
+        let nonce = StampRequest { nonce: Digest::of(b"n") };
+        let new_ca = town.kms.by(key("ca 2 tls"));
+        let stamp: Envelope = new_ca.post("/v1/stamps", &nonce).await.unwrap();
+        stamp.verified::<Stamp>(&restored.keys.signing).unwrap();
+        assert_eq!(code(town.ca().post::<Envelope>("/v1/stamps", &nonce).await), ErrorCode::Forbidden);
+    }
 }

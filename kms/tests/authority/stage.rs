@@ -201,6 +201,11 @@ impl Stage {
 
     /// A running authority.
     pub(crate) async fn start(&self) -> Kms {
+        self.start_with(|_| ()).await
+    }
+
+    /// A running authority, of which this is said before it serves.
+    pub(crate) async fn start_with(&self, said: impl FnOnce(&Authority) + Send + 'static) -> Kms {
         let runtime = Runtime::new().unwrap();
         let (config, clock) = (self.config.clone(), self.clock.clone());
         let started = runtime.spawn(async move {
@@ -214,6 +219,7 @@ impl Stage {
                     opened => break opened.unwrap(),
                 }
             };
+            said(&authority);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let crls = TcpListener::bind("127.0.0.1:0").await.unwrap();
