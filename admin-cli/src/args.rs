@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// What the organization demands of its parts
     #[command(subcommand)]
     Policy(Policy),
+    /// Who opened what, and whether the records of it are whole
+    #[command(subcommand)]
+    Audit(Audit),
     /// What ends soon: contracts, members' last days, certificates of the cards in the readers
     Expiring {
         /// Within how many days
@@ -96,6 +99,52 @@ pub(crate) enum Command {
         #[arg(long, requires = "config", value_name = "SERVICE")]
         service: Option<Service>,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// Who has opened a file: when, with which card, at which site. The file itself is the question
+    WhoOpened {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// No site answers any more for a file (two officers): nobody opens it, ever
+    Shred {
+        /// The file
+        file: PathBuf,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Write ledger, receipts and audit journals into one file, which `verify` checks anywhere; or a table
+    Export {
+        /// A table for a spreadsheet instead: one row for each opening
+        #[arg(long = "csv")]
+        sheet: bool,
+        /// In the table, from this day on
+        #[arg(long = "from", value_name = "DATE", requires = "sheet")]
+        first_day: Option<String>,
+        /// In the table, up to this day
+        #[arg(long = "to", value_name = "DATE", requires = "sheet")]
+        last_day: Option<String>,
+        /// Where to write it
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+    /// Verify a file that `export` wrote, without any service: whether everything in it was signed so
+    Verify {
+        /// The file
+        file: PathBuf,
+        /// The organization's founding hash, as written down at the founding
+        #[arg(long, value_name = "HASH")]
+        organization: String,
+        /// A file from before, or a checkpoint: what it covers has to be there unchanged
+        #[arg(long, value_name = "FILE")]
+        earlier: Option<PathBuf>,
+    },
+    /// How far each site's audit journal has come, and what was found wrong
+    Status,
 }
 
 #[derive(Args)]

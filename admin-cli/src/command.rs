@@ -1,5 +1,6 @@
 //! The commands: each reads the ledger, shows what it will do, has it signed, and says what came of it.
 
+pub(crate) mod audit;
 mod backup;
 mod bulk;
 mod card;
@@ -48,6 +49,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Backup(command) => backup::run(desk, command).await,
         Command::Key(command) => key::run(desk, command).await,
         Command::Policy(command) => roles::policy(desk, command).await,
+        Command::Audit(command) => audit::run(desk, command).await,
         Command::Expiring { days } => expiring::list(desk, days).await,
         Command::Proposal(command) => proposal::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.

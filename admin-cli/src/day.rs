@@ -35,6 +35,17 @@ pub(crate) fn first_day(zone: &Zone, text: &str, now: Millis) -> Result<Millis, 
     Ok(begins)
 }
 
+/// The first instant of a day, past ones as well.
+pub(crate) fn begins(zone: &Zone, text: &str) -> Result<Millis, Fault> {
+    let before = parse(text).and_then(|date| date.yesterday().ok());
+    before.and_then(|day| zone.end_of(day)).ok_or_else(|| Fault::NotADay { day: text.to_owned() })
+}
+
+/// The first instant after a day, past ones as well.
+pub(crate) fn ends(zone: &Zone, text: &str) -> Result<Millis, Fault> {
+    parse(text).and_then(|date| zone.end_of(date)).ok_or_else(|| Fault::NotADay { day: text.to_owned() })
+}
+
 /// Reads 2027-03-31, 2027年3月31日, 令和9年3月31日 and R9.3.31, in digits of either width.
 fn parse(text: &str) -> Option<Date> {
     let text: String = text.chars().filter(|c| !c.is_whitespace()).map(narrow).collect();

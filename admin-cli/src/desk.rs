@@ -16,11 +16,11 @@ use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::PublicKey;
+use warifu_ledger::key::{Bytes, PublicKey};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::{CardState, CardStatus, Grant, State};
-use warifu_ledger::statement::{Custody, Millis, Profile, Role, ServiceKeys};
+use warifu_ledger::statement::{Custody, HalfHolder, Millis, Profile, Role, ServiceKeys};
 use warifu_token_agent::client::AgentClient;
 use zeroize::Zeroizing;
 
@@ -33,6 +33,8 @@ use crate::screen::Screen;
 
 /// How long a card is waited for that the reader service may not have seen yet.
 pub(crate) const CARD_APPEARS: Duration = Duration::from_secs(10);
+/// How long the ca may take to sign what the kms has appended.
+const COSIGNED_WITHIN: Duration = Duration::from_secs(30);
 /// How often the readers are looked at while a card is waited for.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -302,6 +304,46 @@ impl<'a> Desk<'a> {
     /// How far a site has come with the shares of the units that it serves, by the word of the kms.
     pub(crate) async fn holdings(&self, book: &Book, site: &Id) -> Result<Holdings, Fault> {
         self.get(Some(book.reader_card), &format!("/v1/sites/{site}/holdings")).await
+    }
+
+    /// The ledger as far as kms and ca have both signed it, from what this desk has folded on, with that checkpoint.
+    pub(crate) async fn cosigned_ledger(&self, book: &Book) -> Result<(Vec<Bytes>, String), Fault> {
+        let ledger = |error: &dyn std::fmt::Display| Fault::Ledger(error.to_string());
+        let (mut leaves, mut state) = (book.leaves.clone(), book.state.clone());
+        let since = Instant::now();
+        loop {
+            let CheckpointAnswer { note, .. } = self.get(None, "/v1/checkpoint").await?;
+            let by = |signer, service| {
+                let key = state.keys_of(service).log?;
+                Checkpoint::verify(&note, &state.organization(), signer, &key).ok()
+            };
+            let signed = (by(Signer::Kms, HalfHolder::Kms), by(Signer::Ca, HalfHolder::Ca));
+            if let (Some(checkpoint), Some(_)) = signed {
+                while state.tree().size() < checkpoint.size {
+                    let path = format!("/v1/ledger?from={}", state.tree().size());
+                    let part: Leaves = self.get(Some(book.reader_card), &path).await?;
+                    if part.leaves.is_empty() {
+                        return Err(ledger(&"leaves are missing"));
+                    }
+                    for bytes in part.leaves {
+                        if state.tree().size() == checkpoint.size {
+                            break;
+                        }
+                        let leaf = Leaf::from_bytes(bytes.0.clone()).map_err(|e| ledger(&e))?;
+                        state = state.apply(&leaf).map_err(|e| ledger(&e))?;
+                        leaves.push(bytes);
+                    }
+                }
+                state.check_against(&checkpoint).map_err(|e| ledger(&e))?;
+                if state.tree().size() == checkpoint.size {
+                    return Ok((leaves, note));
+                }
+            }
+            if since.elapsed() > COSIGNED_WITHIN {
+                return Err(Fault::NotCosigned);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Whether a checkpoint that contains what was appended is signed by the ca as well, and is of this desk's own fold.

@@ -4,6 +4,7 @@ use warifu_admin_cli::sheet::SheetError;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::authority::ProposalStanding;
+use warifu_audit::FileError;
 use warifu_backup::file::BackupError;
 use warifu_ledger::state::Rejected;
 use warifu_token_agent::client::AgentError;
@@ -116,6 +117,36 @@ pub(crate) enum Fault {
         /// How many.
         rows: usize,
     },
+    /// A file that is not addressed to units of any organization, or no age file at all.
+    #[error("{path} is not for units")]
+    NotForUnits {
+        /// The file.
+        path: String,
+    },
+    /// Not a file that `audit export` wrote.
+    #[error("{path} is no audit file")]
+    NotAuditFile {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: FileError,
+    },
+    /// An audit file is not what was signed; each finding was named.
+    #[error("{count} findings")]
+    AuditUnsound {
+        /// How many.
+        count: usize,
+    },
+    /// Not 64 hexadecimal digits.
+    #[error("not a fingerprint: {text}")]
+    NotAFingerprint {
+        /// What was given.
+        text: String,
+    },
+    /// The ca has not signed what the kms has appended.
+    #[error("the ca has not signed the newest checkpoint")]
+    NotCosigned,
     /// A day so far ahead that the year must be wrong.
     #[error("{day} is too far ahead")]
     DayTooFar {
@@ -309,6 +340,9 @@ impl Fault {
             | Self::DayBegun { .. }
             | Self::Sheet { .. }
             | Self::SheetBad { .. }
+            | Self::NotForUnits { .. }
+            | Self::NotAuditFile { .. }
+            | Self::NotAFingerprint { .. }
             | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }
             | Self::SeveralCardsOf { .. }
@@ -331,6 +365,7 @@ impl Fault {
             | Self::ProposalOver { .. }
             | Self::Fingerprint { .. }
             | Self::TooFewOfficers
+            | Self::AuditUnsound { .. }
             | Self::SharesMissing { .. }
             | Self::NobodyServes { .. }
             | Self::SiteAhead { .. }
@@ -353,7 +388,7 @@ impl Fault {
             | Self::SeveralBlocked
             | Self::PinMissing { .. } => 3,
             Self::AgentGone(_) => 4,
-            Self::NotConfirmed | Self::NotReadyInTime { .. } => 5,
+            Self::NotConfirmed | Self::NotCosigned | Self::NotReadyInTime { .. } => 5,
             Self::Agent(fault) => match fault {
                 AgentFault::SiteRefused { .. }
                 | AgentFault::AuthorityRefused { .. }

@@ -7,8 +7,8 @@ use warifu_texts::help;
 use warifu_token_agent::client::AgentClient;
 use warifu_token_agent::harden;
 
-use crate::args::{Cli, Command};
-use crate::command::doctor;
+use crate::args::{Audit, Cli, Command};
+use crate::command::{audit, doctor};
 use crate::desk::Desk;
 use crate::fault::Fault;
 use crate::message::Words;
@@ -56,6 +56,10 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Doctor { config: Some(config), service } => {
             doctor::at_a_service(config, *service, cli.common.json).map_err(|fault| (fault, None))
+        }
+        Command::Audit(Audit::Verify { file, organization, earlier }) => {
+            let verified = audit::offline(&screen, file, organization, earlier.as_deref());
+            verified.map(|()| ExitCode::SUCCESS).map_err(|fault| (fault, None))
         }
         _ => run(cli, &screen),
     };

@@ -4,6 +4,7 @@ use warifu_admin_cli::sheet::{ROWS_LIMIT, SIZE_LIMIT, SheetError};
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::authority::ProposalStanding;
+use warifu_audit::FileError;
 use warifu_texts::{Explained, Language, Message, Sources, Spoken, Texts, TextsError, system};
 use warifu_token_agent::texts::{AGENT, AgentTexts as _};
 
@@ -97,6 +98,16 @@ impl Spoken for Fault {
             Self::DayBegun { day } => said("fault-day-begun").with("day", day),
             Self::Sheet { path, source } => of_sheet(path, source),
             Self::SheetBad { rows } => said("fault-sheet-bad").with("rows", rows),
+            Self::NotForUnits { path } => said("fault-not-for-units").with("path", path),
+            Self::NotAuditFile { path, source } => said(match source {
+                FileError::Version { .. } => "fault-audit-file-newer",
+                _ => "fault-not-audit-file",
+            })
+            .with("path", path)
+            .with("why", source),
+            Self::AuditUnsound { count } => said("fault-audit-unsound").with("count", count),
+            Self::NotAFingerprint { text } => said("fault-not-a-fingerprint").with("text", text),
+            Self::NotCosigned => said("fault-not-cosigned"),
             Self::DayTooFar { day } => said("fault-day-too-far").with("day", day),
             Self::NoCardLeft { label } => said("fault-no-card-left").with("label", label),
             Self::NotAnOfficer { text } => said("fault-not-an-officer").with("text", text),
@@ -184,6 +195,9 @@ mod tests {
             include_str!("command/expiring.rs"),
             include_str!("command/issue.rs"),
             include_str!("command.rs"),
+            include_str!("command/audit.rs"),
+            include_str!("command/audit/export.rs"),
+            include_str!("command/audit/verify.rs"),
             include_str!("command/backup.rs"),
             include_str!("command/card.rs"),
             include_str!("command/contract.rs"),

@@ -637,3 +637,68 @@ doctor-unit-waits = The unit "{ $unit }" has no key yet. It waits for { $who }.
     .remedy = Check that { $who } runs.
 doctor-grant-waits = The grant of "{ $unit }" to "{ $member }" is not issued yet. It waits for { $who }.
     .remedy = Check that { $who } runs.
+
+
+# audit
+column-file = file
+column-when = when
+column-site = site
+column-rows = rows
+column-committed = in the ledger
+audit-nobody = There is no record of anybody having opened { $path }.
+audit-what-an-id-proves = The records count every answer that a site gave. Which file it was for is what the agent on the member's PC said: an agent that was altered can leave another id.
+audit-shredded-already = No site answers for { $name } any more already. Nothing has to be done.
+audit-shred-found = { $path }
+    addressed to: { $units }
+    opened so far: { $count }
+    ids: { $ids }
+    After this order nobody will ever open it again.
+audit-journal-whole = whole
+audit-journal-broken = row { $row } was changed
+audit-journal-given-up = given up after { $row } rows, and another one begun
+audit-sheet-written = A table of { $rows } rows is in { $path }.
+audit-file-written = { $leaves } entries of the ledger and { $rows } rows of audit journals are in { $path }.
+    Anywhere, `warifu-admin audit verify { $path } --organization { $hash }` verifies it.
+audit-sound = All of it is as it was signed: { $leaves } entries of the ledger (until { $until }, { $zone }), { $receipts } receipts, { $rows } rows of audit journals.
+audit-given-up = The site "{ $site }" has begun another audit journal after { $rows } rows in the ledger. Find out why.
+audit-other-organization = It is of another organization ({ $hash }).
+audit-ledger-refused = Entry { $index } of the ledger is against its rules. { $why }
+audit-checkpoint-not-signed = The checkpoint lacks a good signature of the { $signer }.
+audit-forked = The ledger is forked: it is not the ledger of { $size } entries that was signed.
+audit-leaves-differ = There are { $have } entries of the ledger; what is signed are { $size }.
+audit-rolled-back = The ledger was rolled back: it had { $earlier } entries, and has { $have } now.
+audit-earlier-not-signed = Nobody of this organization has signed the earlier checkpoint.
+audit-receipt-forged = The site "{ $site }" did not sign the receipt that bears its name (order { $order }).
+audit-head-forged = The site "{ $site }" did not sign the head of its audit journal.
+audit-row-changed = One of the rows { $first } to { $last } of the audit journal of the site "{ $site }" was changed.
+audit-rows-missing = Rows { $first } to { $last } of the audit journal of the site "{ $site }" are missing.
+audit-rows-unsigned = Nobody has signed rows { $first } to { $last } of the audit journal of the site "{ $site }".
+audit-finding-other = Something cannot be verified ({ $what }).
+fault-not-for-units = { $path } is not a file that was sent to units.
+    .remedy = Give the file (.age) itself that you want to know about.
+fault-not-audit-file = { $path } cannot be read as an audit file ({ $why }).
+    .remedy = Give a file that `warifu-admin audit export` wrote, as it is.
+fault-audit-file-newer = { $path } was written by a newer warifu-admin ({ $why }).
+    .remedy = Use the newer warifu-admin.
+fault-audit-unsound = It is not as it was signed in { $count } place(s).
+    .remedy = Keep the file as it is, and tell whoever is responsible for the audit.
+fault-not-a-fingerprint = "{ $text }" is not the fingerprint of a founding.
+    .remedy = Give the 64 hexadecimal digits that were written down at the founding.
+fault-not-cosigned = The ca has not checked all of the ledger yet.
+    .remedy = Check that the ca runs, and try again.
+doctor-journal-broken = The site "{ $site }" has sent an audit journal whose row { $row } was changed.
+    .remedy = Keep a copy of that site's database, and tell the auditor.
+doctor-journal-given-up = The site "{ $site }" has begun a new audit journal after { $row } rows: it has lost its database, or has an older copy of it.
+    .remedy = Ask whoever keeps that site why, and tell the auditor.
+help-warifu-admin-audit = Who opened what, and whether the records of it are whole
+help-warifu-admin-audit-who-opened = Who has opened a file: when, with which card, at which site. The file itself is the question.
+help-warifu-admin-audit-shred = No site answers any more for a file (two officers): nobody opens it, ever.
+help-warifu-admin-audit-export = Write ledger, receipts and audit journals into one file, which `verify` checks anywhere; or a table.
+help-warifu-admin-audit-verify = Verify a file that `export` wrote, without any service: whether everything in it was signed so.
+help-warifu-admin-audit-status = How far each site's audit journal has come, and what was found wrong
+help-arg-files = The files (.age) to ask about
+help-arg-file = The file
+help-arg-sheet = A table (CSV) for a spreadsheet instead: one row for each opening
+help-arg-first_day = In the table, from this day on, such as 2026-04-01
+help-arg-last_day = In the table, up to this day
+help-arg-earlier = A file that was exported before, or a checkpoint: what it covers has to be there unchanged

@@ -637,3 +637,68 @@ doctor-unit-waits = 宛先「{ $unit }」の鍵がまだありません。{ $who
     .remedy = { $who }が動いているかを確かめてください。
 doctor-grant-waits = 「{ $member }」さんの「{ $unit }」の権限がまだ発行されていません。{ $who }を待っています。
     .remedy = { $who }が動いているかを確かめてください。
+
+
+# audit
+column-file = ファイル
+column-when = 日時
+column-site = 拠点
+column-rows = 行数
+column-committed = 台帳に固定済み
+audit-nobody = { $path } を開いた記録はありません。
+audit-what-an-id-proves = 記録は、拠点が応じた回数を漏れなく示します。どのファイルかは、職員の PC のエージェントが正しく動いていることが前提です。改造されたエージェントは、別の識別子を残せます。
+audit-shredded-already = { $name } は、すでにどの拠点も応じないファイルになっています。何もする必要はありません。
+audit-shred-found = { $path }
+    宛先: { $units }
+    これまでに開かれた回数: { $count }
+    識別子: { $ids }
+    この指図のあとは、どの職員も、二度と開けなくなります。
+audit-journal-whole = そろっています
+audit-journal-broken = { $row } 行目が書き換えられていました
+audit-journal-given-up = { $row } 行で打ち切られ、新しい記録が始まりました
+audit-sheet-written = { $rows } 行の表を { $path } に書きました。
+audit-file-written = 台帳 { $leaves } 件と監査記録 { $rows } 行を { $path } に書きました。
+    どこでも「warifu-admin audit verify { $path } --organization { $hash }」で確かめられます。
+audit-sound = すべて署名のとおりです。台帳 { $leaves } 件（{ $until }、{ $zone } まで）、受領 { $receipts } 件、監査記録 { $rows } 行。
+audit-given-up = 拠点「{ $site }」は、{ $rows } 行を台帳に固定したあと、新しい監査記録を始めています。理由を確かめてください。
+audit-other-organization = 別の組織（{ $hash }）のものです。
+audit-ledger-refused = 台帳の { $index } 番目は、規則に合いません。{ $why }
+audit-checkpoint-not-signed = 台帳の先頭に、{ $signer } の正しい署名がありません。
+audit-forked = 台帳が二つに分かれています。署名された { $size } 件の台帳と、中身が違います。
+audit-leaves-differ = 台帳が { $have } 件あり、署名は { $size } 件の台帳についてのものです。
+audit-rolled-back = 台帳が巻き戻されています。以前は { $earlier } 件あり、今は { $have } 件です。
+audit-earlier-not-signed = 以前の台帳の先頭は、この組織の署名がないものです。
+audit-receipt-forged = 拠点「{ $site }」の受領（指図 { $order }）は、その拠点が署名したものではありません。
+audit-head-forged = 拠点「{ $site }」の監査記録の先頭は、その拠点が署名したものではありません。
+audit-row-changed = 拠点「{ $site }」の監査記録の { $first } 行目から { $last } 行目のどれかが書き換えられています。
+audit-rows-missing = 拠点「{ $site }」の監査記録の { $first } 行目から { $last } 行目がありません。
+audit-rows-unsigned = 拠点「{ $site }」の監査記録の { $first } 行目から { $last } 行目には、拠点の署名がありません。
+audit-finding-other = 確かめられないものがあります（{ $what }）。
+fault-not-for-units = { $path } は、宛先に送られたファイルではありません。
+    .remedy = 調べたいファイル（.age）そのものを指定してください。
+fault-not-audit-file = { $path } は、監査ファイルとして読めません（{ $why }）。
+    .remedy = 「warifu-admin audit export」で書き出したファイルを、そのまま指定してください。
+fault-audit-file-newer = { $path } は、新しい版の warifu-admin で書き出されています（{ $why }）。
+    .remedy = 新しい版の warifu-admin を使ってください。
+fault-audit-unsound = 署名のとおりでないところが { $count } か所あります。
+    .remedy = ファイルを書き換えずに保管し、監査の責任者に知らせてください。
+fault-not-a-fingerprint = 「{ $text }」は設立の指紋ではありません。
+    .remedy = 設立のときに控えた、16 進 64 桁の値を指定してください。
+fault-not-cosigned = 発行サーバー（ca）が、台帳の最新のところまでまだ確かめていません。
+    .remedy = 発行サーバー（ca）が動いていることを確かめてから、もう一度実行してください。
+doctor-journal-broken = 拠点「{ $site }」から、{ $row } 行目が書き換えられた監査記録が届いています。
+    .remedy = その拠点のデータベースの写しを取り、監査の担当者に知らせてください。
+doctor-journal-given-up = 拠点「{ $site }」が、{ $row } 行のあと、新しい監査記録を始めています。データベースを失ったか、古い写しに戻っています。
+    .remedy = その拠点の管理者に理由を確かめ、監査の担当者に知らせてください。
+help-warifu-admin-audit = 監査: 誰が何を開いたか、その記録がそろっているか
+help-warifu-admin-audit-who-opened = ファイルを開いた人を示します。いつ、どのカードで、どの拠点で開いたか。ファイルそのものを指定します。
+help-warifu-admin-audit-shred = ファイルを、誰も二度と開けないようにします（セキュリティ担当二人）。
+help-warifu-admin-audit-export = 台帳・受領・監査記録を一つのファイルに書き出します。表にもできます。
+help-warifu-admin-audit-verify = 書き出したファイルを、サーバーなしで確かめます。すべてが署名のとおりか。
+help-warifu-admin-audit-status = 各拠点の監査記録がどこまで届いているか、問題がないか
+help-arg-files = 調べるファイル（.age）
+help-arg-file = ファイル
+help-arg-sheet = 表計算ソフト用の表（CSV）にします。開いた 1 回が 1 行です
+help-arg-first_day = この日から（表だけ）。例: 2026-04-01
+help-arg-last_day = この日まで（表だけ）
+help-arg-earlier = 以前に書き出したファイル、または台帳の先頭。そこまでの台帳が変わっていないことを確かめます

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use warifu_api::wire::agent::{AgentState, CardInReader, ForwardTo};
+use warifu_api::wire::audit::{AlarmKind, Journals};
 use warifu_api::wire::authority::{CheckpointAnswer, Status as Authority};
 use warifu_api::wire::site::Status as AtSite;
 use warifu_ledger::Id;
@@ -163,6 +164,7 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
         }
         contracts(findings, book, authority.time);
         waiting(findings, book, &lags, desk.screen);
+        journals(findings, desk, book).await;
     }
 }
 
@@ -263,6 +265,21 @@ fn contracts(findings: &mut Findings, book: &Book, now: Millis) {
             ];
             findings.add(Level::Warning, "contract", "contract-ends", &values);
         }
+    }
+}
+
+/// What is wrong with sites' audit journals, where the card that reads may know.
+async fn journals(findings: &mut Findings, desk: &Desk<'_>, book: &Book) {
+    let Ok(journals) = desk.get::<Journals>(Some(book.reader_card), "/v1/audit/journals").await else {
+        return;
+    };
+    for alarm in journals.alarms {
+        let values = [("site", book.site_name(&alarm.site).into()), ("row", alarm.row.into())];
+        let (level, id) = match alarm.kind {
+            AlarmKind::Broken => (Level::Fault, "journal-broken"),
+            AlarmKind::GivenUp => (Level::Warning, "journal-given-up"),
+        };
+        findings.add(level, "journals", id, &values);
     }
 }
 

@@ -10,6 +10,7 @@ use warifu_api::wire::audit::{
     Openings, OwnJournal, OwnJournals, RECEIPTS_LIMIT, ROWS_LIMIT, Rows,
 };
 use warifu_ledger::journal::{BrokenAt, HEADS_LIMIT, Position, Row, SignedHead};
+use warifu_ledger::state::Rejected;
 use warifu_ledger::statement::{Fact, FactBody};
 use warifu_ledger::{Digest, Id};
 
@@ -86,11 +87,14 @@ impl Authority {
             if let Some(journals) = committed.filter(|journals| journals.head.size >= head.size) {
                 // A crash came between the leaf and the note of it.
                 in_the_ledger.push((head.site, head.journal, journals.head.size));
-            } else if state.check_unsigned_fact(&fact(vec![head.clone()])).is_ok() {
-                heads.push(head);
-            } else {
-                // Of a journal that was given up meanwhile, or under a key that the site has no more: it signs the next one anew.
-                in_the_ledger.push((head.site, head.journal, head.size));
+                continue;
+            }
+            match state.check_unsigned_fact(&fact(vec![head.clone()])) {
+                Ok(()) => heads.push(head),
+                // The site has another key since: with its next rows it signs the journal anew.
+                Err(Rejected::JournalNotSigned { .. }) => {}
+                // Of a journal that was given up meanwhile.
+                Err(_) => in_the_ledger.push((head.site, head.journal, head.size)),
             }
         }
         self.store.heads_committed(in_the_ledger, now).await?;

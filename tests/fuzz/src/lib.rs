@@ -12,6 +12,7 @@
     reason = "a target reports what it finds by panicking"
 )]
 
+mod audit;
 mod backup;
 mod card;
 mod certificates;
@@ -79,6 +80,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tree", longest: 4 * KIB, run: log::tree, seeds: log::tree_seeds },
     Target { name: "page", longest: 64 * KIB, run: log::page, seeds: log::page_seeds },
     Target { name: "record", longest: KIB, run: lines::record, seeds: lines::record_seeds },
+    // what auditors take away
+    Target { name: "audit-file", longest: 128 * KIB, run: audit::file, seeds: audit::seeds },
     // backups
     Target { name: "backup", longest: 16 * KIB, run: backup::file, seeds: backup::file_seeds },
     Target { name: "backup-content", longest: KIB, run: backup::content, seeds: backup::content_seeds },

@@ -56,6 +56,7 @@ fn sources() -> Vec<(String, String)> {
     for member in [
         "admin-cli",
         "api",
+        "audit",
         "backup",
         "ca",
         "console",
@@ -157,6 +158,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("api/src/client.rs", &["wire"]),
     ("api/src/crl.rs", &["crl"]),
     ("api/src/tls.rs", &["certificate"]),
+    ("audit/src/file.rs", &["audit-file"]),
     ("backup/src/file.rs", &["backup", "backup-content"]),
     ("ca/src/vault/certificates.rs", &[]),
     ("console/src/config.rs", &["config"]),

@@ -1,0 +1,260 @@
+//! `audit`: who opened a file, shredding it, and what auditors take away.
+
+mod export;
+mod verify;
+
+use std::fs::File;
+use std::path::Path;
+
+use serde::Serialize;
+use warifu_api::ErrorCode;
+use warifu_api::wire::audit::{AlarmKind, Journals, Opening, Openings};
+use warifu_envelope::TagStanza;
+use warifu_ledger::statement::{Act, Millis};
+use warifu_ledger::{Digest, Id};
+
+pub(crate) use verify::offline;
+
+use super::replace::number;
+use super::{already, end_access};
+use crate::args::Audit;
+use crate::day::iso;
+use crate::desk::{Book, Desk};
+use crate::fault::Fault;
+use crate::screen::List;
+
+/// How much of a file's id a table shows.
+const SHOWN: usize = 12;
+
+pub(super) async fn run(desk: &mut Desk<'_>, command: Audit) -> Result<(), Fault> {
+    match command {
+        Audit::WhoOpened { files } => {
+            let asked = files.iter().map(|file| stanzas(file)).collect::<Result<Vec<_>, _>>()?;
+            let book = desk.book().await?;
+            who_opened(desk, &book, asked).await
+        }
+        Audit::Shred { file, watch } => {
+            let asked = stanzas(&file)?;
+            let book = desk.book().await?;
+            shred(desk, &book, &asked, watch).await
+        }
+        Audit::Export { sheet, first_day, last_day, out } => {
+            let book = desk.book().await?;
+            if sheet {
+                export::sheet(desk, &book, first_day.as_deref(), last_day.as_deref(), &out).await
+            } else {
+                export::whole(desk, &book, &out).await
+            }
+        }
+        Audit::Status => {
+            let book = desk.book().await?;
+            status(desk, &book).await
+        }
+        // It needs no agent, and is run before one is looked for.
+        Audit::Verify { .. } => Ok(()),
+    }
+}
+
+/// A file, by the parts of its header that seal its key to units.
+struct Asked {
+    path: String,
+    stanzas: Vec<TagStanza>,
+}
+
+impl Asked {
+    /// The ids by which journals know it, one for each unit that it is addressed to.
+    fn ids(&self) -> impl Iterator<Item = Digest> {
+        self.stanzas.iter().map(|stanza| Digest(stanza.file_id()))
+    }
+
+    /// The units that it is addressed to, as far as this organization has them.
+    fn units(&self, book: &Book) -> Vec<String> {
+        let addressed = |key| self.stanzas.iter().any(|stanza| stanza.matches(key));
+        let units =
+            book.state.units().filter(|(_, unit)| unit.key.as_ref().is_some_and(|(key, _)| addressed(key)));
+        units.map(|(id, _)| book.unit_name(id)).collect()
+    }
+}
+
+/// The file itself is the question: nothing of it is read but its header, and nothing of it leaves this PC but its ids.
+fn stanzas(path: &Path) -> Result<Asked, Fault> {
+    let file = File::open(path).map_err(|source| crate::file::fault(path, source))?;
+    let path = path.display().to_string();
+    let header = warifu_envelope::read_header(file).ok();
+    let stanzas = header.and_then(|header| header.tag_stanzas().ok()).filter(|stanzas| !stanzas.is_empty());
+    match stanzas {
+        Some(stanzas) => Ok(Asked { path, stanzas }),
+        None => Err(Fault::NotForUnits { path }),
+    }
+}
+
+async fn openings(desk: &Desk<'_>, book: &Book, id: Digest) -> Result<Vec<Opening>, Fault> {
+    let path = format!("/v1/audit/files/{id}");
+    Ok(desk.get::<Openings>(Some(book.reader_card), &path).await?.openings)
+}
+
+async fn who_opened(desk: &Desk<'_>, book: &Book, asked: Vec<Asked>) -> Result<(), Fault> {
+    let columns =
+        ["column-file", "column-when", "column-site", "column-name", "column-serial", "column-units"];
+    let mut list = List::new(desk.screen, &columns);
+    let mut nobody = Vec::new();
+    for file in &asked {
+        let mut found = 0;
+        for id in file.ids() {
+            for opening in openings(desk, book, id).await? {
+                found += 1;
+                let row = OpeningRow::of(book, Some(&file.path), &opening);
+                let when = book.zone().instant(row.time);
+                list.row(
+                    [
+                        file.path.clone(),
+                        when,
+                        row.site.clone(),
+                        row.name.clone(),
+                        row.card.clone(),
+                        row.unit.clone(),
+                    ],
+                    &row,
+                )?;
+            }
+        }
+        if found == 0 {
+            nobody.push(&file.path);
+        }
+    }
+    if nobody.len() < asked.len() || desk.screen.is_for_programs() {
+        list.show(desk.screen);
+    }
+    for path in nobody {
+        desk.screen.say_with("audit-nobody", &[("path", path.clone())]);
+    }
+    desk.screen.say_with("zone-note", &[("zone", book.zone().name())]);
+    desk.screen.say("audit-what-an-id-proves");
+    Ok(())
+}
+
+/// One partial, for programs and tables.
+#[derive(Serialize)]
+struct OpeningRow {
+    /// The file that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    time: Millis,
+    time_iso: Option<String>,
+    site: String,
+    member: Id,
+    name: String,
+    /// The card's number; its id where the card has not proved one.
+    card: String,
+    unit: String,
+    /// SHA-256 of `x(R)`.
+    file: Digest,
+}
+
+impl OpeningRow {
+    fn of(book: &Book, path: Option<&str>, Opening { site, row, .. }: &Opening) -> Self {
+        let card = book.state.card(&row.card);
+        Self {
+            path: path.map(str::to_owned),
+            time: row.time,
+            time_iso: iso(row.time),
+            site: book.site_name(site),
+            member: row.member,
+            name: book.member_name(&row.member),
+            card: card.map_or_else(|| row.card.to_string(), |card| number(&row.card, card)),
+            unit: book.unit_name(&row.unit),
+            file: row.file,
+        }
+    }
+}
+
+async fn shred(desk: &mut Desk<'_>, book: &Book, asked: &Asked, watch: bool) -> Result<(), Fault> {
+    let left: Vec<Digest> = asked.ids().filter(|id| !book.state.is_shredded(id)).collect();
+    if left.is_empty() {
+        return already(desk, "audit-shredded-already", asked.path.clone());
+    }
+    let mut found = Some(0);
+    for id in &left {
+        match openings(desk, book, *id).await {
+            Ok(openings) => found = found.map(|found| found + openings.len()),
+            // An administrator's card reads the ledger here; the officers' cards sign.
+            Err(fault) if fault.code() == Some(ErrorCode::Forbidden) => found = None,
+            Err(fault) => return Err(fault),
+        }
+    }
+    let units = asked.units(book).join(desk.screen.separator());
+    let ids: Vec<String> = left.iter().map(|id| id.to_string().chars().take(SHOWN).collect()).collect();
+    let values = [
+        ("path", asked.path.clone()),
+        ("units", units),
+        ("ids", ids.join(desk.screen.separator())),
+        ("count", found.map_or_else(|| "?".to_owned(), |found| found.to_string())),
+    ];
+    desk.screen.say_with("audit-shred-found", &values);
+    let acts = left.into_iter().map(|file| Act::FileShredded { file }).collect();
+    end_access(desk, book, acts, Vec::new(), watch).await
+}
+
+/// How far each journal is, and what was found wrong.
+async fn status(desk: &Desk<'_>, book: &Book) -> Result<(), Fault> {
+    let journals: Journals = desk.get(Some(book.reader_card), "/v1/audit/journals").await?;
+    let columns = ["column-site", "column-rows", "column-committed", "column-when", "column-state"];
+    let mut list = List::new(desk.screen, &columns);
+    for journal in &journals.journals {
+        let (site, id) = (journal.site, journal.head.journal);
+        let of_site = journals.alarms.iter().filter(|alarm| (alarm.site, alarm.journal) == (site, id));
+        let alarm = of_site.min_by_key(|alarm| alarm.kind);
+        let committed = book.state.journals(&site).and_then(|all| {
+            if all.current == id { Some(all.head.size) } else { all.former.get(&id).map(|end| end.size) }
+        });
+        let row = JournalRow {
+            site: book.site_name(&site),
+            journal: id,
+            rows: journal.head.size,
+            committed: committed.unwrap_or_default(),
+            received_at: journal.received_at,
+            alarm: alarm.map(|alarm| alarm.kind.name()),
+            row: alarm.map(|alarm| alarm.row),
+        };
+        let state = match alarm.map(|alarm| alarm.kind) {
+            None => desk.screen.text("audit-journal-whole", &[]),
+            Some(kind) => {
+                let at = row.row.unwrap_or_default().to_string();
+                desk.screen.text(alarm_key(kind), &[("row", at)])
+            }
+        };
+        let cells = [
+            row.site.clone(),
+            row.rows.to_string(),
+            row.committed.to_string(),
+            book.zone().instant(row.received_at),
+            state,
+        ];
+        list.row(cells, &row)?;
+    }
+    list.show(desk.screen);
+    desk.screen.say_with("zone-note", &[("zone", book.zone().name())]);
+    Ok(())
+}
+
+fn alarm_key(kind: AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::Broken => "audit-journal-broken",
+        AlarmKind::GivenUp => "audit-journal-given-up",
+    }
+}
+
+/// A journal, for programs.
+#[derive(Serialize)]
+struct JournalRow {
+    site: String,
+    journal: Id,
+    rows: u64,
+    /// How many of them are under a head in the ledger.
+    committed: u64,
+    received_at: Millis,
+    /// `broken` or `given-up`.
+    alarm: Option<&'static str>,
+    /// The row of the alarm.
+    row: Option<u64>,
+}

@@ -1,0 +1,12 @@
+//! What an auditor takes away: the ledger, the receipts and the audit journals in one file (`docs/protocol.md` section 14), and its
+//! verification, offline, against the organization's founding alone.
+//!
+//! Pure but for `Read` and `Write`. Nobody is believed who is not named by the ledger: not the kms that gave the file out, nor
+//! whoever kept it since.
+
+mod file;
+mod journals;
+mod verify;
+
+pub use file::{FileError, HEADER_LIMIT, Header, JournalRow, LINE_LIMIT, Line, Reader, VERSION, write_line};
+pub use verify::{Finding, Pinned, Report, verify};
