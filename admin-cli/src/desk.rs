@@ -481,14 +481,20 @@ impl Book {
         }
     }
 
-    /// The one thing among `all` whose record has this label.
+    /// The one thing among `all` whose record has this label, or whose id, or that of its record, this is: lists show that where
+    /// the register has the name no more.
     pub(crate) fn find<'a>(
         &self,
         label: &str,
         all: impl Iterator<Item = (&'a Id, Id)>,
         kind: &'static str,
     ) -> Result<Id, Fault> {
-        let mut found = all.filter(|(_, record)| self.names.get(record).is_some_and(|n| n.label == label));
+        let named = label.parse::<Id>().ok();
+        let is_meant = |(id, record): &(&Id, Id)| match named {
+            Some(named) => **id == named || *record == named,
+            None => self.names.get(record).is_some_and(|n| n.label == label),
+        };
+        let mut found = all.filter(is_meant);
         let unknown = || Fault::UnknownLabel { kind, label: label.to_owned() };
         let (id, _) = found.next().ok_or_else(unknown)?;
         // Two desks may have given the same label at once, or a register that withheld a record hid the first one.

@@ -99,6 +99,8 @@ pub struct Subject {
     pub threshold: u8,
     /// The custodians' cards, with their transport keys (9D).
     pub custodians: Vec<(Id, Point)>,
+    /// Units with a key whose half is not there.
+    pub missing: BTreeSet<Id>,
 }
 
 /// Draws the key of a backup and splits it among the custodians: the unsigned manifest with the key.
@@ -115,7 +117,8 @@ pub fn begin(subject: &Subject, rng: &mut impl CryptoRng) -> Result<(Backup, Bac
         piece.for_custodian(&place, transport, rng)
     });
     let pieces = pieces.collect::<Result<_, _>>()?;
-    Ok((Backup { organization, service, id, at, size, root, threshold, pieces }, key))
+    let missing = subject.missing.clone();
+    Ok((Backup { organization, service, id, at, size, root, threshold, pieces, missing }, key))
 }
 
 /// A signed manifest that makes sense. Whose signature it is has to be asked with [`Manifest::check_signature`].

@@ -47,8 +47,8 @@ impl Issuing {
         let posted = Crl { issuer, der: newest.der };
         match kms.put("/v1/crls", &posted).await {
             Ok(Done {}) => {}
-            // It cannot tell whose it is before it has the certificates.
-            Err(error) if error.code() == Some(ErrorCode::NotReady) => {
+            // It cannot tell whose it is before it has the certificates; one that was restored may have those of an older root.
+            Err(error) if matches!(error.code(), Some(ErrorCode::NotReady | ErrorCode::Rejected)) => {
                 self.certify(kms, CertificateKind::Authority, NONE).await?;
                 let Done {} = kms.put("/v1/crls", &posted).await?;
             }

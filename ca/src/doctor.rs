@@ -28,8 +28,11 @@ pub async fn look(path: &Path) -> Findings {
                 let state = doctor::folded(&config.database()).await;
                 kms_key = Some(state.as_ref().map_or(pin.kms_tls, |state| state.kms().tls.0));
                 found.ok("founded", "founded", &[("organization", pin.organization.to_string().into())]);
-                if let (Some(state), Some(keys)) = (state, &keys) {
-                    doctor::named(found, &state, HalfHolder::Ca, keys);
+                if let (Some(state), Some(keys)) = (&state, &keys) {
+                    doctor::named(found, state, HalfHolder::Ca, keys);
+                }
+                if let Some(state) = &state {
+                    doctor::halves(found, &mut database, vault::kept(&config).halves, state).await;
                 }
                 doctor::stamp(found, &mut database).await;
                 doctor::crls(found, &mut database).await;

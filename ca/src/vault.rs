@@ -54,6 +54,12 @@ pub enum VaultError {
     /// The card share could not be wrapped to the card.
     #[error("the card share could not be wrapped")]
     Wrap(#[from] WrapError),
+    /// The issuer half of a unit is not here: the ca was restored from a backup older than the unit.
+    #[error("the issuer half of unit {unit} was lost: have the unit given a new key (unit rekey)")]
+    HalfLost {
+        /// The unit.
+        unit: Id,
+    },
     /// A stored row has not the form that this program writes.
     #[error("the table {table} holds something that was not written by this program")]
     Malformed {
@@ -219,8 +225,7 @@ impl Vault {
     /// [`VaultError`].
     pub async fn share_request(&self, ordered: &OrderedGrant) -> Result<ShareRequest, VaultError> {
         let (organization, grant, unit) = (ordered.organization(), ordered.grant(), ordered.unit());
-        let half_sealed =
-            self.sealed_half(unit).await?.ok_or(VaultError::Malformed { table: "issuer_half" })?;
+        let half_sealed = self.sealed_half(unit).await?.ok_or(VaultError::HalfLost { unit })?;
         let share_aad = share_context(organization, grant);
         let share_sealed = match self.sealed_share(grant).await? {
             Some(sealed) => sealed,

@@ -47,7 +47,9 @@ impl Spoken for VaultError {
         match self {
             Self::Storage(error) => words::database(error),
             Self::Hsm(error) => words::hsm(error),
-            Self::Scalar(_) | Self::Point(_) | Self::Malformed { .. } => Message::new("database-damaged"),
+            Self::Scalar(_) | Self::Point(_) | Self::Malformed { .. } | Self::HalfLost { .. } => {
+                Message::new("database-damaged")
+            }
             Self::Seal(error) => words::unexpected(error),
             Self::Wrap(error) => words::unexpected(error),
             Self::ShuttingDown => Message::new("fault-stopping"),

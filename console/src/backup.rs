@@ -22,7 +22,7 @@ use warifu_split_key::ScalarError;
 
 use crate::{ConsoleError, file, process};
 
-pub use make::{Made, make};
+pub use make::{Made, make, missing_halves};
 pub use restore::{Restored, ask, restore};
 
 /// A service's token, as backups need it.
@@ -182,10 +182,13 @@ pub async fn backup(kept: &Kept, token: &Token, command: &Backup) -> Result<(), 
     process::say(&format!("backup {}", out.display()))?;
     process::say(&format!("fingerprint {}", made.fingerprint))?;
     process::say(&format!("halves {}", made.halves))?;
+    for unit in &made.missing {
+        process::say(&["missing ", &unit.to_string()].concat())?;
+    }
     process::say(&format!("custodians {}", made.custodians))?;
     process::say(&format!("threshold {}", made.threshold))?;
     for card in made.left_out {
-        process::say(&["without ", &card.to_string()].concat())?;
+        process::say(&["without ", &card].concat())?;
     }
     Ok(())
 }

@@ -10,16 +10,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 use tokio::net::TcpStream;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::wire::authority::Status;
 use warifu_hardware::hsm::{Hsm, HsmConfig, HsmError};
-use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{HalfHolder, Millis, ServiceKeys, ServiceStatement};
+use warifu_ledger::{Digest, Id};
 use warifu_replica::Replica;
 use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_replica::storage::{self, StorageError};
@@ -27,6 +27,7 @@ use warifu_split_key::point::Point;
 use warifu_texts::findings::{Findings, Level};
 use warifu_texts::{FluentValue, Sources, Texts, help};
 
+use crate::backup::missing_halves;
 use crate::keys::{self, Labels};
 use crate::{ConsoleError, Settings, Token, file};
 
@@ -338,6 +339,27 @@ pub fn named(findings: &mut Findings, state: &State, service: HalfHolder, own: &
         findings.ok("named", "named", &[]);
     } else {
         findings.add(Level::Fault, "named", "other-keys", &[]);
+    }
+}
+
+/// Whether the service has its half of every key that files are addressed to: `halves` is its query of [`Kept`]. One that was
+/// restored from a backup older than a unit has not, and nothing else tells so before a card is to be made.
+///
+/// [`Kept`]: crate::backup::Kept
+pub async fn halves(
+    findings: &mut Findings,
+    connection: &mut SqliteConnection,
+    halves: &'static str,
+    state: &State,
+) {
+    let rows = sqlx::query(halves).fetch_all(connection).await.unwrap_or_default();
+    let here = rows.iter().filter_map(|row| row.try_get::<Vec<u8>, _>(0).ok()?.try_into().ok().map(Id));
+    let missing = missing_halves(state, &here.collect());
+    let listed = missing.iter().filter(|unit| state.unit_is_listed(unit, state.last_at()));
+    let listed: Vec<String> = listed.map(Id::to_string).collect();
+    if !listed.is_empty() {
+        let values = [("count", listed.len().into()), ("units", listed.join(", ").into())];
+        findings.add(Level::Fault, "halves", "halves-missing", &values);
     }
 }
 

@@ -459,6 +459,9 @@ pub struct Backup {
     pub threshold: u8,
     /// One piece of its key for each custodian.
     pub pieces: Vec<BackupPiece>,
+    /// Units with a key whose half the service itself does not have any more: it lost them with an earlier token and database.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<Id>,
 }
 
 /// A custodian's piece of the key of a backup.

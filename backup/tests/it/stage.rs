@@ -67,6 +67,7 @@ pub(crate) fn subject() -> Subject {
         size: 9,
         root: Digest::of(b"the root"),
         threshold: 2,
+        missing: std::collections::BTreeSet::new(),
         custodians: CUSTODIANS.iter().map(custodian).collect(),
     }
 }

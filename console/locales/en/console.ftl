@@ -131,7 +131,7 @@ database-fails = The database does not work as it should ({ $why }).
 ## The ledger and the kms
 
 ledger-other-organization = The ledger is that of another organization ({ $found }), not of { $expected }.
-    .remedy = Check “organization” and “kms” in the configuration.
+    .remedy = Compare the fingerprint of the founding, as it was written down, with the one that was given: --organization, or “organization” in the configuration.
 ledger-unsound = The ledger that came from the kms is not sound ({ $why }).
     .remedy = Do not run the service, and call the helpdesk.
 kms-unreachable = The kms at { $address } cannot be reached ({ $why }).
@@ -161,7 +161,7 @@ backup-custodians-gone = Only { $living } of the custodians have a card that wor
 backup-other-keys = The keys in this HSM are not those that the ledger has for this server.
     .remedy = Check that the configuration names the right HSM.
 backup-not-empty = This server has a database already, so nothing is restored.
-    .remedy = Restore into an empty folder on a new machine.
+    .remedy = If this is the new machine: stop the service, empty the folder data, and begin again with init, which keeps its keys.
 backup-other-service = This is a backup of the other server.
     .remedy = Name a backup of this one.
 backup-exists = { $path } is there already.

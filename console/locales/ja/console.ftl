@@ -131,7 +131,7 @@ database-fails = データベースが正しく動きません（{ $why }）。
 ## 台帳と鍵管理サーバー（kms）
 
 ledger-other-organization = 台帳は別の組織（{ $found }）のもので、{ $expected } のものではありません。
-    .remedy = 設定の organization と kms を確かめてください。
+    .remedy = 設立のときに控えた指紋と、指定した指紋（--organization、または設定の organization）を見比べてください。
 ledger-unsound = 鍵管理サーバー（kms）から来た台帳が正しくありません（{ $why }）。
     .remedy = サービスを動かさず、情報システム担当に連絡してください。
 kms-unreachable = 鍵管理サーバー（kms）{ $address } につながりません（{ $why }）。
@@ -161,7 +161,7 @@ backup-custodians-gone = 使えるカードを持つ保管人が { $living } 人
 backup-other-keys = この HSM の鍵は、台帳にあるこのサーバーの鍵ではありません。
     .remedy = 設定の HSM が正しいか確かめてください。
 backup-not-empty = このサーバーにはすでにデータベースがあるので、復元しません。
-    .remedy = 新しい機械の、空のフォルダーに復元してください。
+    .remedy = 新しい機械なら、サービスを止め、data の中身を削除し、init からやり直してください。init の鍵は変わりません。
 backup-other-service = これは、もう一方のサーバーのバックアップです。
     .remedy = このサーバーのバックアップを指定してください。
 backup-exists = { $path } は、すでにあります。

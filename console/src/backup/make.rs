@@ -14,7 +14,8 @@ use warifu_backup::file::{self, BackupError, Manifest, Subject, Writer};
 use warifu_envelope::{Overwrite, write_whole};
 use warifu_hardware::hsm::Kek;
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::statement::Millis;
+use warifu_ledger::state::State;
+use warifu_ledger::statement::{Attestation, Millis};
 use warifu_ledger::{Digest, Id};
 use warifu_replica::{Replica, storage};
 use warifu_split_key::ScalarError;
@@ -31,10 +32,13 @@ pub struct Made {
     pub threshold: u8,
     /// How many have a piece.
     pub custodians: usize,
-    /// Custodians whose card does not work any more: they have no piece.
-    pub left_out: BTreeSet<Id>,
+    /// Custodians whose card does not work any more, and who have no piece: the number on the card, or its id where it has proved
+    /// none.
+    pub left_out: Vec<String>,
     /// How many halves it has.
     pub halves: usize,
+    /// Units with a key whose half the service itself does not have.
+    pub missing: BTreeSet<Id>,
     /// Leaves of the ledger in it.
     pub size: u64,
 }
@@ -60,6 +64,7 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
     let at = at.max(state.last_at());
     let (living, left_out): (BTreeSet<Id>, BTreeSet<Id>) =
         custodians.cards.iter().partition(|card| state.may_connect(card, at).is_ok());
+    let left_out = left_out.iter().map(|card| number_of(&state, card)).collect();
     let transports = living.iter().filter_map(|id| Some((*id, state.card(id)?.card.transport.0)));
     let transports: Vec<_> = transports.collect();
     if transports.len() < usize::from(custodians.threshold) {
@@ -74,6 +79,7 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
             Ok((Id(unit), row.try_get(1)?))
         })
         .collect::<Result<Vec<(Id, Vec<u8>)>, sqlx::Error>>()?;
+    let missing = missing_halves(&state, &halves.iter().map(|(unit, _)| *unit).collect());
     let size = state.tree().size();
     let subject = Subject {
         organization: state.organization(),
@@ -83,6 +89,7 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
         root: state.tree().root(size).map_err(|_| BackupFault::OtherContent { why: "the root" })?,
         threshold: custodians.threshold,
         custodians: transports,
+        missing: missing.clone(),
     };
     pool.close().await;
 
@@ -92,7 +99,21 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
     let fingerprint = blocking(move || write(&subject, &token, &halves, &snapshot, &out)).await?;
     // Only now: the snapshot was in it.
     drop(workshop);
-    Ok(Made { fingerprint, threshold, custodians, left_out, halves: count, size })
+    Ok(Made { fingerprint, threshold, custodians, left_out, halves: count, missing, size })
+}
+
+fn number_of(state: &State, card: &Id) -> String {
+    match state.card(card).map(|found| &found.card.attestation) {
+        Some(Attestation::Generated { serial, .. }) => serial.to_string(),
+        _ => card.to_string(),
+    }
+}
+
+/// Units that have a key in the ledger, and whose half is not among those that are here: the service was restored without them.
+#[must_use]
+pub fn missing_halves(state: &State, here: &BTreeSet<Id>) -> BTreeSet<Id> {
+    let with_key = state.units().filter(|(_, unit)| unit.key.is_some());
+    with_key.map(|(id, _)| *id).filter(|id| !here.contains(id)).collect()
 }
 
 /// A copy of the database as of one instant, also while others write it, without what no backup has (P-10.7).

@@ -1,6 +1,6 @@
 //! Restoring a backup on a new machine with a new token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Write as _};
 use std::path::Path;
@@ -123,7 +123,7 @@ pub async fn restore(
     let replica = Replica::open(pool.clone(), Some(organization)).await?;
     let state = replica.state().ok_or(BackupFault::NotFounded)?;
     check(&manifest, &state)?;
-    check_halves(&replica, holder, &halves).await?;
+    check_halves(&replica, holder, &halves, &manifest.backup().missing).await?;
     put(&pool, kept, &halves).await?;
     let restored = Restored { organization, halves: halves.len(), size: state.tree().size() };
     // The last connection brings the write-ahead log into the file, and removes it.
@@ -177,11 +177,12 @@ fn check(manifest: &Manifest, state: &State) -> Result<(), BackupFault> {
     Ok(manifest.check_signature(&state.keys_of(backup.service).signing)?)
 }
 
-/// Every unit with a key has exactly the half that the ledger shows.
+/// Every unit with a key has exactly the half that the ledger shows, or is among those that the manifest says are missing.
 async fn check_halves(
     replica: &Replica,
     holder: HalfHolder,
     halves: &BTreeMap<Id, Resealed>,
+    missing: &BTreeSet<Id>,
 ) -> Result<(), BackupFault> {
     let mut from = 0;
     loop {
@@ -201,7 +202,11 @@ async fn check_halves(
                 HalfHolder::Ca => issuer.point.0,
                 HalfHolder::Kms => keeper.point.0,
             };
-            if halves.get(&unit).is_none_or(|half| half.public != shown) {
+            let right = match halves.get(&unit) {
+                Some(half) => half.public == shown && !missing.contains(&unit),
+                None => missing.contains(&unit),
+            };
+            if !right {
                 return Err(BackupFault::OtherHalf { unit });
             }
         }

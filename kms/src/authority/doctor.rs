@@ -16,6 +16,7 @@ use warifu_texts::findings::{Findings, Level};
 
 use super::role::CA;
 use super::store::Store;
+use super::units::kept;
 use super::{Config, LABELS};
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
@@ -35,6 +36,7 @@ pub(super) async fn look(path: &Path) -> Findings {
                     doctor::named(found, state, HalfHolder::Kms, keys);
                 }
                 if let Some(state) = &state {
+                    doctor::halves(found, &mut database, kept(&config).halves, state).await;
                     journals(found, &config.database(), state).await;
                 }
                 ledger(found, &mut database).await;

@@ -75,8 +75,11 @@ impl Play {
         self.insert("hanako", "office", MEMBER_READERS[0]);
         self.opens("office", &again, b"again");
         until("a CRL of the new ca", PATIENCE, || Ok(self.crl_number() > number)).unwrap();
+        // Its half of a unit that is younger than the backup is lost, which it says.
         let made = self.console("ca", &["backup", "--out", path(&self.path("ca-2.backup"))]);
-        assert_eq!(said(&made, "halves"), "3");
+        assert_eq!((said(&made, "halves"), said(&made, "missing").len()), ("3".to_owned(), 32));
+        let doctor = self.town.at_console("ca", &["doctor", "--json"]).unwrap();
+        assert!(text(&doctor).contains("halves-missing"), "{}", text(&doctor));
     }
 
     /// The restored kms gets from the ca what it lacks, and then two officers order that it is the kms. Everybody finds it at the
@@ -119,6 +122,35 @@ impl Play {
         self.refuses("office", sealed);
         let made = self.console("kms", &["backup", "--out", path(&self.path("kms-2.backup"))]);
         assert_eq!(said(&made, "halves"), "3");
+    }
+
+    /// A backup of a ca that lacks a half is restored like any other.
+    fn the_ca_is_restored_without_what_it_lacked(&mut self, organization: &str) {
+        let backup = self.path("ca-2.backup");
+        fs::rename(self.path("lost-ca"), self.path("lost-ca-first")).unwrap();
+        self.town.lose("ca").unwrap();
+        self.town.equip_authority("ca").unwrap();
+        let asked = self.console("ca", &["restore", path(&backup)]);
+        let (request, fingerprint) = (said(&asked, "request"), said(&asked, "fingerprint"));
+        let pieces = self.path("ca-2-pieces.json");
+        let open = ["backup", "open", path(&backup), "--request", &request, "--out", path(&pieces)];
+        let open = [&open[..], &["--fingerprint", &fingerprint]].concat();
+        for (label, serial) in [("ren", 3002), ("yui", 3003)] {
+            self.opens_backup(label, serial, &open);
+        }
+        let restore = ["restore", path(&backup), "--pieces", path(&pieces), "--organization", organization];
+        let restored = self.console("ca", &restore);
+        assert_eq!(said(&restored, "halves"), "3");
+    }
+
+    /// The register has lost the name of the unit that is younger than its backup.
+    fn what_has_lost_its_name_is_called_by_its_id(&self) {
+        let list: serde_json::Value =
+            serde_json::from_str(&self.town.admin(&["unit", "list", "--json"]).unwrap()).unwrap();
+        let labels = list.as_array().unwrap().iter().filter_map(|row| row["label"].as_str());
+        let nameless: Vec<&str> = labels.filter(|label| label.len() == 32).collect();
+        assert_eq!(nameless.len(), 1, "{list}");
+        self.town.admin(&["unit", "close", nameless[0]]).unwrap();
     }
 
     /// The number of the newest CRL that the kms serves, or 0.
@@ -207,6 +239,7 @@ fn what_two_of_three_custodians_open_is_restored() {
 
         // After the backups, and before the disaster.
         play.town.admin(&["member", "revoke", "taro", "--watch"]).unwrap();
+        play.town.admin(&["unit", "add", "late", "--name", "後から"]).unwrap();
 
         let organization = play.town.organization().to_owned();
         for (service, backup, other) in [("ca", &ca_backup, &kms_backup), ("kms", &kms_backup, &ca_backup)] {
@@ -268,6 +301,9 @@ fn what_two_of_three_custodians_open_is_restored() {
                 _ => play.the_kms_serves_again(&sealed, said(&restored, "leaves").parse().unwrap()),
             }
         }
+
+        play.the_ca_is_restored_without_what_it_lacked(&organization);
+        play.what_has_lost_its_name_is_called_by_its_id();
 
         // Neither in the backups nor in what was carried about, nor on any disk.
         let mut secrets = Secrets::default();

@@ -13,7 +13,7 @@ help-arg-viewer = The command that shows files; the file's path is appended [def
 help-exit-codes = Exit codes: 0 ended when told to / 1 it could not run (why, and what to do, is printed last)
 
 run-twice = The agent is running already.
-    .remedy = Use the one that runs.
+    .remedy = Use the one that runs. To start it with other arguments, stop that one first.
 run-folder-unusable = The agent's runtime folder cannot be used ({ $why }).
     .remedy = Check the folder's permissions.
 run-profile-unreadable = The organization's profile cannot be read ({ $why }).
