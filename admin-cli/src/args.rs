@@ -143,6 +143,20 @@ pub(crate) enum Audit {
         #[arg(long, value_name = "FILE")]
         earlier: Option<PathBuf>,
     },
+    /// What such a file proves of a member's cards, to be printed: what they reach, who ended them, each receipt, each opening
+    Evidence {
+        /// The file
+        file: PathBuf,
+        /// The organization's founding hash, as written down at the founding
+        #[arg(long, value_name = "HASH")]
+        organization: String,
+        /// The member
+        #[arg(long)]
+        member: String,
+        /// Where to write it
+        #[arg(long, short)]
+        out: PathBuf,
+    },
     /// How far each site's audit journal has come, and what was found wrong
     Status,
 }

@@ -61,6 +61,10 @@ fn main() -> ExitCode {
             let verified = audit::offline(&screen, file, organization, earlier.as_deref());
             verified.map(|()| ExitCode::SUCCESS).map_err(|fault| (fault, None))
         }
+        Command::Audit(Audit::Evidence { file, organization, member, out }) => {
+            let written = audit::evidence(&screen, file, organization, member, out);
+            written.map(|()| ExitCode::SUCCESS).map_err(|fault| (fault, None))
+        }
         _ => run(cli, &screen),
     };
     match done {

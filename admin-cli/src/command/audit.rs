@@ -1,5 +1,6 @@
 //! `audit`: who opened a file, shredding it, and what auditors take away.
 
+mod evidence;
 mod export;
 mod verify;
 
@@ -13,7 +14,7 @@ use warifu_envelope::TagStanza;
 use warifu_ledger::statement::{Act, Millis};
 use warifu_ledger::{Digest, Id};
 
-pub(crate) use verify::offline;
+pub(crate) use verify::{evidence, offline};
 
 use super::replace::number;
 use super::{already, end_access};
@@ -51,7 +52,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Audit) -> Result<(), Fault
             status(desk, &book).await
         }
         // It needs no agent, and is run before one is looked for.
-        Audit::Verify { .. } => Ok(()),
+        Audit::Verify { .. } | Audit::Evidence { .. } => Ok(()),
     }
 }
 

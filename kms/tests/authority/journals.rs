@@ -100,6 +100,8 @@ staged! {
         let main = town.site("main");
         // Somebody else's, or signed by somebody else.
         assert_eq!(code(post(&town.site("branch"), journal.rows(0)).await), ErrorCode::Rejected);
+        let in_its_name = JournalRows { head: journal.head_by("branch"), ..journal.rows(0) };
+        assert_eq!(code(post(&town.site("branch"), in_its_name).await), ErrorCode::Rejected);
         for forger in ["branch", "kms", "ca"] {
             let rows = JournalRows { head: journal.head_by(forger), ..journal.rows(0) };
             assert_eq!(code(post(&main, rows).await), ErrorCode::Rejected, "{forger}");

@@ -130,6 +130,18 @@ fn who_opened_is_known_and_whoever_changes_the_records_is_found_out() {
         let file = play.exported("first.audit");
         assert_eq!(play.verified(&file, &[]), (vec![], Some(0)));
 
+        // What it proves of a member's cards, to be printed.
+        let organization = play.town.organization().to_owned();
+        let printed = play.path("evidence.txt");
+        let words =
+            ["--lang", "ja", "audit", "evidence", file.to_str().unwrap(), "--organization", &organization];
+        let more = ["--member", "taro", "-o", printed.to_str().unwrap()];
+        play.town.admin(&[&words[..], &more].concat()).unwrap();
+        let text = fs::read_to_string(&printed).unwrap();
+        for part in ["太郎", first_name, second_name, "受領", "応じた拠点はありません"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+
         // One row is changed.
         let forged = play.forged(&file, |line| {
             if let Some(row) = line.pointer_mut("/row/row").filter(|row| row["index"] == 0) {

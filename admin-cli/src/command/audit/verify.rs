@@ -7,10 +7,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use warifu_audit::{FileError, Finding, HEADER_LIMIT, Pinned, Reader, Report, verify};
-use warifu_ledger::Id;
+use warifu_envelope::Overwrite;
 use warifu_ledger::register::Name;
+use warifu_ledger::{Digest, Id};
 use warifu_texts::Spoken as _;
 
+use super::evidence::{Endings, Evidence};
 use crate::day::{Zone, iso};
 use crate::fault::Fault;
 use crate::register::Commitments;
@@ -26,8 +28,7 @@ pub(crate) fn offline(
     organization: &str,
     earlier: Option<&Path>,
 ) -> Result<(), Fault> {
-    let organization =
-        organization.parse().map_err(|_| Fault::NotAFingerprint { text: organization.to_owned() })?;
+    let organization = parsed(organization)?;
     let earlier = earlier.map(checkpoint_in).transpose()?;
     let mut commitments = Commitments::default();
     let file = open(path)?;
@@ -40,6 +41,40 @@ pub(crate) fn offline(
         0 => Ok(()),
         count => Err(Fault::AuditUnsound { count }),
     }
+}
+
+/// Verifies a file, and writes what it proves of a member's cards. Nothing is written of a file that is not as it was signed.
+///
+/// # Errors
+/// As for [`offline`]; [`Fault::UnknownLabel`].
+pub(crate) fn evidence(
+    screen: &Screen,
+    path: &Path,
+    organization: &str,
+    member: &str,
+    out: &Path,
+) -> Result<(), Fault> {
+    let (mut commitments, mut endings) = (Commitments::default(), Endings::default());
+    let report =
+        verify(open(path)?, &Pinned { organization: parsed(organization)?, earlier: None }, |leaf| {
+            commitments.note(leaf);
+            endings.note(leaf);
+        });
+    let report = report.map_err(|source| Fault::NotAuditFile { path: path.display().to_string(), source })?;
+    let names = commitments.names(report.records.clone()).by_record;
+    let (count, state) = (report.findings.len(), report.state.as_ref());
+    let Some(state) = state.filter(|_| count == 0) else { return Err(Fault::AuditUnsound { count }) };
+    let evidence = Evidence { screen, report: &report, state, names: &names, endings: &endings };
+    let mut text = evidence.lines(&evidence.member(member)?).join("\n");
+    text.push('\n');
+    crate::file::write(out, Overwrite::Refuse, text.as_bytes())?;
+    let written = out.display().to_string();
+    screen.result(&json!({ "file": written }), || text.clone());
+    Ok(())
+}
+
+fn parsed(organization: &str) -> Result<Digest, Fault> {
+    organization.parse().map_err(|_| Fault::NotAFingerprint { text: organization.to_owned() })
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, Fault> {
