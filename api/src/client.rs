@@ -100,12 +100,34 @@ impl ClientError {
     }
 }
 
+/// An answer that is on its way.
+pub type Carried<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<(StatusCode, Bytes), ClientError>> + Send + 'a>>;
+
+/// Carries requests to a service in the same process, without any network: a simulator's.
+pub trait Carrier: Send + Sync {
+    /// Carries one request there, and the answer back.
+    fn carry(&self, method: Method, path: &str, body: Bytes) -> Carried<'_>;
+}
+
+/// How requests get to the service.
+#[derive(Clone)]
+enum Road {
+    Tls(Tls),
+    Carrier(Arc<dyn Carrier>),
+}
+
+#[derive(Clone)]
+struct Tls {
+    config: Arc<ClientConfig>,
+    kept: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
+}
+
 /// A client of one service. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Client {
     address: String,
-    config: Arc<ClientConfig>,
-    kept: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
+    road: Road,
     timeout: Duration,
 }
 
@@ -132,7 +154,15 @@ impl Client {
     }
 
     fn with(address: String, config: Arc<ClientConfig>) -> Self {
-        Self { address, config, kept: Arc::default(), timeout: Duration::from_secs(30) }
+        let road = Road::Tls(Tls { config, kept: Arc::default() });
+        Self { address, road, timeout: Duration::from_secs(30) }
+    }
+
+    /// A client whose requests somebody carries. It has no event streams.
+    #[must_use]
+    pub fn carried(address: impl Into<String>, carrier: Arc<dyn Carrier>) -> Self {
+        let road = Road::Carrier(carrier);
+        Self { address: address.into(), road, timeout: Duration::from_secs(30) }
     }
 
     /// The same client with another limit on the time from request to answer (30 s unless told).
@@ -199,9 +229,14 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let exchange = async {
-            let answer = self.send(method, path, body).await?;
-            let status = answer.status();
-            Ok((status, self.collect(answer).await?))
+            match &self.road {
+                Road::Carrier(carrier) => carrier.carry(method, path, body).await,
+                Road::Tls(tls) => {
+                    let answer = self.send(tls, method, path, body).await?;
+                    let status = answer.status();
+                    Ok((status, self.collect(answer).await?))
+                }
+            }
         };
         self.in_time(exchange).await
     }
@@ -211,8 +246,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn events(&self, path: &str) -> Result<Events, ClientError> {
+        let Road::Tls(tls) = &self.road else {
+            let why = "whoever carries requests carries no streams".to_owned();
+            return Err(ClientError::Nonsense { address: self.address.clone(), why });
+        };
         let open = async {
-            let mut sender = self.connect().await?;
+            let mut sender = self.connect(tls).await?;
             let answer = sender
                 .send_request(self.request(Method::GET, path, Bytes::new())?)
                 .await
@@ -258,8 +297,14 @@ impl Client {
     }
 
     /// Sends on the kept connection, or on a new one if it is gone or was closed while idle.
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, ClientError> {
-        let mut kept = self.kept.lock().await;
+    async fn send(
+        &self,
+        tls: &Tls,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut kept = tls.kept.lock().await;
         if let Some(mut sender) = kept.take()
             && sender.ready().await.is_ok()
         {
@@ -274,31 +319,31 @@ impl Client {
                 Err(error) => return Err(self.broken(error)),
             }
         }
-        let mut sender = self.connect().await?;
+        let mut sender = self.connect(tls).await?;
         let answer =
             sender.send_request(self.request(method, path, body)?).await.map_err(|e| self.broken(e))?;
         *kept = Some(sender);
         Ok(answer)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let this = self.clone();
+    async fn connect(&self, tls: &Tls) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let (this, config) = (self.clone(), tls.config.clone());
         let runtime = tokio::runtime::Handle::current();
         // A card or HSM signs inside the handshake and blocks the thread that drives it. That thread cannot be called back:
         // the limit is inside, or whoever accepts connections and says nothing would take one thread after the other.
-        tokio::task::spawn_blocking(move || runtime.block_on(this.in_time(this.handshake())))
+        tokio::task::spawn_blocking(move || runtime.block_on(this.in_time(this.handshake(config))))
             .await
             .map_err(|e| self.broken(e))?
     }
 
-    async fn handshake(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    async fn handshake(&self, config: Arc<ClientConfig>) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let unreachable = |source| ClientError::Unreachable { address: self.address.clone(), source };
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         let _ = stream.set_nodelay(true);
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|e| ClientError::Nonsense { address: self.address.clone(), why: e.to_string() })?;
-        let stream = TlsConnector::from(self.config.clone())
+        let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
             .map_err(|source| ClientError::NotTrusted { address: self.address.clone(), source })?;

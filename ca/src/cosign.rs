@@ -5,7 +5,7 @@ use std::sync::Arc;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{CheckpointAnswer, Cosignature};
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::key::Base64;
@@ -93,15 +93,15 @@ impl Cosigner {
         if checkpoint.size > state.tree().size() {
             return Ok(Cosigned::NotFolded);
         }
-        if state.check_against(&checkpoint).is_err() {
-            return Err(self.fork(checkpoint.size));
+        if state.check_against(&checkpoint).is_err() && stands(Guard::CosignedIsFolded) {
+            return Err(self.fork(checkpoint.size).await);
         }
         if let Some(before) = self.vault.cosigned().await? {
             if checkpoint.size < before.size {
                 return Err(CosignError::Shrunk { size: checkpoint.size, cosigned: before.size });
             }
             if state.check_against(&before).is_err() {
-                return Err(self.fork(before.size));
+                return Err(self.fork(before.size).await);
             }
             if before.size == checkpoint.size && answer.cosigned_size >= checkpoint.size {
                 return Ok(Cosigned::Up(checkpoint.size));
@@ -122,8 +122,8 @@ impl Cosigner {
         Ok(Cosigned::Up(checkpoint.size))
     }
 
-    fn fork(&self, size: u64) -> CosignError {
-        self.follower.halt(Halt::Fork { size });
+    async fn fork(&self, size: u64) -> CosignError {
+        self.follower.halt(Halt::Fork { size }).await;
         CosignError::Fork { size }
     }
 }

@@ -373,7 +373,8 @@ pub fn age(time: Millis) -> (bool, [(&'static str, FluentValue<'static>); 2]) {
 
 /// How old the last stamp is that the service stored: the sign that it runs, and gets them.
 pub async fn stamp(findings: &mut Findings, connection: &mut SqliteConnection) {
-    let last = sqlx::query_scalar::<_, i64>("SELECT time_ms FROM ledger_stamp").fetch_optional(connection);
+    let last = sqlx::query_scalar::<_, i64>("SELECT time_ms FROM ledger_stamp ORDER BY size DESC LIMIT 1")
+        .fetch_optional(connection);
     match last.await {
         Ok(Some(time)) => {
             let (old, values) = age(time.unsigned_abs());

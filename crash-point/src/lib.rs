@@ -5,17 +5,25 @@
 //!
 //! - **a real process** is started with `WARIFU_CRASH_AT=NAME`, or `NAME:N` for the N-th time, and sends itself SIGKILL
 //!   there: no destructor runs, nothing is flushed;
-//! - **in process**, a driver arms a point through [`rehearsal`].
+//! - **in process**, a driver arms a point through [`rehearsal`];
+//! - **in a simulation**, which decides at each point what goes on next (`simulation`, `docs/testing/simulation.md`). It is
+//!   told as well where one task waits for another ([`waiting`]), and takes guards away ([`stands`]).
 //!
-//! All of it is there in debug builds only. In a release build both functions are empty, the environment is not read, and
-//! `rehearsal` does not exist: see `docs/adr/0008-crash-points.md`.
+//! All of it is there in debug builds only. In a release build these functions are empty, the environment is not read, every
+//! guard stands, and `rehearsal` and `simulation` do not exist: see `docs/adr/0008-crash-points.md`.
 
 #[cfg(debug_assertions)]
 mod environment;
+mod guard;
 mod points;
 #[cfg(debug_assertions)]
 pub mod rehearsal;
+#[cfg(debug_assertions)]
+pub mod simulation;
 
+#[cfg(debug_assertions)]
+pub use guard::remove;
+pub use guard::{Guard, stands};
 pub use points::{CrashPoint, Program};
 
 /// Ends here if a test says so; else nothing. In a release build, nothing.
@@ -27,6 +35,9 @@ pub async fn reached(point: CrashPoint) {
         if rehearsal::is_over(point) {
             // The process is over: nothing comes after this. The task goes with its runtime.
             std::future::pending::<()>().await;
+        }
+        if let Some(pause) = simulation::reached(point) {
+            pause.await;
         }
     }
     #[cfg(not(debug_assertions))]
@@ -44,4 +55,16 @@ pub fn reached_blocking(point: CrashPoint) {
     }
     #[cfg(not(debug_assertions))]
     let _ = point;
+}
+
+/// Waits for another task of the same program: `wait` itself, of which a simulator is told.
+pub async fn waiting<F: Future>(wait: F) -> F::Output {
+    #[cfg(debug_assertions)]
+    {
+        simulation::waiting(wait).await
+    }
+    #[cfg(not(debug_assertions))]
+    {
+        wait.await
+    }
 }

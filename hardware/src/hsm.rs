@@ -28,6 +28,7 @@ pub(crate) mod keys;
 mod link;
 mod lru;
 pub(crate) mod module;
+mod token;
 pub mod wrap;
 mod x509;
 
@@ -43,6 +44,7 @@ use zeroize::Zeroizing;
 pub use error::HsmError;
 pub use kek::Kek;
 pub use keys::{AgreementKey, Ed25519Key, SigningKey};
+pub use token::Token;
 pub use wrap::WrappedShare;
 
 use link::Link;
@@ -173,13 +175,25 @@ struct Inner {
     grants: [RwLock<()>; STRIPES],
 }
 
-/// A service's token. See the [module's documentation](self).
+/// A token over PKCS#11.
 #[derive(Clone)]
-pub struct Hsm(Arc<Inner>);
+pub(crate) struct Pkcs11Token(Arc<Inner>);
+
+/// A service's token. See the [module's documentation](self); what it does is in [`Token`].
+#[derive(Clone)]
+pub struct Hsm(Arc<dyn Token>);
+
+impl std::ops::Deref for Hsm {
+    type Target = dyn Token;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
 
 impl std::fmt::Debug for Hsm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hsm").field("token_label", &self.0.config.token_label).finish_non_exhaustive()
+        f.debug_struct("Hsm").field("token_label", &self.token_label()).finish_non_exhaustive()
     }
 }
 
@@ -206,9 +220,9 @@ impl Hsm {
             if inner.config != config {
                 return Err(HsmError::AlreadyOpen { label: config.token_label });
             }
-            return Ok(Self(inner));
+            return Ok(Self(Arc::new(Pkcs11Token(inner))));
         }
-        let hsm = Self(Arc::new(Inner {
+        let token = Pkcs11Token(Arc::new(Inner {
             config,
             context,
             link: RwLock::new(None),
@@ -218,9 +232,9 @@ impl Hsm {
             making: Mutex::new(()),
             grants: [const { RwLock::new(()) }; STRIPES],
         }));
-        hsm.with_link(|_| Ok(()))?;
-        open.push(Arc::downgrade(&hsm.0));
-        Ok(hsm)
+        token.with_link(|_| Ok(()))?;
+        open.push(Arc::downgrade(&token.0));
+        Ok(Self(Arc::new(token)))
     }
 
     /// Makes the token of `config` in a free slot: its label, the security officer's PIN, and the user's PIN, which is
@@ -234,12 +248,14 @@ impl Hsm {
         module::init_token(config, so_pin)
     }
 
-    /// Whether the token offers every mechanism we need, and what room it has. Services call this when they start.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError::MechanismMissing`] names the first that is not there.
-    pub fn probe(&self) -> Result<Mechanisms, HsmError> {
+    /// A token that is not reached over PKCS#11: a simulator's, which lives in its own memory.
+    pub fn of(token: Arc<dyn Token>) -> Self {
+        Self(token)
+    }
+}
+
+impl Pkcs11Token {
+    fn probe(&self) -> Result<Mechanisms, HsmError> {
         self.with_link(|link| {
             let offered = self.0.context.get_mechanism_list(link.slot())?;
             for (mechanism, name) in REQUIRED {
@@ -259,14 +275,11 @@ impl Hsm {
         })
     }
 
-    /// How many operations have failed since it was opened, but for refusals of what was given.
-    #[must_use]
-    pub fn failures(&self) -> u64 {
+    fn failures(&self) -> u64 {
         self.0.failures.load(Ordering::Relaxed)
     }
 
-    /// The token's label.
-    pub fn token_label(&self) -> &str {
+    fn token_label(&self) -> &str {
         &self.0.config.token_label
     }
 }

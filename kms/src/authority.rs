@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
+use sqlx::SqlitePool;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::Instrument as _;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey};
 use warifu_console::file;
 use warifu_console::keys::{Labels, OwnKeys};
 use warifu_console::process::Ended;
+use warifu_crash_point::{Guard, stands, waiting};
 use warifu_hardware::hsm::{Ed25519Key, Hsm, HsmError, Kek};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
@@ -49,6 +51,8 @@ mod rewraps;
 mod role;
 mod rotating;
 mod stamps;
+#[cfg(debug_assertions)]
+mod steps;
 mod store;
 mod stream;
 mod units;
@@ -173,12 +177,25 @@ impl Authority {
     }
 
     async fn open_alone(config: &Config, clock: Arc<dyn Clock>, lock: Arc<File>) -> Result<Arc<Self>> {
-        let pool = storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?;
-        let store = Store::new(pool.clone());
-        let replica = Replica::open(pool, None).await?;
+        let replica = Replica::open(Self::database(config).await?, None).await?;
+        let keys = Self::keys_in_use(config, replica.state()).await?;
+        Self::open_with(config, lock, keys, replica, clock).await
+    }
+
+    async fn database(config: &Config) -> Result<SqlitePool> {
+        Ok(storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?)
+    }
+
+    async fn open_with(
+        config: &Config,
+        lock: Arc<File>,
+        (hsm, keys): (Hsm, Keys),
+        replica: Replica,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>> {
+        let store = Store::new(replica.pool().clone());
         store.forget_entries_from(replica.size()).await?;
-        let (hsm, keys) = Self::keys_in_use(config, replica.state()).await?;
-        let stamped = AtomicU64::new(store.last_stamp().await?);
+        let stamped = AtomicU64::new(if stands(Guard::StampsKept) { store.last_stamp().await? } else { 0 });
         let signer = Arc::new(keys.own.tls.clone());
         let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
         let authority = Arc::new(Self {
@@ -242,7 +259,7 @@ impl Authority {
         };
         let limits = Limits { members: FOLLOWERS, ..Limits::default() };
         serve(listener, &self.identity, router, limits, connections.clone(), over).await?;
-        drop(self.appending.lock().await);
+        drop(self.in_turn().await);
         if ended == Ended::OtherKeys {
             // What was asked before is answered; nothing else will be (P-4.16).
             connections.end_all().await;
@@ -270,7 +287,13 @@ impl Authority {
     /// The authority's time: the wall clock's, but never before the last leaf nor the last stamp given: a clock that is set
     /// back revives nothing that was over (P-5.4).
     fn now(&self, state: &State) -> Millis {
-        self.clock.wall_ms().max(state.last_at()).max(self.stamped.load(Ordering::SeqCst))
+        let stamped = if stands(Guard::NotBeforeStamps) { self.stamped.load(Ordering::SeqCst) } else { 0 };
+        self.clock.wall_ms().max(state.last_at()).max(stamped)
+    }
+
+    /// Whoever appends or stamps, one after the other.
+    async fn in_turn(&self) -> MutexGuard<'_, ()> {
+        waiting(self.appending.lock()).await
     }
 
     async fn sign(&self, statement: impl Statement + Send + 'static) -> Result<Envelope> {

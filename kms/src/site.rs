@@ -31,6 +31,8 @@ mod revoking;
 mod rewrapping;
 mod rotating;
 mod service;
+#[cfg(debug_assertions)]
+pub mod steps;
 mod store;
 mod sweep;
 mod vault;

@@ -1,6 +1,6 @@
--- The last stamp that counted: no leaf beyond so many is older than its time (protocol P-5.4), restarts included.
+-- Stamps that counted, by the leaves that each speaks of: the last one, those ahead of the ledger, and of the others the largest. No
+-- leaf beyond so many is older than that time (protocol P-5.4), restarts included.
 CREATE TABLE ledger_stamp (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    size INTEGER NOT NULL,
+    size INTEGER PRIMARY KEY CHECK (size >= 0),
     time_ms INTEGER NOT NULL
 ) STRICT;

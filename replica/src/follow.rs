@@ -10,6 +10,7 @@ use warifu_api::client::{Client, ClientError, Event, Events};
 use warifu_api::tls::{Identity, Pin};
 use warifu_api::wire::LeafEvent;
 use warifu_api::wire::authority::StampRequest;
+use warifu_crash_point::{Guard, stands};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::{Leaf, LeafError};
 use warifu_ledger::state::{LONGEST_LEASE_MS, Rejected, State};
@@ -20,6 +21,8 @@ use crate::clock::Clock;
 use crate::lease::{Lease, StampError};
 use crate::replica::{Appended, Replica, ReplicaError};
 
+#[cfg(debug_assertions)]
+mod steps;
 mod succession;
 
 /// The first pause before another try; it doubles with every failure.
@@ -111,6 +114,8 @@ pub struct Following {
     pub longest_lease_ms: u64,
     /// Whether it brings its leaves to a kms that was restored from a backup and lacks them: the ca does.
     pub brings_leaves: bool,
+    /// Whether a fork halts it for good, restarts included: a site answers nothing any more until people have set it up anew.
+    pub halts_for_good: bool,
 }
 
 impl Following {
@@ -131,6 +136,7 @@ impl Following {
             clock,
             longest_lease_ms: LONGEST_LEASE_MS,
             brings_leaves: false,
+            halts_for_good: false,
         }
     }
 }
@@ -189,24 +195,11 @@ impl Follower {
         replica: Replica,
         appended: mpsc::Sender<Appended>,
     ) -> Result<Self, FollowError> {
-        if replica.state().is_none() && replica.pinned().is_none() {
-            return Err(FollowError::NothingPinned);
-        }
-        if let Some(state) = replica.state() {
-            following.kms.set(state.kms().tls.0);
-        }
+        let shared = Arc::new(Shared::new(following, replica, appended)?);
+        let following = &shared.following;
         let client =
             || Client::new(&*following.kms_address, following.kms.clone(), Some(&following.identity));
         let (stream, stamps) = (client()?, client()?);
-        let shared = Arc::new(Shared {
-            lease: Mutex::new(Lease::new(following.longest_lease_ms).after(replica.last_stamp())),
-            following,
-            replica,
-            status: watch::Sender::default(),
-            appended,
-            reopen: Notify::new(),
-            stamp_now: Notify::new(),
-        });
         let tasks = vec![
             tokio::spawn(shared.clone().follow_stream(stream)),
             tokio::spawn(shared.clone().ask_for_stamps(stamps)),
@@ -245,8 +238,15 @@ impl Follower {
     }
 
     /// Stops for good, for a reason found elsewhere: an order brought by somebody may be the proof of a fork.
-    pub fn halt(&self, why: Halt) {
-        self.shared.halt(why);
+    pub async fn halt(&self, why: Halt) {
+        self.shared.halt(why).await;
+    }
+
+    /// Looks whether leaves that somebody else has appended contradict the last stamp: then the kms has signed two ledgers.
+    pub async fn compare(&self) {
+        if let Err(Stopped::Halt(why)) = self.shared.compare() {
+            self.shared.halt(why).await;
+        }
     }
 
     /// Ends the connections and waits until nothing of the follower runs any more. What is being appended is finished.
@@ -277,6 +277,33 @@ enum Stopped {
 }
 
 impl Shared {
+    fn new(
+        following: Following,
+        replica: Replica,
+        appended: mpsc::Sender<Appended>,
+    ) -> Result<Self, FollowError> {
+        if replica.state().is_none() && replica.pinned().is_none() {
+            return Err(FollowError::NothingPinned);
+        }
+        if let Some(state) = replica.state() {
+            following.kms.set(state.kms().tls.0);
+        }
+        let fork = replica.fork().filter(|_| following.halts_for_good && stands(Guard::HaltKept));
+        if let Some(size) = fork {
+            tracing::error!(size, "HALTED: the kms has shown two ledgers before the restart");
+        }
+        let halted = fork.map(|size| Halt::Fork { size });
+        Ok(Self {
+            lease: Mutex::new(Lease::new(following.longest_lease_ms).after(replica.last_stamp())),
+            following,
+            replica,
+            status: watch::Sender::new(FollowStatus { halted, ..FollowStatus::default() }),
+            appended,
+            reopen: Notify::new(),
+            stamp_now: Notify::new(),
+        })
+    }
+
     fn lease(&self) -> MutexGuard<'_, Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -299,7 +326,18 @@ impl Shared {
         Some(Fresh { state, time, settled, left_ms })
     }
 
-    fn halt(&self, why: Halt) {
+    async fn halt(&self, why: Halt) {
+        let fork = if let Halt::Fork { size } = &why { Some(*size) } else { None };
+        self.stop(why);
+        if let Some(size) = fork.filter(|_| self.following.halts_for_good)
+            && let Err(error) = self.replica.forked(size).await
+        {
+            tracing::error!(%error, "a restart will have forgotten that the kms has shown two ledgers");
+        }
+    }
+
+    /// From here on nothing is fresh any more.
+    fn stop(&self, why: Halt) {
         let mut lease = self.lease();
         lease.end();
         self.status.send_if_modified(|status| {
@@ -333,7 +371,7 @@ impl Shared {
             };
             self.status.send_if_modified(|status| std::mem::take(&mut status.connected));
             match stopped {
-                Stopped::Halt(why) => return self.halt(why),
+                Stopped::Halt(why) => return self.halt(why).await,
                 Stopped::Retry { progress } => {
                     if progress {
                         pause = FIRST_PAUSE;
@@ -439,17 +477,21 @@ impl Shared {
     }
 
     async fn report(&self, appended: Vec<Appended>) -> Result<(), Stopped> {
-        let Some(last) = appended.last() else { return Ok(()) };
-        let contradiction = {
+        if let Some(last) = appended.last() {
             let mut lease = self.lease();
             lease.set_lease_ms(last.after.policy().lease_ms.min(self.following.longest_lease_ms));
             self.go_by(&last.after, &mut lease);
-            lease.contradicted_by(&last.after)
-        };
+        }
         for leaf in appended {
             // Nobody listening is no fault.
             let _ = self.appended.send(leaf).await;
         }
+        self.compare()
+    }
+
+    /// What is folded, whoever appended it, must not contradict the last stamp.
+    fn compare(&self) -> Result<(), Stopped> {
+        let contradiction = self.replica.state().and_then(|state| self.lease().contradicted_by(&state));
         contradiction.map_or(Ok(()), |size| Err(Stopped::Halt(Halt::Fork { size })))
     }
 
@@ -462,12 +504,7 @@ impl Shared {
         let mut pause = FIRST_PAUSE;
         let mut failed = false;
         while !self.is_halted() {
-            let lease_ms = {
-                let policy = self.replica.state().map_or(LONGEST_LEASE_MS, |state| state.policy().lease_ms);
-                let mut lease = self.lease();
-                lease.set_lease_ms(policy.min(self.following.longest_lease_ms));
-                lease.lease_ms()
-            };
+            let lease_ms = self.adopt_policy();
             let interval = Duration::from_millis(lease_ms / 4).min(LONGEST_STAMP_INTERVAL);
             let outcome = tokio::select! {
                 () = self.halted() => return,
@@ -486,7 +523,7 @@ impl Shared {
                         () = self.stamp_now.notified() => {}
                     }
                 }
-                Err(Stopped::Halt(why)) => return self.halt(why),
+                Err(Stopped::Halt(why)) => return self.halt(why).await,
                 Err(Stopped::Retry { .. }) => {
                     failed = true;
                     tokio::select! {
@@ -497,6 +534,14 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// The lease is as long as the policy says now, in milliseconds.
+    fn adopt_policy(&self) -> u64 {
+        let policy = self.replica.state().map_or(LONGEST_LEASE_MS, |state| state.policy().lease_ms);
+        let mut lease = self.lease();
+        lease.set_lease_ms(policy.min(self.following.longest_lease_ms));
+        lease.lease_ms()
     }
 
     /// One nonce, one answer; the size of the ledger that it speaks of.
@@ -516,6 +561,9 @@ impl Shared {
             tracing::debug!(%error, "no stamp");
             retry()
         })?;
+        if !stands(Guard::CountedFromSending) {
+            self.lease().nonce_sent(nonce, self.following.clock.boot_ms());
+        }
         let state = self.replica.state().ok_or_else(retry)?;
         let answer = |lease: &mut Lease| match lease.answered(&stamp, &self.following.service_id, &state) {
             Ok(()) => lease.stamped().ok_or_else(retry),

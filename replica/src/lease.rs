@@ -3,6 +3,7 @@
 //!
 //! Pure: boot-clock readings come as parameters, and no wall clock is ever consulted.
 
+use warifu_crash_point::{Guard, stands};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::state::{Rejected, State};
@@ -88,7 +89,7 @@ impl Lease {
     /// that time. Else a restart would be the moment to let an ended contract run again.
     #[must_use]
     pub fn after(mut self, last_stamp: Option<(u64, Millis)>) -> Self {
-        self.earlier = last_stamp;
+        self.earlier = last_stamp.filter(|_| stands(Guard::StampsOutliveRestarts));
         self
     }
 
@@ -122,18 +123,23 @@ impl Lease {
         if stamp.site != *site {
             return Err(StampError::OtherSite { found: stamp.site });
         }
-        let Some((_, sent_ms)) = self.nonce.filter(|(nonce, _)| *nonce == stamp.nonce) else {
+        let newest = |(nonce, _): &(Digest, u64)| *nonce == stamp.nonce || !stands(Guard::NewestNonce);
+        let Some((_, sent_ms)) = self.nonce.filter(newest) else {
             return Err(StampError::WrongNonce);
         };
         let log = kms.log.ok_or(CheckpointError::NotSigned(Signer::Kms))?;
         let checkpoint = Checkpoint::verify(&stamp.checkpoint, &state.organization(), Signer::Kms, &log)?;
         if let Some((size, time)) = self.earlier {
-            if stamp.time < time {
+            if stamp.time < time && stands(Guard::TimeGoesOn) {
                 return Err(StampError::WentBack { time: stamp.time, earlier: time });
             }
-            if checkpoint.size < size {
+            if checkpoint.size < size && stands(Guard::LedgerGrows) {
                 return Err(StampError::Shrunk { size: checkpoint.size, earlier: size });
             }
+        }
+        // What was folded since the last stamp may contradict that one.
+        if let Some(size) = self.contradicted_by(state) {
+            return Err(StampError::Fork { size });
         }
         if let Some(size) = contradiction(&checkpoint, state) {
             return Err(StampError::Fork { size });
@@ -168,7 +174,8 @@ impl Lease {
     /// The size at which `state` contradicts the stamp's checkpoint, now that it is folded: proof of a fork.
     #[must_use]
     pub fn contradicted_by(&self, state: &State) -> Option<u64> {
-        self.held.and_then(|held| contradiction(&held.checkpoint, state))
+        let held = self.held.filter(|_| stands(Guard::FoldAgainstStamps))?;
+        contradiction(&held.checkpoint, state)
     }
 
     /// Ends the lease; only another stamp brings it back, and one on its way does not.
@@ -182,9 +189,13 @@ impl Lease {
         // A boot clock that went back is no clock.
         let elapsed = boot_ms.checked_sub(held.sent_ms)?;
         // The shorter one: a policy that was just folded bites before anybody passes it on.
-        let left =
-            self.lease_ms.min(state.policy().lease_ms).checked_sub(elapsed).filter(|&left| left > 0)?;
-        state.check_against(&held.checkpoint).ok()?;
+        let left = self.lease_ms.min(state.policy().lease_ms).saturating_sub(elapsed);
+        if left == 0 && stands(Guard::LeaseEnds) {
+            return None;
+        }
+        if state.check_against(&held.checkpoint).is_err() && stands(Guard::FoldedFirst) {
+            return None;
+        }
         Some((held, elapsed, left))
     }
 }

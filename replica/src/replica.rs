@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands, waiting};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::leaf::{Leaf, LeafError};
@@ -106,14 +106,15 @@ struct Inner {
     state: RwLock<Option<State>>,
     size: watch::Sender<u64>,
     last_stamp: RwLock<Option<(u64, Millis)>>,
+    fork: RwLock<Option<u64>>,
 }
 
 #[derive(Default)]
 struct Writer {
     /// A commit failed: the database may be ahead of the state.
     doubtful: bool,
-    /// Leaves and time of the last stamp before the start and of those since, smallest first: no leaf beyond such a size is
-    /// older than that time. Of those within the ledger, the largest alone is kept.
+    /// Leaves and time of the stamps that counted, smallest first: no leaf beyond such a size is older than that time. Of
+    /// those within the ledger, the largest alone is kept. The database has the same.
     stamped: VecDeque<(u64, Millis)>,
 }
 
@@ -122,7 +123,9 @@ impl Writer {
     fn check_instant(&self, index: u64, at: Millis) -> Result<(), ReplicaError> {
         let before = self.stamped.iter().rev().find(|(size, _)| *size <= index);
         match before {
-            Some(&(_, stamped)) if at < stamped => Err(ReplicaError::Backdated { index, at, stamped }),
+            Some(&(_, stamped)) if at < stamped && stands(Guard::NotBackdated) => {
+                Err(ReplicaError::Backdated { index, at, stamped })
+            }
             _ => Ok(()),
         }
     }
@@ -141,16 +144,53 @@ impl Replica {
             state: RwLock::new(None),
             size: watch::Sender::new(0),
             last_stamp: RwLock::new(None),
+            fork: RwLock::new(None),
         }));
-        replica.fold_stored().await?;
-        let last: Option<(i64, i64)> =
-            sqlx::query_as("SELECT size, time_ms FROM ledger_stamp").fetch_optional(&replica.0.pool).await?;
-        if let Some((size, time)) = last {
-            let last = (size.unsigned_abs(), time.unsigned_abs());
-            replica.0.writer.lock().await.stamped.push_back(last);
-            replica.remember_stamp(last);
-        }
+        replica.read_stored().await?;
         Ok(replica)
+    }
+
+    /// As [`Replica::open`], but that the state of the first of the stored leaves is `recall`ed: a simulator opens the same
+    /// ledger a hundred thousand times, and has folded most of it by this same code before.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    #[cfg(debug_assertions)]
+    pub async fn open_recalling(
+        pool: SqlitePool,
+        pinned: Option<Digest>,
+        recall: impl FnOnce(&[Vec<u8>]) -> Option<State>,
+    ) -> Result<Self, ReplicaError> {
+        let stored: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT bytes FROM ledger_leaf ORDER BY idx").fetch_all(&pool).await?;
+        let recalled = recall(&stored);
+        let replica = Self(Arc::new(Inner {
+            pool,
+            pinned,
+            writer: Arc::default(),
+            size: watch::Sender::new(recalled.as_ref().map_or(0, |state| state.tree().size())),
+            state: RwLock::new(recalled),
+            last_stamp: RwLock::new(None),
+            fork: RwLock::new(None),
+        }));
+        replica.read_stored().await?;
+        Ok(replica)
+    }
+
+    async fn read_stored(&self) -> Result<(), ReplicaError> {
+        self.fold_stored().await?;
+        let stamps: Vec<(i64, i64)> = sqlx::query_as("SELECT size, time_ms FROM ledger_stamp ORDER BY size")
+            .fetch_all(&self.0.pool)
+            .await?;
+        for (size, time) in stamps {
+            let stamp = (size.unsigned_abs(), time.unsigned_abs());
+            self.0.writer.lock().await.stamped.push_back(stamp);
+            self.remember_stamp(stamp);
+        }
+        let fork: Option<i64> =
+            sqlx::query_scalar("SELECT size FROM ledger_fork").fetch_optional(&self.0.pool).await?;
+        *self.0.fork.write().unwrap_or_else(PoisonError::into_inner) = fork.map(i64::unsigned_abs);
+        Ok(())
     }
 
     /// What the ledger says; none before the founding.
@@ -236,40 +276,66 @@ impl Replica {
         *self.0.last_stamp.write().unwrap_or_else(PoisonError::into_inner) = Some(stamp);
     }
 
+    /// The size at which the kms is known to have shown two ledgers, as [`Replica::forked`] was told.
+    #[must_use]
+    pub fn fork(&self) -> Option<u64> {
+        *self.0.fork.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers for good that the kms has shown two ledgers, which differ at `size` leaves or before. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Storage`].
+    pub async fn forked(&self, size: u64) -> Result<(), ReplicaError> {
+        sqlx::query("INSERT INTO ledger_fork (one, size) VALUES (1, ?) ON CONFLICT DO NOTHING")
+            .bind(index(size))
+            .execute(&self.0.pool)
+            .await?;
+        self.0.fork.write().unwrap_or_else(PoisonError::into_inner).get_or_insert(size);
+        Ok(())
+    }
+
     /// Remembers that the kms gave a stamp of `time` while its ledger had `size` leaves: from now on, no leaf beyond these
     /// that is older comes into this ledger (protocol P-5.4), whoever brings it and whenever. Durable when it returns.
     ///
     /// # Errors
-    /// [`ReplicaError::Backdated`] if the last leaf is one already; [`ReplicaError::Storage`].
+    /// [`ReplicaError::Backdated`] if one is here already; [`ReplicaError::Storage`].
     pub async fn stamped(&self, size: u64, time: Millis) -> Result<(), ReplicaError> {
         // Under the lock of those who append: no leaf is between the question and the ledger.
         let mut writer = self.lock().await?;
-        let last = self.state().map(|state| (state.tree().size(), state.last_at()));
-        if let Some((have, at)) = last
-            && have > size
-            && at < time
-        {
-            return Err(ReplicaError::Backdated { index: have.saturating_sub(1), at, stamped: time });
+        // Of the leaves beyond, the first is the oldest.
+        if let Some(bytes) = self.leaves(size, 1).await?.pop() {
+            let at = Leaf::from_bytes(bytes)?.at();
+            if at < time && stands(Guard::NotBackdated) {
+                return Err(ReplicaError::Backdated { index: size, at, stamped: time });
+            }
         }
-        sqlx::query(
-            "INSERT INTO ledger_stamp (one, size, time_ms) VALUES (1, ?1, ?2) \
-             ON CONFLICT (one) DO UPDATE SET size = ?1, time_ms = ?2",
-        )
-        .bind(index(size))
-        .bind(index(time))
-        .execute(&self.0.pool)
-        .await?;
-        reached(CrashPoint::ReplicaStampStored).await;
-        let stamped = &mut writer.stamped;
+        let mut stamped = writer.stamped.clone();
         while stamped.back().is_some_and(|&(before, _)| before >= size) {
             stamped.pop_back();
         }
         stamped.push_back((size, time));
-        self.remember_stamp((size, time));
-        let have = last.map_or(0, |(have, _)| have);
+        let have = self.size();
         while stamped.get(1).is_some_and(|&(next, _)| next <= have) || stamped.len() > STAMPS_AHEAD {
             stamped.pop_front();
         }
+        let least = stamped.front().map_or(size, |&(least, _)| least);
+        let mut transaction = self.0.pool.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("DELETE FROM ledger_stamp WHERE size < ? OR size >= ?")
+            .bind(index(least))
+            .bind(index(size))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("INSERT INTO ledger_stamp (size, time_ms) VALUES (?, ?)")
+            .bind(index(size))
+            .bind(index(time))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        reached(CrashPoint::ReplicaStampStored).await;
+        writer.stamped = stamped;
+        self.remember_stamp((size, time));
         Ok(())
     }
 
@@ -372,7 +438,7 @@ impl Replica {
             for ((mine, leaf), index) in
                 stored.iter().zip(leaves.by_ref().take(known - compared)).zip(place..)
             {
-                if mine != leaf.as_bytes() {
+                if mine != leaf.as_bytes() && stands(Guard::LeavesCompared) {
                     return Err(ReplicaError::Contradicts { index });
                 }
                 compared += 1;
@@ -406,7 +472,7 @@ impl Replica {
     }
 
     async fn lock(&self) -> Result<OwnedMutexGuard<Writer>, ReplicaError> {
-        let mut writer = self.0.writer.clone().lock_owned().await;
+        let mut writer = waiting(self.0.writer.clone().lock_owned()).await;
         if writer.doubtful {
             self.fold_stored().await?;
             writer.doubtful = false;

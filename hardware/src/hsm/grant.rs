@@ -3,10 +3,10 @@
 //! A share rests as a [`WrappedShare`] outside the token. It is unwrapped *inside*: `CKM_ECDH1_DERIVE` makes an AES-256
 //! session key, `CKM_AES_KEY_WRAP_PAD` unwraps the share into an EC session object, and neither can be read. Each
 //! session keeps some of those objects. Destroying the key pair makes every copy of the blob useless; but an object
-//! that is unwrapped already goes on answering, so [`Hsm::grant_key_destroy`] destroys those in every session as well,
+//! that is unwrapped already goes on answering, so [`Hsm`](super::Hsm)`::grant_key_destroy` destroys those in every session as well,
 //! and waits for what is under way (P-8.2).
 //!
-//! A share reaches a site that comes later by [`Hsm::rewrap`]: the same wrap again, made inside the token as well, so that
+//! A share reaches a site that comes later by `rewrap`: the same wrap again, made inside the token as well, so that
 //! it is in no process's memory on its way from one token to the other.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,9 +27,9 @@ use super::keys::{
 };
 use super::link::{Link, ShareKey, Worker};
 use super::wrap::WrappedShare;
-use super::{Hsm, STRIPES, keys};
+use super::{Pkcs11Token, STRIPES, keys};
 
-impl Hsm {
+impl Pkcs11Token {
     /// Makes the key pair for a grant, or finds the one there is, and returns its public key, to which the share is to
     /// be wrapped. Idempotent as long as it is not destroyed.
     ///
@@ -38,7 +38,7 @@ impl Hsm {
     /// # Errors
     ///
     /// [`HsmError::CapacityExhausted`] where the configured number of grant keys is reached or the token is full.
-    pub fn grant_key_generate(&self, label: &str) -> Result<Point, HsmError> {
+    pub(super) fn grant_key_generate(&self, label: &str) -> Result<Point, HsmError> {
         let _alone = self.grant_lock(label).write().unwrap_or_else(PoisonError::into_inner);
         self.with_link(|link| {
             let worker = link.worker();
@@ -65,7 +65,7 @@ impl Hsm {
 
     /// The labels of all grants that have a key in the token, in no particular order. A site compares them with its
     /// fold when it starts.
-    pub fn grant_keys(&self) -> Result<Vec<String>, HsmError> {
+    pub(super) fn grant_keys(&self) -> Result<Vec<String>, HsmError> {
         self.with_link(|link| {
             let found = private_keys_of(&link.worker().session, KeyKind::Grant)?;
             Ok(found.into_iter().map(|(label, _)| label).collect())
@@ -78,7 +78,7 @@ impl Hsm {
     /// must be wrapped anew. Idempotent: a grant without a key is fine.
     ///
     /// After an error it must be called again; a revocation is not done before it returned `Ok`.
-    pub fn grant_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+    pub(super) fn grant_key_destroy(&self, label: &str) -> Result<(), HsmError> {
         let _alone = self.grant_lock(label).write().unwrap_or_else(PoisonError::into_inner);
         let destroy = || {
             self.with_link(|link| {
@@ -105,7 +105,7 @@ impl Hsm {
     ///
     /// [`HsmError::ShareRefused`] where it does not unwrap under this grant's key or is another share;
     /// [`HsmError::GrantKeyMissing`].
-    pub fn unwrap_check(
+    pub(super) fn unwrap_check(
         &self,
         label: &str,
         share: &WrappedShare,
@@ -131,7 +131,7 @@ impl Hsm {
     ///
     /// [`HsmError::GrantKeyMissing`] where the grant's key was destroyed or never made, [`HsmError::ShareRefused`]
     /// where the share does not unwrap under it.
-    pub fn partial(&self, label: &str, share: &WrappedShare, r: &Point) -> Result<PartialX, HsmError> {
+    pub(super) fn partial(&self, label: &str, share: &WrappedShare, r: &Point) -> Result<PartialX, HsmError> {
         self.with_share(label, share, |link, worker, key| share_ecdh(link, worker, key, share, r))
     }
 
@@ -145,7 +145,7 @@ impl Hsm {
     /// # Errors
     ///
     /// As for [`Self::partial`]. A token that wraps nothing says so with [`HsmError::Operation`].
-    pub fn rewrap(
+    pub(super) fn rewrap(
         &self,
         label: &str,
         share: &WrappedShare,

@@ -8,9 +8,9 @@ use cryptoki::object::Attribute;
 use cryptoki::types::Ulong;
 use zeroize::Zeroizing;
 
-use super::Hsm;
 use super::error::HsmError;
 use super::keys::{KeyKind, check_protected, find_secret, with_key};
+use super::{Hsm, Pkcs11Token};
 
 const IV_LEN: usize = 12;
 const TAG_LEN: usize = 16;
@@ -33,6 +33,30 @@ impl Hsm {
     ///
     /// [`HsmError::KeyExposed`] where the key found is extractable, [`HsmError::KeyAmbiguous`] where there are several.
     pub fn ensure_kek(&self, label: &str) -> Result<Kek, HsmError> {
+        self.kek(label)?;
+        Ok(Kek { hsm: self.clone(), label: label.to_owned() })
+    }
+}
+
+impl Kek {
+    /// Seals a secret. `aad` must name what it is and whose (organization, unit, role), so that one seal cannot take
+    /// another's place; it is not stored, and the same bytes open it.
+    pub fn seal(&self, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>, HsmError> {
+        self.hsm.seal(&self.label, plaintext, aad)
+    }
+
+    /// Opens what [`Self::seal`] made with the same `aad`.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError::SealBroken`] for another `aad`, another key, changed, lengthened or shortened bytes: all alike.
+    pub fn open(&self, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+        self.hsm.unseal(&self.label, sealed, aad)
+    }
+}
+
+impl Pkcs11Token {
+    pub(super) fn kek(&self, label: &str) -> Result<(), HsmError> {
         let _one_at_a_time = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
         self.with_link(|link| {
             let worker = link.worker();
@@ -62,17 +86,12 @@ impl Hsm {
                 [handle] => check_protected(session, *handle, label),
                 several => Err(HsmError::KeyAmbiguous { label: label.to_owned(), count: several.len() }),
             }
-        })?;
-        Ok(Kek { hsm: self.clone(), label: label.to_owned() })
+        })
     }
-}
 
-impl Kek {
-    /// Seals a secret. `aad` must name what it is and whose (organization, unit, role), so that one seal cannot take
-    /// another's place; it is not stored, and the same bytes open it.
-    pub fn seal(&self, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>, HsmError> {
-        self.hsm.with_link(|link| {
-            with_key(link, &mut link.worker(), KeyKind::Kek, &self.label, |worker, key| {
+    pub(super) fn seal(&self, label: &str, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>, HsmError> {
+        self.with_link(|link| {
+            with_key(link, &mut link.worker(), KeyKind::Kek, label, |worker, key| {
                 let mut iv = [0; IV_LEN];
                 worker.session.generate_random_slice(&mut iv)?;
                 let mut sealed = iv.to_vec();
@@ -90,18 +109,18 @@ impl Kek {
         })
     }
 
-    /// Opens what [`Self::seal`] made with the same `aad`.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError::SealBroken`] for another `aad`, another key, changed, lengthened or shortened bytes: all alike.
-    pub fn open(&self, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+    pub(super) fn unseal(
+        &self,
+        label: &str,
+        sealed: &[u8],
+        aad: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, HsmError> {
         let (iv, ciphertext) = sealed.split_first_chunk::<IV_LEN>().ok_or(HsmError::SealBroken)?;
         if ciphertext.len() < TAG_LEN {
             return Err(HsmError::SealBroken);
         }
-        self.hsm.with_link(|link| {
-            with_key(link, &mut link.worker(), KeyKind::Kek, &self.label, |worker, key| {
+        self.with_link(|link| {
+            with_key(link, &mut link.worker(), KeyKind::Kek, label, |worker, key| {
                 let mut iv = *iv;
                 let mechanism = Mechanism::AesGcm(GcmParams::new(&mut iv, aad, TAG_BITS)?);
                 match worker.session.decrypt(&mechanism, key, ciphertext) {

@@ -13,9 +13,9 @@ use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
-use super::Hsm;
 use super::error::HsmError;
 use super::link::{Link, Worker, destroy_session_object};
+use super::{Hsm, Pkcs11Token};
 use crate::signer::{DigestSigner, SignerError};
 
 /// `secp256r1`, 1.2.840.10045.3.1.7, as DER (RFC 5480, section 2.1.1.1).
@@ -326,7 +326,7 @@ pub(super) fn with_key<T>(
     call(worker, handle)
 }
 
-impl Hsm {
+impl Pkcs11Token {
     /// Finds or makes a service key pair and reads its public half with `read`.
     fn ensure_pair<T>(
         &self,
@@ -374,21 +374,11 @@ impl Hsm {
         })
     }
 
-    /// The public half of the P-256 signing key of that name. Nothing is made: for whoever looks without touching.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError::KeyMissing`] where it is not there; others as for [`Self::ensure_signing_key`].
-    pub fn signing_key_there(&self, label: &str) -> Result<Point, HsmError> {
+    pub(super) fn signing_key_there(&self, label: &str) -> Result<Point, HsmError> {
         self.pair_there(KeyKind::Sign, label, |session, public| p256_public(session, public, label))
     }
 
-    /// As [`Self::signing_key_there`], of the Ed25519 key of that name.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::signing_key_there`].
-    pub fn ed25519_key_there(&self, label: &str) -> Result<[u8; 32], HsmError> {
+    pub(super) fn ed25519_key_there(&self, label: &str) -> Result<[u8; 32], HsmError> {
         self.pair_there(KeyKind::Ed25519, label, ed25519_public)
     }
 
@@ -416,13 +406,11 @@ impl Hsm {
         })
     }
 
-    /// Destroys the P-256 signing key of that name, for ever. One that is not there is fine.
-    pub fn signing_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+    pub(super) fn signing_key_destroy(&self, label: &str) -> Result<(), HsmError> {
         self.destroy_service_pair(KeyKind::Sign, label)
     }
 
-    /// Destroys the Ed25519 key of that name, for ever. One that is not there is fine.
-    pub fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+    pub(super) fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError> {
         self.destroy_service_pair(KeyKind::Ed25519, label)
     }
 
@@ -431,6 +419,37 @@ impl Hsm {
         self.with_link(|link| destroy_pair(link, &link.worker().session, &kind.full_label(label), || ()))
     }
 
+    pub(super) fn signing_key(&self, label: &str) -> Result<Point, HsmError> {
+        self.ensure_pair(KeyKind::Sign, label, |session, public| p256_public(session, public, label))
+    }
+
+    pub(super) fn sign_digest(&self, label: &str, digest: &[u8; 32]) -> Result<[u8; 64], HsmError> {
+        self.with_service_key(KeyKind::Sign, label, |session, handle| {
+            signature(session.sign(&Mechanism::Ecdsa, handle, digest)?)
+        })
+    }
+
+    pub(super) fn ed25519_key(&self, label: &str) -> Result<[u8; 32], HsmError> {
+        self.ensure_pair(KeyKind::Ed25519, label, ed25519_public)
+    }
+
+    pub(super) fn sign_ed25519(&self, label: &str, message: &[u8]) -> Result<[u8; 64], HsmError> {
+        let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+        self.with_service_key(KeyKind::Ed25519, label, |session, handle| {
+            signature(session.sign(&mechanism, handle, message)?)
+        })
+    }
+
+    pub(super) fn agreement_key(&self, label: &str) -> Result<Point, HsmError> {
+        self.ensure_pair(KeyKind::Agree, label, |session, public| p256_public(session, public, label))
+    }
+
+    pub(super) fn agree(&self, label: &str, peer: &Point) -> Result<PartialX, HsmError> {
+        self.with_service_key(KeyKind::Agree, label, |session, handle| ecdh_x(session, handle, peer))
+    }
+}
+
+impl Hsm {
     /// The P-256 signing key of that name, made inside the token if it is not there. Idempotent.
     ///
     /// # Errors
@@ -438,24 +457,20 @@ impl Hsm {
     /// [`HsmError::KeyIncomplete`] where only the private half is there, [`HsmError::KeyExposed`] where the key found
     /// is extractable, [`HsmError::KeyAmbiguous`] where there are several.
     pub fn ensure_signing_key(&self, label: &str) -> Result<SigningKey, HsmError> {
-        let public =
-            self.ensure_pair(KeyKind::Sign, label, |session, public| p256_public(session, public, label))?;
+        let public = self.signing_key(label)?;
         Ok(SigningKey { hsm: self.clone(), label: label.to_owned(), public, sec1: public.to_uncompressed() })
     }
 
     /// The Ed25519 key of that name, made inside the token if it is not there. Idempotent; errors as for
     /// [`Self::ensure_signing_key`].
     pub fn ensure_ed25519_key(&self, label: &str) -> Result<Ed25519Key, HsmError> {
-        let public = self.ensure_pair(KeyKind::Ed25519, label, ed25519_public)?;
-        Ok(Ed25519Key { hsm: self.clone(), label: label.to_owned(), public })
+        Ok(Ed25519Key { hsm: self.clone(), label: label.to_owned(), public: self.ed25519_key(label)? })
     }
 
     /// The P-256 key agreement key of that name, made inside the token if it is not there. Idempotent; errors as for
     /// [`Self::ensure_signing_key`].
     pub fn ensure_agreement_key(&self, label: &str) -> Result<AgreementKey, HsmError> {
-        let public =
-            self.ensure_pair(KeyKind::Agree, label, |session, public| p256_public(session, public, label))?;
-        Ok(AgreementKey { hsm: self.clone(), label: label.to_owned(), public })
+        Ok(AgreementKey { hsm: self.clone(), label: label.to_owned(), public: self.agreement_key(label)? })
     }
 }
 
@@ -479,9 +494,7 @@ impl SigningKey {
     /// Signs a SHA-256 digest: `r ‖ s`, 32 bytes each, big-endian. The hash is ours (`CKM_ECDSA`): SoftHSM has no
     /// `CKM_ECDSA_SHA256`.
     pub fn sign_digest(&self, digest: [u8; 32]) -> Result<[u8; 64], HsmError> {
-        self.hsm.with_service_key(KeyKind::Sign, &self.label, |session, handle| {
-            signature(session.sign(&Mechanism::Ecdsa, handle, &digest)?)
-        })
+        self.hsm.sign_digest(&self.label, &digest)
     }
 
     /// Signs the SHA-256 digest of a message, as ES256 (RFC 7518, section 3.4) does: `r ‖ s`.
@@ -516,10 +529,7 @@ impl Ed25519Key {
 
     /// Signs the message itself (pure Ed25519, RFC 8032, section 5.1.6).
     pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], HsmError> {
-        let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-        self.hsm.with_service_key(KeyKind::Ed25519, &self.label, |session, handle| {
-            signature(session.sign(&mechanism, handle, message)?)
-        })
+        self.hsm.sign_ed25519(&self.label, message)
     }
 }
 
@@ -546,7 +556,6 @@ impl AgreementKey {
     /// The x-coordinate of the peer's point multiplied by this key: the raw ECDH result (SP 800-56A, 5.7.1.2), to be
     /// put through a key derivation before use.
     pub fn agree(&self, peer: &Point) -> Result<PartialX, HsmError> {
-        self.hsm
-            .with_service_key(KeyKind::Agree, &self.label, |session, handle| ecdh_x(session, handle, peer))
+        self.hsm.agree(&self.label, peer)
     }
 }

@@ -12,7 +12,7 @@ use cryptoki::slot::Slot;
 use super::error::HsmError;
 use super::keys::{self, KeyKind};
 use super::lru::Lru;
-use super::{Hsm, module};
+use super::{Pkcs11Token, module};
 
 /// One session and the unwrapped shares that live in it.
 pub(super) struct Worker {
@@ -130,7 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Hsm {
+impl Pkcs11Token {
     /// Runs an operation on the open sessions, opening them first where they are not. If the operation finds that
     /// they are lost, all are closed, and the next operation opens new ones.
     pub(super) fn with_link<T>(

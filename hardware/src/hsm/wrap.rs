@@ -1,5 +1,5 @@
 //! The wrap that carries a site share into one site's HSM (P-6.4): from the key management service, or out of the HSM
-//! of another site, which makes the same bytes inside itself ([`Hsm::rewrap`](super::Hsm::rewrap)).
+//! of another site, which makes the same bytes inside itself ([`Token::rewrap`](super::Token::rewrap)).
 //!
 //! Ephemeral ECDH on P-256 with the site's key for this grant; the raw x-coordinate, 32 bytes, is the AES-256 key of
 //! a KWP (RFC 5649) around the share's PKCS#8. No key derivation lies between, because an HSM must be able to go the

@@ -48,7 +48,7 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             // An order that ends the grant comes before, and this is refused, or after, and finds the wraps to delete.
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             let state = this.state()?;
             let organization = state.organization();
             let found = live_grant(&state, &grant, this.now(&state))?;

@@ -123,7 +123,7 @@ impl Authority {
     ) -> Result<Appended> {
         let this = self.clone();
         whole(async move {
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             this.settle().await?;
             let digest = envelope.digest();
             if let Some(done) = this.appended(&digest).await? {

@@ -49,7 +49,7 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             // An order that is appended meanwhile waits for nobody.
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             match this.standing(&digest).await? {
                 None => {}
                 Some(ProposalStanding::Waiting) => return Ok(()),
@@ -107,7 +107,7 @@ impl Authority {
         }
         let this = self.clone();
         whole(async move {
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             match this.standing(&digest).await? {
                 None => return Err(AuthorityError::NotFound { what: "proposal" }),
                 Some(ProposalStanding::Waiting) => {}

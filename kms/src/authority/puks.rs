@@ -15,7 +15,7 @@ impl Authority {
     /// Keeps a card's PUK, in the place of an earlier one.
     pub(crate) async fn keep_puk(&self, card: Id, escrow: PukEscrow) -> Result<()> {
         // No order ends the card between the look and the deed.
-        let _serialized = self.appending.lock().await;
+        let _serialized = self.in_turn().await;
         let state = self.state()?;
         if is_over(&state, &card, self.now(&state)) {
             return Err(AuthorityError::NotFound { what: "card" });

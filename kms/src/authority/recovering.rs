@@ -94,7 +94,7 @@ impl Authority {
     ) -> Result<Status> {
         let this = self.clone();
         whole(async move {
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             this.settle().await?;
             if this.is_the_kms(&this.state()?) {
                 return Err(AuthorityError::NothingToBring);

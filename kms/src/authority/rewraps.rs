@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{Holdings, Rewrap, Rewraps};
+use warifu_crash_point::waiting;
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
@@ -34,7 +35,7 @@ impl Authority {
             progress.mark_unchanged();
             let keys = self.keys_that_wait(&site).await?;
             let over = !outstanding || !keys.is_empty();
-            if over || timeout_at(deadline, progress.changed()).await.is_err() {
+            if over || timeout_at(deadline, waiting(progress.changed())).await.is_err() {
                 return Ok(Rewraps { outstanding: outstanding || !keys.is_empty(), keys });
             }
         }
@@ -94,7 +95,7 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             // An order that ends the grant comes before, and this is refused, or after, and finds the wrap to delete.
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             let state = this.state()?;
             let found = live_grant(&state, &grant, this.now(&state))?;
             found.issued.as_ref().ok_or(NotAnswered::NotIssued)?;

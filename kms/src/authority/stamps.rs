@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use warifu_api::wire::authority::CheckpointAnswer;
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
@@ -63,7 +63,10 @@ impl Authority {
     pub(crate) async fn stamp(self: &Arc<Self>, service: Id, nonce: Digest) -> Result<Envelope> {
         let this = self.clone();
         whole(async move {
-            let serialized = this.appending.lock().await;
+            let serialized = match stands(Guard::StampsInTurn) {
+                true => Some(this.in_turn().await),
+                false => None,
+            };
             this.settle().await?;
             let state = this.state()?;
             let time = this.now(&state);

@@ -62,7 +62,7 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             // Two requests at once must not draw two halves.
-            let _serialized = this.appending.lock().await;
+            let _serialized = this.in_turn().await;
             let sealed = match this.store.keeper_half(&unit).await? {
                 Some(sealed) => sealed,
                 None => {

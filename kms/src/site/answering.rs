@@ -9,10 +9,11 @@ use warifu_api::wire::SecretBytes;
 use warifu_api::wire::site::{
     ITEMS_LIMIT, Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status,
 };
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands};
 use warifu_ledger::Id;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::NotAnswered;
+use warifu_ledger::statement::Right;
 use zeroize::Zeroizing;
 
 use super::check::may_answer;
@@ -97,16 +98,20 @@ impl Core {
         reached(CrashPoint::SiteJournalRecorded).await;
         let computed = self.vault.answer(recorded).await?;
         reached(CrashPoint::SitePartialComputed).await;
-        // The machine may have slept in between.
-        let fresh = self.is_fresh();
+        // The machine may have slept in between, and woken to another lease: what ends by its date may be over.
+        let later = self.now().ok_or(SiteError::NotJoined)?;
+        let still = |grant: &Id| match stands(Guard::SleptInBetween) {
+            true => is_still_answered(&later, site, card, grant),
+            false => Ok(()),
+        };
         let mut computed = computed.into_iter();
         let items = outcomes
             .into_iter()
-            .map(|outcome| {
-                let code = match (outcome, fresh) {
-                    (Err(code), _) => code,
-                    (Ok(()), false) => ErrorCode::LeaseExpired,
-                    (Ok(()), true) => match computed.next() {
+            .zip(&request.items)
+            .map(|(outcome, item)| {
+                let code = match outcome.map(|()| (computed.next(), still(&item.grant))) {
+                    Err(code) | Ok((_, Err(code))) => code,
+                    Ok((computed, Ok(()))) => match computed {
                         Some(Ok(x)) => {
                             return PartialOutcome::Partial { x: SecretBytes(Zeroizing::new(*x.expose())) };
                         }
@@ -190,6 +195,13 @@ impl Core {
             Err(code) => Err(refuse(code)),
         }
     }
+}
+
+/// The questions of [`may_answer`] that time alone can answer otherwise.
+fn is_still_answered(later: &Now, site: Id, card: Id, grant: &Id) -> Result<(), ErrorCode> {
+    let time = later.time.ok_or(ErrorCode::LeaseExpired)?;
+    let answer = later.state.may_answer(&site, &card, grant, Right::Open, time);
+    answer.map(drop).map_err(refusal::of_not_answered)
 }
 
 /// A register record as people say it.

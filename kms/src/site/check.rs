@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use warifu_api::error::ErrorCode;
 use warifu_api::wire::site::PartialItem;
+use warifu_crash_point::{Guard, stands};
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, Right};
@@ -117,19 +118,20 @@ pub(super) fn may_answer(
     }
     let (state, card, at) = (view.state, turn.card(), view.at_least());
     state.may_connect(&card, at).map_err(refusal::of_not_answered)?;
-    if let Some(code) = view.dead.refuses_card(state, &card, at) {
+    let asked = stands(Guard::ActedOnIsAsked);
+    if let Some(code) = view.dead.refuses_card(state, &card, at).filter(|_| asked) {
         return Err(code);
     }
     let grant = state
         .may_answer(&view.site, &card, &item.grant, Right::Open, at)
         .map_err(refusal::of_not_answered)?;
-    if let Some(code) = view.dead.refuses_grant(state, &item.grant, grant) {
+    if let Some(code) = view.dead.refuses_grant(state, &item.grant, grant).filter(|_| asked) {
         return Err(code);
     }
     let share = shares.get(&item.grant).ok_or(ErrorCode::NotServedHere)?;
     let time = view.time.ok_or(ErrorCode::LeaseExpired)?;
     let file = file_of(&item.encapsulated.0).ok_or(ErrorCode::InvalidPoint)?;
-    if state.is_shredded(&file) || view.dead.files.contains(&file) {
+    if state.is_shredded(&file) || (view.dead.files.contains(&file) && asked) {
         return Err(ErrorCode::Shredded);
     }
     let encapsulated = Point::from_sec1(&item.encapsulated.0).map_err(|_| ErrorCode::InvalidPoint)?;

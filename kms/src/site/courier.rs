@@ -42,7 +42,7 @@ impl Core {
     }
 
     /// One try for each; the last failure, if there was one.
-    async fn deliver_once(&self) -> Result<(), SiteError> {
+    pub(super) async fn deliver_once(&self) -> Result<(), SiteError> {
         let mut result = Ok(());
         for (order, receipt) in self.store.unaccepted().await? {
             match self.kms.post::<Done>("/v1/receipts", &receipt).await {
@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// One try for each; the last failure, if there was one.
-    async fn courier_once(&self) -> Result<(), SiteError> {
+    pub(super) async fn courier_once(&self) -> Result<(), SiteError> {
         let mut result = Ok(());
         for (order, envelope) in self.store.to_courier().await? {
             let request = OrderRequest { envelope, records: Vec::new() };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use warifu_api::error::ErrorCode;
+use warifu_crash_point::waiting;
 use warifu_ledger::Id;
 
 /// How often a card may ask.
@@ -108,7 +109,7 @@ impl Gates {
         if !gate.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.rate, cost, boot_ms) {
             return Err(ErrorCode::Busy);
         }
-        let turn = gate.turn.clone().lock_owned().await;
+        let turn = waiting(gate.turn.clone().lock_owned()).await;
         Ok(Turn { card, _turn: turn, _in_flight: in_flight })
     }
 
@@ -116,7 +117,7 @@ impl Gates {
     pub(super) async fn drain(&self, card: Id) {
         let gate = self.cards().get(&card).cloned();
         if let Some(gate) = gate {
-            drop(gate.turn.lock().await);
+            drop(waiting(gate.turn.lock()).await);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::Wrap;
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands};
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::Id;
 use warifu_ledger::key::PublicKey;
@@ -36,7 +36,8 @@ pub(super) enum Wanted {
 /// What this grant wants at `at`, as far as the ledger and what is dead here say.
 pub(super) fn wanted(state: &State, dead: &Dead, site: &Id, id: &Id, at: Millis) -> Wanted {
     let Some(grant) = state.grant(id) else { return Wanted::Nothing };
-    let over = dead.is_over(state, id) || state.live_grant(id, at).is_err();
+    let over =
+        (dead.is_over(state, id) && stands(Guard::NoneForTheDead)) || state.live_grant(id, at).is_err();
     match &grant.issued {
         _ if over || !state.serves(site, &grant.unit) => Wanted::Nothing,
         // Also where it was issued without this site, which came later (P-6.9).
@@ -54,29 +55,10 @@ impl Core {
 
     /// Gives every grant what it wants; at first all that the ledger has, then those that leaves name.
     pub(super) async fn provision(self: Arc<Self>) {
-        if let Some(state) = self.replica.state() {
-            self.want(state.grants().filter(|(_, grant)| !grant.revoked).map(|(id, _)| *id));
-        }
+        self.want_all();
         let mut pause = FIRST_PAUSE;
         loop {
-            // Taken out first: what a leaf adds meanwhile is looked at again.
-            let batch = std::mem::take(&mut *self.wanting());
-            let mut waiting = BTreeSet::new();
-            for grant in batch {
-                match self.provide(grant).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        waiting.insert(grant);
-                    }
-                    Err(error) => {
-                        let source = std::error::Error::source(&error);
-                        tracing::warn!(%grant, %error, ?source, "a grant waits");
-                        waiting.insert(grant);
-                    }
-                }
-            }
-            if !waiting.is_empty() {
-                self.wanting().extend(waiting);
+            if self.provide_once().await {
                 tokio::select! {
                     () = self.provision.notified() => pause = FIRST_PAUSE,
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -86,6 +68,36 @@ impl Core {
                 self.provision.notified().await;
             }
         }
+    }
+
+    /// Has every grant of the ledger looked at.
+    pub(super) fn want_all(&self) {
+        if let Some(state) = self.replica.state() {
+            self.want(state.grants().filter(|(_, grant)| !grant.revoked).map(|(id, _)| *id));
+        }
+    }
+
+    /// One try for each grant that is to be looked at; whether any has to wait for the next.
+    pub(super) async fn provide_once(&self) -> bool {
+        // Taken out first: what a leaf adds meanwhile is looked at again.
+        let batch = std::mem::take(&mut *self.wanting());
+        let mut waiting = BTreeSet::new();
+        for grant in batch {
+            match self.provide(grant).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    waiting.insert(grant);
+                }
+                Err(error) => {
+                    let source = std::error::Error::source(&error);
+                    tracing::warn!(%grant, %error, ?source, "a grant waits");
+                    waiting.insert(grant);
+                }
+            }
+        }
+        let any = !waiting.is_empty();
+        self.wanting().extend(waiting);
+        any
     }
 
     fn wanted(&self, grant: &Id) -> Option<(Id, Wanted)> {

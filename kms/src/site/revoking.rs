@@ -7,7 +7,7 @@ use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::Leaves;
 use warifu_api::wire::site::RevocationRequest;
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands, waiting};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Rejected, State};
@@ -36,7 +36,7 @@ impl Core {
         acts: &[Act],
         by_hand: Option<&ByHand>,
     ) -> Result<Envelope, SiteError> {
-        let _one_after_the_other = self.revoking.lock().await;
+        let _one_after_the_other = waiting(self.revoking.lock()).await;
         let receipt = self.store.receipt(&order).await?;
         if by_hand.is_some()
             && let Some(receipt) = receipt
@@ -48,7 +48,9 @@ impl Core {
         let mut ending = Ending::of(&state, &site, acts);
 
         // From here on no check passes and no key pair is made for any of it.
-        self.dead_mut().add(order, &ending, by_hand.map(|brought| brought.until));
+        if stands(Guard::Marked) {
+            self.dead_mut().add(order, &ending, by_hand.map(|brought| brought.until));
+        }
         let mut keys = self.vault.keys().await;
         let here: BTreeSet<Id> = if ending.leaves {
             keys.held().iter().copied().collect()
@@ -60,7 +62,7 @@ impl Core {
         if by_hand.is_some() {
             self.courier.notify_one();
         }
-        for grant in &here {
+        for grant in here.iter().filter(|_| stands(Guard::Destroyed)) {
             keys = keys.destroy(*grant).await?;
             reached(CrashPoint::SiteKeyPairDestroyed).await;
         }
@@ -122,7 +124,9 @@ impl Core {
         }
         for card in &ending.touched {
             self.end_connections(state, card).await;
-            self.gates.drain(*card).await;
+            if stands(Guard::Drained) {
+                self.gates.drain(*card).await;
+            }
         }
         if !ending.files.is_empty() {
             // Whoever it was that asked for the file: what is under way leaves, or ends.
@@ -181,7 +185,9 @@ impl Core {
             Ok(order) => order,
             Err(Rejected::Fork { size }) => {
                 // The kms signed what the order's signers saw, and it is not what the kms showed us (P-4.4).
-                self.halt(size);
+                if stands(Guard::SeenAgainstFold) {
+                    self.halt(size).await;
+                }
                 return Err(Rejected::Fork { size }.into());
             }
             Err(why) => {
@@ -230,13 +236,14 @@ impl Core {
             }
             (result, _) => drop(result?),
         }
+        self.compare().await;
         Ok(())
     }
 
     async fn wait_until_acted(&self, size: u64) {
         let mut acted = self.acted.subscribe();
-        let done = acted.wait_for(|&acted| acted >= size);
+        let done = waiting(async { drop(acted.wait_for(|&acted| acted >= size).await) });
         // If it takes longer, the caller is told what is known now, and may ask again.
-        drop(tokio::time::timeout(ACTING, done).await);
+        let _ = tokio::time::timeout(ACTING, done).await;
     }
 }

@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    async fn serve_once(&self) -> Result<Served, SiteError> {
+    pub(super) async fn serve_once(&self) -> Result<Served, SiteError> {
         let state = self.replica.state().ok_or(SiteError::NotJoined)?;
         self.site_id(&state).ok_or(SiteError::NotJoined)?;
         let Rewraps { keys, outstanding } = self.kms_waiting.get("/v1/rewraps").await?;
@@ -184,7 +184,7 @@ impl Core {
 }
 
 /// What came of asking the kms once.
-enum Served {
+pub(super) enum Served {
     /// Nobody lacks anything.
     All,
     /// All that was asked for; there may be more.

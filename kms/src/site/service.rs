@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey, Pin};
-use warifu_api::{Client, ErrorCode};
+use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_console::keys::{Labels, OwnKeys};
 use warifu_console::monitor::Watched;
 use warifu_console::process::Ended;
@@ -132,48 +132,11 @@ impl Site {
     /// [`SiteError`].
     pub async fn start(settings: Settings) -> Result<Self, SiteError> {
         let replica = Replica::open(settings.pool.clone(), Some(settings.organization)).await?;
-        let store = Store::new(settings.pool.clone());
-        let hsm = settings.hsm;
-        let own = rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
-        let (keys, tls) = (own.public(), own.tls.clone());
-        let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
-        let pin = Pin::from(settings.kms_tls_key);
-        let client = || Client::new(settings.kms_address.as_str(), pin.clone(), Some(&identity));
-        let (kms, kms_waiting) = (client()?, client()?);
-        let (recorder, recording) = Recorder::new(settings.pool.clone());
-        let core = Arc::new(Core {
-            dead: RwLock::new(store.dead().await?),
-            names: RwLock::new(store.names().await?),
-            acted: watch::Sender::new(store.position().await?.leaves),
-            vault: Vault::open(hsm).await?,
-            replica,
-            store,
-            journal: Journal::new(settings.pool),
-            recorder,
-            gates: Gates::new(settings.rate),
-            streams: Streams::default(),
-            connections: Connections::default(),
-            identity,
-            kms,
-            kms_waiting,
-            clock: settings.clock,
-            own,
-            keys,
-            site: OnceLock::new(),
-            follower: RwLock::new(None),
-            revoking: tokio::sync::Mutex::default(),
-            wanting: Mutex::default(),
-            provision: Notify::new(),
-            others: Notify::new(),
-            post: Notify::new(),
-            courier: Notify::new(),
-            sweeping: Notify::new(),
-            bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
-            figures: Figures::default(),
-        });
-        core.finish_what_was_begun().await?;
+        let (kms_address, pin) = (settings.kms_address.clone(), Pin::from(settings.kms_tls_key));
+        let connect = |identity: &Identity| Client::new(kms_address.as_str(), pin.clone(), Some(identity));
+        let (core, recording) = Core::open(settings, replica, connect).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(core.clone().follow(settings.kms_address, pin));
+        tasks.spawn(core.clone().follow(kms_address, pin));
         tasks.spawn(recording);
         tasks.spawn(core.clone().deliver_journal());
         tasks.spawn(core.clone().act_on_leaves());
@@ -249,6 +212,54 @@ impl Site {
 }
 
 impl Core {
+    /// Reads what is stored, and finishes what was begun. `connect` makes a client of the kms that shows an identity. Answers with
+    /// the task that writes the journal.
+    pub(super) async fn open(
+        settings: Settings,
+        replica: Replica,
+        connect: impl Fn(&Identity) -> Result<Client, ClientError>,
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), SiteError> {
+        let store = Store::new(settings.pool.clone());
+        let hsm = settings.hsm;
+        let own = rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
+        let (keys, tls) = (own.public(), own.tls.clone());
+        let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
+        let (kms, kms_waiting) = (connect(&identity)?, connect(&identity)?);
+        let (recorder, recording) = Recorder::new(settings.pool.clone());
+        let core = Arc::new(Core {
+            dead: RwLock::new(store.dead().await?),
+            names: RwLock::new(store.names().await?),
+            acted: watch::Sender::new(store.position().await?.leaves),
+            vault: Vault::open(hsm).await?,
+            replica,
+            store,
+            journal: Journal::new(settings.pool),
+            recorder,
+            gates: Gates::new(settings.rate),
+            streams: Streams::default(),
+            connections: Connections::default(),
+            identity,
+            kms,
+            kms_waiting,
+            clock: settings.clock,
+            own,
+            keys,
+            site: OnceLock::new(),
+            follower: RwLock::new(None),
+            revoking: tokio::sync::Mutex::default(),
+            wanting: Mutex::default(),
+            provision: Notify::new(),
+            others: Notify::new(),
+            post: Notify::new(),
+            courier: Notify::new(),
+            sweeping: Notify::new(),
+            bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
+            figures: Figures::default(),
+        });
+        core.finish_what_was_begun().await?;
+        Ok((core, recording))
+    }
+
     pub(super) fn dead(&self) -> RwLockReadGuard<'_, Dead> {
         self.dead.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -298,15 +309,17 @@ impl Core {
         matches!(may, Ok(_) | Err(ErrorCode::LeaseExpired | ErrorCode::Fork))
     }
 
-    /// Whether the lease runs and nothing is halted.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.follower().is_some_and(|follower| follower.site_time().is_some())
+    /// After leaves that others brought.
+    pub(super) async fn compare(&self) {
+        if let Some(follower) = self.follower() {
+            follower.compare().await;
+        }
     }
 
     /// Stops for good: the kms has signed two ledgers.
-    pub(super) fn halt(&self, size: u64) {
+    pub(super) async fn halt(&self, size: u64) {
         if let Some(follower) = self.follower() {
-            follower.halt(Halt::Fork { size });
+            follower.halt(Halt::Fork { size }).await;
         }
     }
 
@@ -343,24 +356,29 @@ impl Core {
         Ok(blocking(move || key.sign_digest(digest.0)).await??)
     }
 
+    pub(super) fn set_follower(&self, follower: Arc<Follower>) {
+        *self.follower.write().unwrap_or_else(PoisonError::into_inner) = Some(follower);
+    }
+
+    /// As whom it follows: as nobody before it has joined.
+    pub(super) fn following(&self, site: Option<Id>, kms_address: &str, kms: Pin) -> Following {
+        let site = site.unwrap_or(Id([0; 16]));
+        let following = Following::new(site, self.identity.clone(), kms_address, kms, self.clock.clone());
+        Following { halts_for_good: true, ..following }
+    }
+
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.
     async fn follow(self: Arc<Self>, kms_address: String, kms: Pin) {
         let mut size = self.replica.subscribe();
         loop {
             let id = self.replica.state().and_then(|state| self.site_id(&state));
-            let following = Following::new(
-                id.unwrap_or(Id([0; 16])),
-                self.identity.clone(),
-                kms_address.as_str(),
-                kms.clone(),
-                self.clock.clone(),
-            );
+            let following = self.following(id, &kms_address, kms.clone());
             // Leaves are read from the replica, whoever appended them; nobody listens here.
             let (appended, _) = mpsc::channel(1);
             match Follower::start(following, self.replica.clone(), appended) {
                 Ok(follower) => {
                     let status = follower.status();
-                    *self.follower.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(follower));
+                    self.set_follower(Arc::new(follower));
                     if id.is_some() {
                         // The follower works on its own; it ends with us.
                         return self.sweep_at_each_stamp(status).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Row as _, SqlitePool};
+use warifu_crash_point::{Guard, stands};
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Millis;
@@ -108,7 +109,7 @@ impl Store {
         dead.extend(ending.leaves.then(|| ("site", site.as_bytes().to_vec())));
 
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for (kind, id) in dead {
+        for (kind, id) in dead.into_iter().filter(|_| stands(Guard::MarkDurable)) {
             sqlx::query("INSERT INTO site_dead (kind, id, by_order) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(kind)
                 .bind(id)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use warifu_api::error::ErrorCode;
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, reached, waiting};
 use warifu_ledger::Id;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::Millis;
@@ -58,8 +58,8 @@ impl Core {
     /// that cannot be said: no lease runs, or orders wait to be acted on, whose receipts say what they destroyed.
     ///
     /// Idempotent; what a crash leaves behind is found by the next one.
-    async fn sweep(&self) -> Result<bool, SiteError> {
-        let _one_after_the_other = self.revoking.lock().await;
+    pub(super) async fn sweep(&self) -> Result<bool, SiteError> {
+        let _one_after_the_other = waiting(self.revoking.lock()).await;
         let stored = self.store.grants().await?;
         let mut keys = self.vault.keys().await;
         // Only now: what was made for a unit that this site serves again was made by a state no newer than this one.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use warifu_crash_point::waiting;
 use warifu_hardware::hsm::{Hsm, HsmError, WrappedShare};
 use warifu_ledger::Id;
 use warifu_split_key::partial::PartialX;
@@ -37,7 +38,7 @@ impl Vault {
     /// The right to make and destroy key pairs. Whoever makes one has asked whether the grant is dead while holding it;
     /// whoever destroys one has marked the grant as dead before asking for it: so none is made after its destruction.
     pub(super) async fn keys(&self) -> Keys {
-        Keys { hsm: self.hsm.clone(), held: self.held.clone().lock_owned().await }
+        Keys { hsm: self.hsm.clone(), held: waiting(self.held.clone().lock_owned()).await }
     }
 
     /// Computes `x(bR)` for each, in order. The HSM's time is spent on a thread of its own.

@@ -272,7 +272,7 @@ test! {
 
 test! {
     async fn an_order_over_another_ledger_of_the_same_kms_halts_the_site(folder) {
-        let town = Town::working(folder).await;
+        let mut town = Town::working(folder).await;
         let state = town.kms.state();
         let forked = Checkpoint { size: state.tree().size(), root: Digest([6; 32]) };
         let order = Order {
@@ -296,6 +296,12 @@ test! {
         let order = town.kms.order([revoke_card("hanako")], ONE);
         town.bring(&order, None).await.unwrap();
         assert_eq!(town.key_pairs(), BTreeSet::from([taro()]));
+        // A restart forgets nothing of it, though the kms shows the right ledger and stamps.
+        town.restart().await;
+        assert_eq!(town.open("taro", "team", "a").await, Err(ErrorCode::Fork));
+        town.kms.done([Act::CardEnrolled(card("saburo", None))], TWO);
+        town.restart().await;
+        assert_eq!(town.open("taro", "team", "a").await, Err(ErrorCode::Fork));
     }
 }
 

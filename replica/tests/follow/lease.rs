@@ -101,6 +101,22 @@ fn p_5_2_nothing_is_answered_before_all_that_the_stamp_contains_is_folded() {
 }
 
 #[test]
+fn i5_a_stamp_that_was_contradicted_by_what_came_is_not_forgotten_for_a_better_one() {
+    let (mut mine, mut other) = (Town::working(), Town::working());
+    let behind = mine.state.clone();
+    mine.done([enrol("saburo")], ONE);
+    other.done([enrol("shiro")], ONE);
+    let mut lease = Lease::new(LEASE);
+    lease.nonce_sent(nonce("n"), 0);
+    lease.answered(&stamp(&other.state, nonce("n"), other.at), &id("main"), &behind).unwrap();
+    assert_eq!(lease.site_time(1, &mine.state), None);
+    lease.nonce_sent(nonce("next"), 2);
+    let better = stamp(&mine.state, nonce("next"), mine.at);
+    let size = mine.leaves.len() as u64;
+    assert_eq!(refused(&mut lease, &better, &mine.state), StampError::Fork { size });
+}
+
+#[test]
 fn p_5_3_only_the_newest_nonce_counts_and_once_only() {
     let town = Town::working();
     let mut lease = Lease::new(LEASE);

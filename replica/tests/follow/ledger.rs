@@ -215,7 +215,11 @@ async fn p_5_4_no_leaf_comes_in_that_is_older_than_a_stamp_before_it() {
     assert!(backdated(brought.err().unwrap()));
     assert_eq!(replica.size(), 3);
 
-    // Nor after a restart.
+    // Nor after a restart, though a later stamp spoke of more leaves.
+    let again = Replica::open(database(folder.path()).await, None).await.unwrap();
+    assert_eq!(again.last_stamp(), Some((4, next.at() + 2)));
+    assert!(backdated(again.append(next.clone()).await.err().unwrap()));
+    drop(again);
     replica.stamped(3, next.at() + 3).await.unwrap();
     let again = Replica::open(database(folder.path()).await, None).await.unwrap();
     assert!(backdated(again.append(next.clone()).await.err().unwrap()));
@@ -234,6 +238,9 @@ async fn p_5_4_a_stamp_that_comes_after_the_leaf_it_ought_to_precede_is_noticed(
     let error = replica.stamped(3, next.at() + 1).await.err().unwrap();
     assert!(matches!(error, ReplicaError::Backdated { index: 3, .. }));
     replica.append_many(4, town.leaves[4..].to_vec()).await.unwrap();
+    // Also where later leaves are later than the stamp.
+    let error = replica.stamped(3, next.at() + 1).await.err().unwrap();
+    assert!(matches!(error, ReplicaError::Backdated { index: 3, .. }));
 }
 
 #[tokio::test]

@@ -54,6 +54,22 @@ impl Core {
         }
     }
 
+    /// One try of that, for a simulator; `sent` is none before the journal was compared.
+    #[cfg(debug_assertions)]
+    pub(in crate::site) async fn deliver_journal_once(
+        &self,
+        sent: &mut Option<u64>,
+    ) -> Result<(), SiteError> {
+        if sent.is_none() {
+            *sent = self.compare_journal().await?;
+        }
+        if let Some(sent) = sent {
+            self.recorder.compared();
+            self.send_rows(sent).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the journal is the one that the kms and the ledger have the beginning of; if not, begins another one. How many of
     /// its rows the kms has. None without a lease: nothing is answered then; with one, all is folded that could have been
     /// committed before this start.
