@@ -203,6 +203,7 @@ impl HsmError {
             && !matches!(
                 self,
                 Self::GrantKeyMissing { .. }
+                    | Self::KeyMissing { .. }
                     | Self::ShareRefused { .. }
                     | Self::SealBroken
                     | Self::TokenExists { .. }
