@@ -60,7 +60,7 @@ points! {
     ReplicaLeavesStored Replica "replica.leaves.stored" "Leaves are durable; the state in memory is the one before them."
     ReplicaStampStored Replica "replica.stamp.stored" "The time of a stamp is durable; the lease does not run by it yet."
 
-    FormerKeyDestroyed Replica "keys.former.destroyed" "A former key of the service is destroyed; the next one, or the service's start, is not."
+    FormerKeyDestroyed Replica "replica.former-key.destroyed" "A former key of the service is destroyed; the next one, or the service's start, is not."
 
     KmsFoundingPrepared Kms "kms.founding.prepared" "The founding's records are durable; entry 0 is not."
     KmsFoundingAppended Kms "kms.founding.appended" "Entry 0 is durable; nobody has been told."

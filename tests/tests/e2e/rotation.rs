@@ -204,7 +204,7 @@ fn kms_ca_and_a_site_go_on_with_new_keys() {
             play.dies(name);
             assert_eq!(play.own_private_keys(name).len(), 2 * labels(name, "").len());
             // Once more while the former keys are destroyed.
-            play.town.start_to_crash(name, "keys.former.destroyed").unwrap();
+            play.town.start_to_crash(name, "replica.former-key.destroyed").unwrap();
             play.dies(name);
             assert_eq!(play.own_private_keys(name).len(), 2 * labels(name, "").len() - 1);
             play.town.start(name).unwrap();
