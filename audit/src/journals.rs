@@ -15,7 +15,7 @@ pub(crate) struct Journals(BTreeMap<(Id, Id), Journal>);
 #[derive(Default)]
 struct Journal {
     /// Rows to which signed heads come: from the ledger, or brought along by the site.
-    heads: BTreeMap<u64, Vec<Head>>,
+    heads: BTreeMap<u64, Vec<Digest>>,
     here: Option<Position>,
     /// It was found broken, and nothing more is said of it.
     broken: bool,
@@ -23,16 +23,11 @@ struct Journal {
     proved: u64,
 }
 
-struct Head {
-    digest: Digest,
-    committed: bool,
-}
-
 impl Journals {
     /// A head that counts: in the ledger, or with the site's signature.
-    pub(crate) fn head(&mut self, head: &SignedHead, committed: bool) {
+    pub(crate) fn head(&mut self, head: &SignedHead) {
         let journal = self.0.entry((head.site, head.journal)).or_default();
-        journal.heads.entry(head.size).or_default().push(Head { digest: head.head, committed });
+        journal.heads.entry(head.size).or_default().push(head.head);
     }
 
     /// The next row.
@@ -59,7 +54,7 @@ impl Journals {
         };
         found.here = Some(next);
         let Some(heads) = found.heads.get(&next.size) else { return };
-        if heads.iter().any(|head| head.digest != next.head) {
+        if heads.iter().any(|head| *head != next.head) {
             // The chain was made to fit: the change is behind the last head that fits.
             findings.push(Finding::RowChanged { site, journal, first: found.proved, last: row.index });
             found.broken = true;
@@ -73,8 +68,8 @@ impl Journals {
         for ((site, journal), found) in self.0.iter().filter(|(_, found)| !found.broken) {
             let (site, journal) = (*site, *journal);
             let have = found.here.map_or(0, |here| here.size);
-            let committed = found.heads.iter().filter(|(_, heads)| heads.iter().any(|head| head.committed));
-            let wanted = committed.map(|(size, _)| *size).max().unwrap_or_default();
+            // Whatever the site has signed, in the ledger or not yet.
+            let wanted = found.heads.keys().max().copied().unwrap_or_default();
             if have < wanted {
                 findings.push(Finding::RowsMissing { site, journal, from: have, to: wanted });
             } else if have > found.proved {

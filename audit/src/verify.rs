@@ -200,7 +200,7 @@ impl Read {
                 if let Ok(Fact { fact: FactBody::JournalsBatched { heads }, .. }) =
                     leaf.envelope().statement()
                 {
-                    heads.iter().for_each(|head| self.journals.head(head, true));
+                    heads.iter().for_each(|head| self.journals.head(head));
                 }
                 seen(&leaf);
                 self.state = Some(state);
@@ -315,7 +315,7 @@ impl Read {
             let former = state.former_keys(ServiceId::Site(head.site)).map(|(_, keys)| keys.signing);
             let now = state.site(&head.site).map(|site| site.keys.signing);
             if former.chain(now).any(|key| head.is_signed(&organization, &key)) {
-                self.journals.head(&head, false);
+                self.journals.head(&head);
             } else {
                 self.findings.push(Finding::HeadForged { site: head.site });
             }

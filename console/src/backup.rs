@@ -6,6 +6,7 @@
 mod make;
 mod restore;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,7 @@ use warifu_split_key::ScalarError;
 
 use crate::{ConsoleError, file, process};
 
-pub use make::{Made, make, missing_halves};
+pub use make::{Lost, Made, make, missing_halves};
 pub use restore::{Restored, ask, restore};
 
 /// A service's token, as backups need it.
@@ -82,6 +83,12 @@ pub enum BackupFault {
         living: usize,
         /// The threshold.
         needed: u8,
+    },
+    /// Halves of units with a key are not here, and nobody has said that this is known.
+    #[error("the halves of {} units are not here", .units.len())]
+    HalvesLost {
+        /// The units.
+        units: BTreeSet<Id>,
     },
     /// The token has other keys than the ledger.
     #[error("the token has other keys than the ledger names")]
@@ -159,6 +166,8 @@ fn workshop(data: &Path) -> Result<tempfile::TempDir, BackupFault> {
 pub struct Backup {
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+    #[arg(long)]
+    without_lost: bool,
 }
 
 /// The words of the command `restore`.
@@ -178,7 +187,8 @@ pub struct Restore {
 /// [`BackupFault`].
 pub async fn backup(kept: &Kept, token: &Token, command: &Backup) -> Result<(), BackupFault> {
     let out = &command.out;
-    let made = make(kept, token, SystemClock.wall_ms(), out).await?;
+    let lost = if command.without_lost { Lost::Known } else { Lost::Refused };
+    let made = make(kept, token, SystemClock.wall_ms(), lost, out).await?;
     process::say(&format!("backup {}", out.display()))?;
     process::say(&format!("fingerprint {}", made.fingerprint))?;
     process::say(&format!("halves {}", made.halves))?;

@@ -67,6 +67,10 @@ impl Spoken for BackupFault {
             Self::CustodiansGone { living, needed } => {
                 Message::new("backup-custodians-gone").with("living", living).with("needed", needed)
             }
+            Self::HalvesLost { units } => {
+                let named: Vec<String> = units.iter().map(ToString::to_string).collect();
+                Message::new("backup-halves-lost").with("count", units.len()).with("units", named.join(", "))
+            }
             Self::OtherKeys => Message::new("backup-other-keys"),
             Self::NotEmpty => Message::new("backup-not-empty"),
             Self::OtherService => Message::new("backup-other-service"),

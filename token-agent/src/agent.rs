@@ -153,7 +153,7 @@ impl Agent {
     }
 
     /// A site has shown another key than the profile names: the kms is asked whether it has got one. True if the sites are to be
-    /// asked again.
+    /// asked again: not where they are those of before, or whoever shows a site's address another key would keep kms and agent busy.
     pub(crate) async fn learn_keys(&self, unlocked: &Unlocked) -> bool {
         if !unlocked.sites.saw_other_key() {
             return false;
@@ -162,8 +162,7 @@ impl Agent {
             tracing::info!(?why, "no new profile, though a site shows another key");
             return false;
         }
-        unlocked.sites.learn(self.sites());
-        true
+        unlocked.sites.learn(self.sites())
     }
 
     /// The sites of the profile, in the order in which they are asked.

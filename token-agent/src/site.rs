@@ -86,9 +86,12 @@ impl Sites {
         self.sites.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Goes by these from the next connection on.
-    pub(crate) fn learn(&self, sites: Vec<ProfileSite>) {
-        *self.sites.write().unwrap_or_else(PoisonError::into_inner) = sites;
+    /// Goes by these from the next connection on; whether they are others than before.
+    pub(crate) fn learn(&self, sites: Vec<ProfileSite>) -> bool {
+        let mut known = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        let others = *known != sites;
+        *known = sites;
+        others
     }
 
     /// Whether a site has shown another key than is known of it since this was asked last: it may have got one (P-4.20).

@@ -717,6 +717,6 @@ evidence-partial = { $at }  { $site }  { $unit }  { $file }
 evidence-partial-after = { $at }  { $site }  { $unit }  { $file }  * after the first order
 evidence-none = None
 evidence-not-ended = The ledger has no order that ended or suspended them.
-evidence-nothing-after = No site has answered after its receipt for a revocation.
+evidence-nothing-after = Of the sites whose receipt and its time stand above, none has answered after it.
 evidence-after = Sites with an answer after their receipt for a revocation: { $sites }
 help-warifu-admin-audit-evidence = What a file that `export` wrote proves of a member's cards, to be printed.

@@ -717,6 +717,6 @@ evidence-partial = { $at }　{ $site }　{ $unit }　{ $file }
 evidence-partial-after = { $at }　{ $site }　{ $unit }　{ $file }　※最初の指図のあと
 evidence-none = なし
 evidence-not-ended = 失効・停止の指図は台帳にありません。
-evidence-nothing-after = 失効の受領を返したあとに応じた拠点はありません。
+evidence-nothing-after = 上に受領の時刻を示した拠点のうち、そのあとに応じた拠点はありません。
 evidence-after = 失効の受領を返したあとに応じた記録がある拠点: { $sites }
 help-warifu-admin-audit-evidence = 書き出したファイルが、ある職員のカードについて証明することを、印刷できる形で書きます。

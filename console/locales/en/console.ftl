@@ -149,6 +149,7 @@ kms-refuses = The kms refuses ({ $why }).
 
 help-arg-backup = The backup
 help-arg-out = Where the backup is written: a new file
+help-arg-without_lost = Go on where halves were lost in an earlier disaster
 help-arg-pieces = The pieces that the custodians' cards gave, as “warifu-admin backup open” wrote them
 help-arg-organization = The fingerprint of the founding, as it was written down then
 
@@ -158,6 +159,8 @@ backup-no-custodians = Nobody has named the custodians of this server's backups 
     .remedy = Have two officers name them with “warifu-admin backup custodians”.
 backup-custodians-gone = Only { $living } of the custodians have a card that works; { $needed } are needed.
     .remedy = Have two officers name others with “warifu-admin backup custodians”.
+backup-halves-lost = This server's halves of the keys of { $count } units are not here ({ $units }). No backup was made.
+    .remedy = If it was restored without them, add --without-lost, and have the units given new keys. If not, keep all older backups, and call whoever looks after this server.
 backup-other-keys = The keys in this HSM are not those that the ledger has for this server.
     .remedy = Check that the configuration names the right HSM.
 backup-not-empty = This server has a database already, so nothing is restored.

@@ -149,6 +149,7 @@ kms-refuses = 鍵管理サーバー（kms）が断りました（{ $why }）。
 
 help-arg-backup = バックアップのファイル
 help-arg-out = バックアップを書き出すファイル（新しい名前）
+help-arg-without_lost = 前の災害で失った片割れがあっても続けます
 help-arg-pieces = 保管人のカードから集めた分割鍵のファイル（warifu-admin backup open が書き出したもの）
 help-arg-organization = 設立の指紋（設立のときに控えたもの）
 
@@ -158,6 +159,8 @@ backup-no-custodians = このサーバーのバックアップの保管人が、
     .remedy = セキュリティ担当二人に、warifu-admin backup custodians で決めてもらってください。
 backup-custodians-gone = 使えるカードを持つ保管人が { $living } 人だけです（{ $needed } 人が必要です）。
     .remedy = セキュリティ担当二人に、warifu-admin backup custodians で保管人を決め直してもらってください。
+backup-halves-lost = 宛先 { $count } 件の鍵の片割れが、このサーバーにありません（{ $units }）。バックアップは作っていません。
+    .remedy = それらを失ったまま復元したサーバーなら、--without-lost を付け、宛先の鍵を更新してください。そうでなければ、前のバックアップをすべて残し、このサーバーの管理者に連絡してください。
 backup-other-keys = この HSM の鍵は、台帳にあるこのサーバーの鍵ではありません。
     .remedy = 設定の HSM が正しいか確かめてください。
 backup-not-empty = このサーバーにはすでにデータベースがあるので、復元しません。

@@ -43,11 +43,26 @@ pub struct Made {
     pub size: u64,
 }
 
+/// What to do where the service itself lacks halves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// There is no backup: the one before may be the last that has them.
+    Refused,
+    /// The backup says which they are.
+    Known,
+}
+
 /// Makes a backup of what a service keeps, as of now, in a new file. The service may be running.
 ///
 /// # Errors
 /// [`BackupFault`]; there is no file then.
-pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<Made, BackupFault> {
+pub async fn make(
+    kept: &Kept,
+    token: &Token,
+    at: Millis,
+    lost: Lost,
+    out: &Path,
+) -> Result<Made, BackupFault> {
     if !kept.database.exists() {
         return Err(BackupFault::NotFounded);
     }
@@ -80,6 +95,9 @@ pub async fn make(kept: &Kept, token: &Token, at: Millis, out: &Path) -> Result<
         })
         .collect::<Result<Vec<(Id, Vec<u8>)>, sqlx::Error>>()?;
     let missing = missing_halves(&state, &halves.iter().map(|(unit, _)| *unit).collect());
+    if lost == Lost::Refused && !missing.is_empty() {
+        return Err(BackupFault::HalvesLost { units: missing });
+    }
     let size = state.tree().size();
     let subject = Subject {
         organization: state.organization(),

@@ -10,7 +10,7 @@ use warifu_api::wire::audit::{
     Openings, OwnJournal, OwnJournals, RECEIPTS_LIMIT, ROWS_LIMIT, Rows,
 };
 use warifu_ledger::journal::{BrokenAt, HEADS_LIMIT, Position, Row, SignedHead};
-use warifu_ledger::state::Rejected;
+use warifu_ledger::state::{LONGEST_LEASE_MS, Rejected};
 use warifu_ledger::statement::{Fact, FactBody};
 use warifu_ledger::{Digest, Id};
 
@@ -55,6 +55,11 @@ impl Authority {
             return Ok(JournalTaken { size: before.size, broken_at: None });
         }
         let now = self.now(&state);
+        // No site's time is further ahead than its lease.
+        let latest = now.saturating_add(LONGEST_LEASE_MS);
+        if rows.iter().map(|row| row.time).chain([head.time]).any(|time| time > latest) {
+            return Err(AuthorityError::Malformed { why: "a row of a time that is to come".to_owned() });
+        }
         if let Err(BrokenAt { index }) = follows(before, &rows, &head) {
             tracing::error!(%site, journal = %head.journal, row = index, "ALARM: rows of an audit journal were changed");
             let (journal, kind) = (head.journal, AlarmKind::Broken);
@@ -75,14 +80,14 @@ impl Authority {
         let now = self.now(&state);
         let waiting = self.store.waiting_heads().await?;
         let due = |since: u64| since.saturating_add(self.journal_ms) <= now;
-        if !waiting.first().is_some_and(|(since, _)| due(*since)) {
+        if !waiting.first().is_some_and(|(since, ..)| due(*since)) {
             return Ok(JournalBatch { fact: None });
         }
         let organization = state.organization();
         let fact = |heads| Fact { organization, fact: FactBody::JournalsBatched { heads } };
         let mut heads = Vec::new();
         let mut in_the_ledger = Vec::new();
-        for (_, head) in waiting.into_iter().take(HEADS_LIMIT) {
+        for (_, place, head) in waiting.into_iter().take(HEADS_LIMIT) {
             let committed = state.journals(&head.site).filter(|journals| journals.current == head.journal);
             if let Some(journals) = committed.filter(|journals| journals.head.size >= head.size) {
                 // A crash came between the leaf and the note of it.
@@ -90,7 +95,7 @@ impl Authority {
                 continue;
             }
             match state.check_unsigned_fact(&fact(vec![head.clone()])) {
-                Ok(()) => heads.push(head),
+                Ok(()) => heads.push((place, head)),
                 // The site has another key since: with its next rows it signs the journal anew.
                 Err(Rejected::JournalNotSigned { .. }) => {}
                 // Of a journal that was given up meanwhile.
@@ -101,9 +106,15 @@ impl Authority {
         if heads.is_empty() {
             return Ok(JournalBatch { fact: None });
         }
-        // A site may have begun another journal within the hour.
-        heads.sort_by_key(|head| head.site);
-        let fact = fact(heads);
+        // A site may have begun another journal within the hour: that comes after the one before. What of a site does not go together
+        // goes one after the other, and keeps no other site waiting.
+        heads.sort_by_key(|(place, head)| (head.site, *place));
+        let heads: Vec<SignedHead> = heads.into_iter().map(|(_, head)| head).collect();
+        let together = heads.chunk_by(|one, next| one.site == next.site).flat_map(|of_site| {
+            let sound = state.check_unsigned_fact(&fact(of_site.to_vec())).is_ok();
+            if sound { of_site } else { of_site.get(..1).unwrap_or_default() }
+        });
+        let fact = fact(together.cloned().collect());
         state.check_unsigned_fact(&fact)?;
         Ok(JournalBatch { fact: Some(self.sign(fact).await?) })
     }

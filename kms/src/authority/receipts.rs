@@ -20,6 +20,10 @@ impl Authority {
         let OfReporter { site, removed } = reporter;
         let state = self.state()?;
         let receipt: Receipt = envelope.statement()?;
+        // A site has folded nothing that is not here; a kms that was restored may have yet to get it.
+        if receipt.folded > state.tree().size() {
+            return Err(AuthorityError::NotYet { what: "the site has read more of the ledger" });
+        }
         // Signed before the site got other keys, perhaps, and on its way since (P-8.6).
         let keys = state.site_keys_at(&site, receipt.folded);
         envelope.verify(&keys.ok_or(AuthorityError::NotFound { what: "site" })?.signing)?;

@@ -172,6 +172,8 @@ impl Site {
         serve(listener, identity, router, Limits::default(), connections.clone(), over).await?;
         if ended == Ended::OtherKeys {
             connections.end_all().await;
+            // What was brought and has begun is finished by this one: the next one reads what is durable, once.
+            drop(self.core.revoking.lock().await);
         }
         Ok(ended)
     }

@@ -235,6 +235,40 @@ staged! {
         assert!(batch(&town).await.is_none());
     }
 
+    async fn p_13_3_a_site_that_begins_another_journal_in_between_keeps_nobody_waiting(stage) {
+        let town = Town::working(&stage).await;
+        let mut journal = Journal::of(&town, "main", "journal", &["a"]).await;
+        let other = Journal::of(&town, "main", "another", &["c"]).await;
+        let (main, branch) = (town.site("main"), town.site("branch"));
+        post(&main, journal.rows(0)).await.unwrap();
+        stage.clock.advance_ms(HOUR);
+        let under_way = batch(&town).await.unwrap();
+        // Before the fact is in the ledger, the first journal grows, and is given up.
+        journal.write("b");
+        post(&main, journal.rows(1)).await.unwrap();
+        post(&main, other.rows(0)).await.unwrap();
+        stage.clock.advance_ms(MINUTE);
+        town.fact(under_way).await.unwrap();
+        post(&branch, Journal::of(&town, "branch", "journal of branch", &["d"]).await.rows(0)).await.unwrap();
+        stage.clock.advance_ms(HOUR);
+        town.fact(batch(&town).await.unwrap()).await.unwrap();
+        let state = town.state().await;
+        let of_main = state.journals(&id("main")).unwrap();
+        assert_eq!((of_main.current, of_main.head), (id("another"), other.position()));
+        assert_eq!(of_main.former.get(&id("journal")), Some(&journal.position()));
+        assert_eq!(state.journals(&id("branch")).unwrap().head.size, 1);
+    }
+
+    async fn p_13_2_rows_of_a_time_that_is_to_come_are_refused(stage) {
+        let town = Town::working(&stage).await;
+        let main = town.site("main");
+        for time in [T0 + 3 * DAY, 1 << 63] {
+            let mut journal = Journal::of(&town, "main", "journal", &["a"]).await;
+            journal.rows[0].time = time;
+            assert_eq!(code(post(&main, journal.rows(0)).await), ErrorCode::Malformed, "{time}");
+        }
+    }
+
     async fn a_site_that_was_removed_delivers_the_rest(stage) {
         let town = Town::working(&stage).await;
         let mut journal = Journal::of(&town, "main", "journal", &["a"]).await;

@@ -126,6 +126,9 @@ staged! {
             let refused = post(town.site("main 2"), signed(folded, signer)).await;
             assert_eq!(code(refused), ErrorCode::Rejected, "{folded} {signer}");
         }
+        // More than there is: whatever key the site has by then.
+        let ahead = post(town.site("main 2"), signed(u64::MAX, "main 2")).await;
+        assert_eq!(code(ahead), ErrorCode::NotReady);
         let on_its_way = signed(later.index, "main");
         post(town.site("main 2"), on_its_way.clone()).await.unwrap();
         let kept: Receipts =

@@ -206,13 +206,16 @@ impl Store {
     }
 
     /// The heads of journals whose rows wait to be committed, those that wait longest first.
-    pub(crate) async fn waiting_heads(&self) -> Result<Vec<(Millis, SignedHead)>> {
+    /// Each with since when, and with its place among all journals in the order in which they were begun.
+    pub(crate) async fn waiting_heads(&self) -> Result<Vec<(Millis, u64, SignedHead)>> {
         let rows = sqlx::query(
             "SELECT * FROM journal WHERE waiting_since IS NOT NULL ORDER BY waiting_since, place",
         )
         .fetch_all(&self.0)
         .await?;
-        rows.iter().map(|row| Ok((unsigned(row, "waiting_since")?, head_of(row)?))).collect()
+        rows.iter()
+            .map(|row| Ok((unsigned(row, "waiting_since")?, unsigned(row, "place")?, head_of(row)?)))
+            .collect()
     }
 
     /// These heads are in the ledger. What came meanwhile waits from now on.
