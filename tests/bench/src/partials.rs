@@ -23,8 +23,8 @@ const LEASE_MS: u64 = 10 * 60 * 1000;
 const UNIT: &str = "tax";
 const SITE: &str = "main";
 const AGENTS: usize = 64;
-/// A card may ask for so many at once, and for fewer a second from then on (`docs/operations/limits.md`).
-const BURST: usize = 4000;
+/// A card may ask so often at once, and less often from then on: each request counts like five items (`docs/operations/limits.md`).
+const BURST: usize = 800;
 /// How long it may take until all cards have their keys.
 const PATIENCE: Duration = Duration::from_secs(180);
 const AGAIN: Duration = Duration::from_millis(50);
@@ -57,7 +57,8 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
         "one agent: p99 beyond the HSM's median",
         &format!("{:.2} ms", times.percentile(99).as_secs_f64() * 1000.0 - one.median_ms),
     );
-    let many: Vec<&Agent> = agents.iter().collect();
+    // The first one has asked for as much as a card may at once.
+    let many: Vec<&Agent> = agents.iter().skip(1).collect();
     let (times, took) = ask(&many, time).await?;
     let answered = rate(times.count(), took);
     say(
@@ -76,7 +77,7 @@ struct Agent {
 
 /// Members with a card each, and a grant that the site serves.
 async fn agents(town: &mut Town, address: &str, site: warifu_split_key::point::Point) -> Result<Vec<Agent>> {
-    let labels: Vec<String> = (0..AGENTS).map(|number| format!("member {number}")).collect();
+    let labels: Vec<String> = (0..=AGENTS).map(|number| format!("member {number}")).collect();
     let mut acts = vec![served_here(unit(UNIT))];
     acts.extend(labels.iter().map(|label| enrol(label)));
     acts.extend(labels.iter().map(|label| grant(label, UNIT)));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
 use warifu_api::Client;
 use warifu_api::client::Events;
@@ -27,6 +28,8 @@ use crate::town::Town;
 const LEASE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Sites that one order lets join.
 const JOIN: usize = 500;
+/// Files that are open besides the connections.
+const OWN_FILES: u64 = 200;
 /// Connections that are opened at once.
 const AT_ONCE: usize = 64;
 /// How long the receipts of one order may take.
@@ -43,6 +46,9 @@ struct World {
 
 /// Measures with so many sites.
 pub(crate) async fn measure(sites: usize, runs: usize) -> Result<()> {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let needed = 2 * u64::try_from(sites)? + OWN_FILES;
+    ensure!(files >= needed, "{needed} open files are needed, and {files} are allowed: ulimit -n");
     println!("Revocation with {sites} sites, {runs} people one after the other");
     let mut town = Town::found(LEASE_MS, false)?;
     let labels: Vec<String> = (0..sites).map(|number| format!("site {number}")).collect();
