@@ -90,6 +90,8 @@ pub struct Service {
     figures: Figures,
     committing: Client,
     keys: Arc<Keys>,
+    /// Whether the ledger named these keys when this began.
+    named_at_start: bool,
 }
 
 impl Service {
@@ -144,6 +146,8 @@ impl Service {
         let keys = Arc::new(keys);
         let vault = Vault::new(pool, keys.kek.clone());
         let certifier = Certifier::new(keys.clone(), vault.clone(), kms_address, publishing);
+        // What the ledger says from here on, it may say before anybody looks.
+        let named_at_start = replica.state().is_some_and(|state| *state.ca() == keys.service_keys());
         let follower = Arc::new(Follower::start(following, replica.clone(), sender)?);
         tracing::info!(organization = %pin.organization, leaves = replica.size(), "following the kms");
         Ok(Self {
@@ -151,6 +155,7 @@ impl Service {
             cosigner: (Cosigner::new(follower.clone(), keys.clone(), vault.clone()), cosigning),
             committing,
             keys,
+            named_at_start,
             follower,
             vault,
             replica,
@@ -198,7 +203,7 @@ impl Service {
         let cosigning = tokio::spawn(cosigning);
         let committing = tokio::spawn(keep_committing(self.issuing.clone(), self.committing.clone()));
         tokio::pin!(shutdown);
-        let mut was_the_ca = false;
+        let mut was_the_ca = self.named_at_start;
         let ended = loop {
             let is_the_ca = self.is_the_ca();
             if was_the_ca && !is_the_ca {

@@ -37,7 +37,7 @@ impl Core {
     /// Resolves once the ledger names other keys for this site, if it named these.
     pub(super) async fn replaced(&self) {
         let mut size = self.replica.subscribe();
-        let mut named = false;
+        let mut named = self.named_at_start;
         loop {
             let is_named = self.replica.state().is_some_and(|state| self.site_id(&state).is_some());
             if named && !is_named {

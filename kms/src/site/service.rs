@@ -82,6 +82,8 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     own: OwnKeys,
     keys: ServiceKeys,
+    /// Whether the ledger named these keys when this began: what it says since, it may say before anybody looks.
+    pub(super) named_at_start: bool,
     site: OnceLock<Id>,
     follower: RwLock<Option<Arc<Follower>>>,
     dead: RwLock<Dead>,
@@ -225,6 +227,8 @@ impl Core {
         let hsm = settings.hsm;
         let own = rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
         let (keys, tls) = (own.public(), own.tls.clone());
+        let named_at_start =
+            replica.state().is_some_and(|state| state.sites().any(|(_, site)| site.keys == keys));
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
         let (kms, kms_waiting) = (connect(&identity)?, connect(&identity)?);
         let (recorder, recording) = Recorder::new(settings.pool.clone());
@@ -246,6 +250,7 @@ impl Core {
             clock: settings.clock,
             own,
             keys,
+            named_at_start,
             site: OnceLock::new(),
             follower: RwLock::new(None),
             revoking: tokio::sync::Mutex::default(),

@@ -86,12 +86,11 @@ impl Play {
 
     fn dies(&mut self, name: &str) {
         let mut signal = None;
-        until("it dies", PATIENCE, || {
+        let died = until("it dies", PATIENCE, || {
             signal = self.town.ended(name)?.and_then(|status| status.signal());
             Ok(signal.is_some())
-        })
-        .unwrap();
-        assert_eq!(signal, Some(9), "{name}");
+        });
+        assert!(died.is_ok() && signal == Some(9), "{name} lives: {}", self.town.log(name));
     }
 
     /// It opens at the card that is in. What the former kms stamped counts no more: the sites have to get a stamp of the new one,
