@@ -96,9 +96,11 @@ impl Play {
     /// It opens at the card that is in. What the former kms stamped counts no more: the sites have to get a stamp of the new one,
     /// which takes a moment.
     fn opens_again(&self, sealed: &Path) {
-        until("it opens", Duration::from_secs(5), || Ok(self.open("office", sealed, &[]).0.status.success()))
-            .unwrap();
-        self.opens("office", sealed, b"content");
+        until("it opens", PATIENCE, || {
+            let (output, out) = self.open("office", sealed, &[]);
+            Ok(output.status.success() && std::fs::read(out).is_ok_and(|content| content == b"content"))
+        })
+        .unwrap();
     }
 
     /// A member is enrolled, and opens what was sealed before; another one leaves, and every site says so.
