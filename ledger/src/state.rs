@@ -202,6 +202,8 @@ pub struct State {
     signers: Map<Digest, Id>,
     /// Authentication keys (9A): who is at the other end of a connection.
     authenticators: Map<Point, Id>,
+    /// The sites by their TLS keys of now.
+    site_connections: Map<Point, Id>,
     grants_of_card: Set<(Id, Id)>,
     grants_of_unit: Set<(Id, Id)>,
     cards_of_member: Set<(Id, Id)>,
@@ -343,6 +345,13 @@ impl State {
     #[must_use]
     pub fn site(&self, id: &Id) -> Option<&Site> {
         self.sites.get(id)
+    }
+
+    /// The site whose TLS key this is now, whether it has left or not.
+    #[must_use]
+    pub fn site_of_tls_key(&self, key: &Point) -> Option<(Id, &Site)> {
+        let id = self.site_connections.get(key)?;
+        Some((*id, self.sites.get(id)?))
     }
 
     /// All sites.

@@ -115,10 +115,9 @@ pub(crate) fn caller(state: &State, key: Option<PeerKey>, now: Millis) -> Caller
             auditor: has(Role::Auditor),
         });
     }
-    // No key is ever that of two sites.
-    match state.sites().find(|(_, site)| site.keys.tls.0 == key) {
-        Some((id, site)) if site.removed => Caller::FormerSite(*id),
-        Some((id, _)) => Caller::Site(*id),
+    match state.site_of_tls_key(&key) {
+        Some((id, site)) if site.removed => Caller::FormerSite(id),
+        Some((id, _)) => Caller::Site(id),
         None => Caller::Stranger,
     }
 }

@@ -310,8 +310,8 @@ impl Kms {
             return Err(ErrorBody::new(ErrorCode::Internal, "silence"));
         }
         let state = self.state();
-        let site = state.sites().find(|(_, site)| Some(site.keys.tls.0) == peer.key.map(|key| key.0));
-        site.map(|(id, _)| *id).ok_or(ErrorBody::new(ErrorCode::Forbidden, "not a site"))
+        let site = peer.key.and_then(|key| state.site_of_tls_key(&key.0));
+        site.map(|(id, _)| id).ok_or(ErrorBody::new(ErrorCode::Forbidden, "not a site"))
     }
 }
 

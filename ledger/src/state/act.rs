@@ -74,6 +74,7 @@ impl State {
                 let joined =
                     Site { name: name.record, keys: keys.clone(), address: address.clone(), removed: false };
                 self.sites.insert_mut(*site, joined);
+                self.site_connections.insert_mut(keys.tls.0, *site);
                 Ok(())
             }
             Act::SiteRemoved { site } => {

@@ -62,6 +62,7 @@ impl State {
             sites: Map::new_sync(),
             signers: Map::new_sync(),
             authenticators: Map::new_sync(),
+            site_connections: Map::new_sync(),
             grants_of_card: Set::new_sync(),
             grants_of_unit: Set::new_sync(),
             cards_of_member: Set::new_sync(),

@@ -101,8 +101,13 @@ impl State {
         let former = match service {
             ServiceId::Ca => std::mem::replace(&mut self.ca, Arc::new(keys.clone())),
             ServiceId::Kms => std::mem::replace(&mut self.kms, Arc::new(keys.clone())),
-            ServiceId::Site(site) => match self.sites.get_mut(&site) {
-                Some(site) => Arc::new(std::mem::replace(&mut site.keys, keys.clone())),
+            ServiceId::Site(id) => match self.sites.get_mut(&id) {
+                Some(site) => {
+                    let former = std::mem::replace(&mut site.keys, keys.clone());
+                    self.site_connections.remove_mut(&former.tls.0);
+                    self.site_connections.insert_mut(keys.tls.0, id);
+                    Arc::new(former)
+                }
                 None => return Ok(()),
             },
         };

@@ -144,6 +144,23 @@ fn p_4_20_a_site_has_joined_and_not_left() {
 
 /// The keys that spoke until then would be forgotten for others that never spoke.
 #[test]
+fn a_site_is_found_by_its_tls_key_of_now() {
+    let mut town = Town::working();
+    let found = |town: &Town, label: &str| {
+        let key = service_keys(label).tls.0;
+        town.state.site_of_tls_key(&key).map(|(site, found)| (site, found.removed))
+    };
+    let main = id("main");
+    assert_eq!(found(&town, "main"), Some((main, false)));
+    assert_eq!(found(&town, "kms"), None);
+    town.done([rotated(main_site(), "new")], TWO);
+    assert_eq!(found(&town, "main"), None);
+    assert_eq!(found(&town, "new"), Some((main, false)));
+    town.done([Act::SiteRemoved { site: main }], TWO);
+    assert_eq!(found(&town, "new"), Some((main, true)), "it still owes receipts");
+}
+
+#[test]
 fn p_4_20_an_order_gives_a_service_other_keys_once() {
     let mut town = Town::working();
     let why = "an order gives a service other keys once";
