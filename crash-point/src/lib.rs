@@ -12,6 +12,10 @@
 //! All of it is there in debug builds only. In a release build these functions are empty, the environment is not read, every
 //! guard stands, and `rehearsal` and `simulation` do not exist: see `docs/adr/0008-crash-points.md`.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 #[cfg(debug_assertions)]
 mod environment;
 mod guard;
@@ -66,5 +70,28 @@ pub async fn waiting<F: Future>(wait: F) -> F::Output {
     #[cfg(not(debug_assertions))]
     {
         wait.await
+    }
+}
+
+/// Waits for at most as long as `time` takes: none if that was over first. In a simulation no time passes by itself, and the
+/// wait is as long as it takes: how busy the machine is must not change a history.
+pub async fn within<W: Future>(time: impl Future<Output = ()>, wait: W) -> Option<W::Output> {
+    let (mut time, mut wait) = (pin!(time), pin!(wait));
+    poll_fn(|context| match wait.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if is_simulated() => Poll::Pending,
+        Poll::Pending => time.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+fn is_simulated() -> bool {
+    #[cfg(debug_assertions)]
+    {
+        simulation::is_directed()
+    }
+    #[cfg(not(debug_assertions))]
+    {
+        false
     }
 }

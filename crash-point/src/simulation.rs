@@ -42,6 +42,10 @@ fn director() -> Option<Arc<dyn Director>> {
     DIRECTOR.with_borrow(Clone::clone)
 }
 
+pub(crate) fn is_directed() -> bool {
+    DIRECTOR.with_borrow(Option::is_some)
+}
+
 pub(crate) fn reached(point: CrashPoint) -> Option<Pause> {
     director()?.reached(point)
 }

@@ -1,7 +1,7 @@
 //! One card at a time, and not too often: the lock that spans check and answer (P-7.2), and the limits before anything
 //! durable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
@@ -122,7 +122,7 @@ impl Gates {
     }
 
     /// The cards that have asked since the start.
-    pub(super) fn seen(&self) -> Vec<Id> {
+    pub(super) fn seen(&self) -> BTreeSet<Id> {
         self.cards().keys().copied().collect()
     }
 }

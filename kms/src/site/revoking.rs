@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio::time::sleep;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::Leaves;
 use warifu_api::wire::site::RevocationRequest;
-use warifu_crash_point::{CrashPoint, Guard, reached, stands, waiting};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands, waiting, within};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Rejected, State};
@@ -131,7 +132,7 @@ impl Core {
         if !ending.files.is_empty() {
             // Whoever it was that asked for the file: what is under way leaves, or ends.
             for card in self.gates.seen() {
-                if tokio::time::timeout(PATIENCE, self.gates.drain(card)).await.is_err() {
+                if within(sleep(PATIENCE), self.gates.drain(card)).await.is_none() {
                     self.end_connections(state, &card).await;
                     self.gates.drain(card).await;
                 }
@@ -244,6 +245,6 @@ impl Core {
         let mut acted = self.acted.subscribe();
         let done = waiting(async { drop(acted.wait_for(|&acted| acted >= size).await) });
         // If it takes longer, the caller is told what is known now, and may ask again.
-        let _ = tokio::time::timeout(ACTING, done).await;
+        let _ = within(sleep(ACTING), done).await;
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::sleep;
 use warifu_api::error::{ErrorBody, ErrorCode};
-use warifu_crash_point::{Guard, stands, waiting};
+use warifu_crash_point::{Guard, stands, waiting, within};
 use warifu_ledger::journal::{Position, Row};
 use warifu_ledger::{Digest, Id};
 
@@ -86,7 +87,7 @@ impl Recorder {
         }
         let mut compared = self.compared.subscribe();
         let ready = async { compared.wait_for(|compared| *compared).await.is_ok() };
-        if !tokio::time::timeout(PATIENCE, waiting(ready)).await.unwrap_or(false) {
+        if !within(sleep(PATIENCE), waiting(ready)).await.unwrap_or(false) {
             let why = "the audit journal has not been compared with the kms's copy yet";
             return Err(SiteError::Refused(ErrorBody::new(ErrorCode::NotReady, why)));
         }
