@@ -110,11 +110,13 @@ impl Cosigner {
         // Durable first: what was signed is never forgotten.
         self.vault.remember_cosigned(&checkpoint).await?;
         reached(CrashPoint::CaCosignedRemembered).await;
+        // By the kms's stamps, and never before the last leaf: no wall clock counts.
+        let time = self.follower.site_time().unwrap_or_else(|| state.last_at()) / 1000;
         let keys = self.keys.clone();
         let note = blocking(move || {
-            let signature = keys.log.sign(&checkpoint.text(&organization)?)?;
+            let signature = keys.log.sign(&checkpoint.cosigned_text(&organization, time)?)?;
             let key = Base64(keys.log.public());
-            Ok::<_, CosignError>(checkpoint.note(&organization, Signer::Ca, &key, signature)?)
+            Ok::<_, CosignError>(checkpoint.cosigned_note(&organization, &key, time, signature)?)
         })
         .await?;
         let Done {} = kms.post("/v1/cosignatures", &Cosignature { note }).await?;

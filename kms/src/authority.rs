@@ -55,6 +55,7 @@ mod stamps;
 mod steps;
 mod store;
 mod stream;
+mod tiles;
 mod units;
 
 pub use config::Config;

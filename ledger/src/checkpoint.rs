@@ -1,8 +1,8 @@
 //! Checkpoints: the ledger's tree head as a C2SP `tlog-checkpoint` in a `signed-note`, signed by the kms with Ed25519 and
-//! cosigned by the ca over the same text.
+//! cosigned by the ca as `tlog-cosignature` says: over the same text and the time at which it did so.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use signed_note::{Note, Signature, StandardVerifier, VerifierList, key_id};
+use signed_note::{Note, Signature, StandardVerifier, Verifier, VerifierList, key_id};
 use tlog_tiles::Checkpoint as NoteCheckpoint;
 use tlog_tiles::tlog::Hash;
 
@@ -10,7 +10,9 @@ use crate::Digest;
 use crate::key::Base64;
 
 /// `signed-note` signature type of Ed25519.
-const ED25519: u8 = 1;
+const ED25519: u8 = 0x01;
+/// `signed-note` signature type of a timestamped Ed25519 cosignature.
+const COSIGNATURE: u8 = 0x04;
 /// The most signature lines of a note that is read: the kms, the ca, and room for witnesses. A note takes 100, and the
 /// joined one has those of two.
 const SIGNATURE_LIMIT: usize = 16;
@@ -29,7 +31,7 @@ pub struct Checkpoint {
 pub enum Signer {
     /// The kms: key name `warifu/<organization>`, which is also the log's origin.
     Kms,
-    /// The ca: key name `warifu/<organization>/ca`.
+    /// The ca, which cosigns: key name `warifu/<organization>/ca`.
     Ca,
 }
 
@@ -61,16 +63,51 @@ fn origin(organization: &Digest) -> String {
     format!("warifu/{organization}")
 }
 
-fn typed_key(key: &Base64<32>) -> Vec<u8> {
-    let mut typed = vec![ED25519];
+fn typed_key(kind: u8, key: &Base64<32>) -> Vec<u8> {
+    let mut typed = vec![kind];
     typed.extend_from_slice(&key.0);
     typed
 }
 
 fn verifier(name: &str, key: &Base64<32>) -> Option<StandardVerifier> {
-    let typed = typed_key(key);
+    let typed = typed_key(ED25519, key);
     let vkey = format!("{name}+{:08x}+{}", key_id(name, &typed), STANDARD.encode(&typed));
     StandardVerifier::new(&vkey).ok()
+}
+
+/// What a cosignature of `text` at `time` (seconds since the Unix epoch) is over (`tlog-cosignature`).
+fn cosigned(text: &[u8], time: u64) -> Vec<u8> {
+    [format!("cosignature/v1\ntime {time}\n").as_bytes(), text].concat()
+}
+
+/// Verifies cosignatures: eight bytes of time, big-endian, then Ed25519.
+struct Cosignatures {
+    name: String,
+    id: u32,
+    key: StandardVerifier,
+}
+
+impl Cosignatures {
+    fn of(name: String, key: &Base64<32>) -> Option<Self> {
+        let id = key_id(&name, &typed_key(COSIGNATURE, key));
+        let key = verifier(&name, key)?;
+        Some(Self { name, id, key })
+    }
+}
+
+impl Verifier for Cosignatures {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn key_id(&self) -> u32 {
+        self.id
+    }
+
+    fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
+        let Some((time, signature)) = signature.split_first_chunk() else { return false };
+        self.key.verify(&cosigned(text, u64::from_be_bytes(*time)), signature)
+    }
 }
 
 /// Whether these bytes are an Ed25519 public key: with another, no checkpoint could ever be verified.
@@ -89,21 +126,52 @@ impl Checkpoint {
             .map_err(|_| CheckpointError::Malformed)
     }
 
-    /// The signed note of this checkpoint; `signature` is Ed25519 over [`Checkpoint::text`].
+    /// What the ca signs at `time` (seconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`] as for [`Checkpoint::text`].
+    pub fn cosigned_text(&self, organization: &Digest, time: u64) -> Result<Vec<u8>, CheckpointError> {
+        Ok(cosigned(&self.text(organization)?, time))
+    }
+
+    /// The kms's signed note of this checkpoint; `signature` is Ed25519 over [`Checkpoint::text`].
     ///
     /// # Errors
     /// [`CheckpointError::Malformed`] as for [`Checkpoint::text`].
     pub fn note(
         &self,
         organization: &Digest,
-        signer: Signer,
         key: &Base64<32>,
         signature: [u8; 64],
     ) -> Result<String, CheckpointError> {
+        self.note_by(organization, Signer::Kms, &typed_key(ED25519, key), signature.to_vec())
+    }
+
+    /// The ca's note of this checkpoint, cosigned at `time`; `signature` is Ed25519 over [`Checkpoint::cosigned_text`].
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`] as for [`Checkpoint::text`].
+    pub fn cosigned_note(
+        &self,
+        organization: &Digest,
+        key: &Base64<32>,
+        time: u64,
+        signature: [u8; 64],
+    ) -> Result<String, CheckpointError> {
+        let timed = [time.to_be_bytes().as_slice(), &signature].concat();
+        self.note_by(organization, Signer::Ca, &typed_key(COSIGNATURE, key), timed)
+    }
+
+    fn note_by(
+        &self,
+        organization: &Digest,
+        signer: Signer,
+        key: &[u8],
+        signature: Vec<u8>,
+    ) -> Result<String, CheckpointError> {
         let name = signer.name(organization);
-        let id = key_id(&name, &typed_key(key));
-        let signature =
-            Signature::new(name, id, signature.to_vec()).map_err(|_| CheckpointError::Malformed)?;
+        let id = key_id(&name, key);
+        let signature = Signature::new(name, id, signature).map_err(|_| CheckpointError::Malformed)?;
         let note =
             Note::new(&self.text(organization)?, &[signature]).map_err(|_| CheckpointError::Malformed)?;
         String::from_utf8(note.to_bytes()).map_err(|_| CheckpointError::Malformed)
@@ -123,9 +191,13 @@ impl Checkpoint {
         key: &Base64<32>,
     ) -> Result<Self, CheckpointError> {
         let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
-        let verifier = verifier(&signer.name(organization), key).ok_or(CheckpointError::NotSigned(signer))?;
+        let name = signer.name(organization);
+        let known: Option<Box<dyn Verifier>> = match signer {
+            Signer::Kms => verifier(&name, key).map(|verifier| Box::new(verifier) as _),
+            Signer::Ca => Cosignatures::of(name, key).map(|verifier| Box::new(verifier) as _),
+        };
         parsed
-            .verify(&VerifierList::new(vec![Box::new(verifier)]))
+            .verify(&VerifierList::new(vec![known.ok_or(CheckpointError::NotSigned(signer))?]))
             .map_err(|_| CheckpointError::NotSigned(signer))?;
         let checkpoint = NoteCheckpoint::from_bytes(parsed.text()).map_err(|_| CheckpointError::Malformed)?;
         if checkpoint.origin() != origin(organization) {

@@ -24,6 +24,7 @@ pub mod leaf;
 pub mod register;
 pub mod state;
 pub mod statement;
+pub mod tile;
 pub mod tree;
 
 pub use id::{Digest, Id, NotHex};

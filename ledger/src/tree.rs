@@ -1,6 +1,11 @@
 //! The Merkle tree over the leaves (RFC 6962 section 2.1), kept as `tlog_tiles` stores it: every complete subtree's hash.
 //!
 //! Cloning is cheap (the storage is shared), so that a state can be a value.
+//!
+//! What the tree hashes is a leaf's [`entry`], so that bundles of them are those of `tlog-tiles`.
+
+use std::borrow::Cow;
+use std::ops::Range;
 
 use rpds::VectorSync;
 use tlog_tiles::tlog::{self, Hash, HashReader};
@@ -13,6 +18,21 @@ use crate::checkpoint::Checkpoint;
 pub struct Tree {
     size: u64,
     stored: VectorSync<[u8; 32]>,
+}
+
+/// The longest entry of the log, in bytes: `tlog-tiles` puts its length before it in two.
+pub const ENTRY_LIMIT: usize = 65_535;
+/// What an entry begins with that stands for a longer leaf. No leaf does: it is JSON.
+const LONG_LEAF: &[u8] = b"warifu/long-leaf/v1";
+
+/// What the log has of the leaf of these exact bytes (P-4.22): the bytes themselves, or if they are more than
+/// [`ENTRY_LIMIT`], `"warifu/long-leaf/v1"` and their SHA-256.
+#[must_use]
+pub fn entry(leaf: &[u8]) -> Cow<'_, [u8]> {
+    if leaf.len() <= ENTRY_LIMIT {
+        return Cow::Borrowed(leaf);
+    }
+    Cow::Owned([LONG_LEAF, Digest::of(leaf).as_bytes()].concat())
 }
 
 /// A root was asked for a size that the tree has not reached.
@@ -44,7 +64,7 @@ impl Tree {
     /// Never for a tree built by this function alone; the library underneath reads through a fallible interface.
     pub fn append(&self, leaf: &[u8]) -> Result<Self, BeyondTree> {
         let beyond = BeyondTree { size: self.size, asked: self.size };
-        let hashes = tlog::stored_hashes(self.size, leaf, &Stored(self)).map_err(|_| beyond)?;
+        let hashes = tlog::stored_hashes(self.size, &entry(leaf), &Stored(self)).map_err(|_| beyond)?;
         let mut next = self.clone();
         for hash in hashes {
             next.stored.push_back_mut(hash.0);
@@ -63,6 +83,21 @@ impl Tree {
             return Err(beyond);
         }
         tlog::tree_hash(size, &Stored(self)).map(|hash| Digest(hash.0)).map_err(|_| beyond)
+    }
+
+    /// The hashes of consecutive complete subtrees of 2^`height` leaves, these of all of that height, 32 bytes each.
+    ///
+    /// # Errors
+    /// [`BeyondTree`] if not all of them are complete.
+    pub(crate) fn subtrees(&self, height: u8, numbers: Range<u64>) -> Result<Vec<u8>, BeyondTree> {
+        let beyond = BeyondTree { size: self.size, asked: u64::MAX };
+        let complete = self.size.checked_shr(height.into()).unwrap_or(0);
+        if numbers.end > complete {
+            return Err(beyond);
+        }
+        let indexes: Vec<u64> = numbers.map(|number| tlog::stored_hash_index(height, number)).collect();
+        let hashes = Stored(self).read_hashes(&indexes).map_err(|_| beyond)?;
+        Ok(hashes.into_iter().flat_map(|hash| hash.0).collect())
     }
 
     /// The proof that leaf `index` is in the tree of the first `size` leaves: the hashes beside its path to the root, from
@@ -85,7 +120,7 @@ impl Tree {
 pub fn is_included(leaf: &[u8], index: u64, proof: &[Digest], checkpoint: &Checkpoint) -> bool {
     let proof = proof.iter().map(|hash| Hash(hash.0)).collect();
     let (size, root) = (checkpoint.size, Hash(checkpoint.root.0));
-    tlog::check_record(&proof, size, root, index, tlog::record_hash(leaf)).is_ok()
+    tlog::check_record(&proof, size, root, index, tlog::record_hash(&entry(leaf))).is_ok()
 }
 
 struct Stored<'a>(&'a Tree);

@@ -15,6 +15,9 @@
 //! | `GET /v1/ledger?from=N` | card, service | → [`Leaves`](super::Leaves), at most 500 leaves |
 //! | `POST /v1/ledger` | ca | [`BroughtLeaves`] → [`Status`]: what a kms that was restored from a backup lacks |
 //! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live |
+//! | `GET /checkpoint` | card, service | → the newest checkpoint, `text/plain`: a signed note, with the ca's cosignature if it has one (P-4.23) |
+//! | `GET /tile/{level}/{number}` | card, service | → a tile of `tlog-tiles`, `application/octet-stream`; `.p/{width}` after a number for a partial one |
+//! | `GET /tile/entries/{number}` | card, service | → its entries, each after its length in two bytes; `.p/{width}` as well |
 //! | `POST /v1/stamps` | service | [`StampRequest`] → `Envelope` of a `Stamp` |
 //! | `POST /v1/units/{unit}/half` | ca | [`HalfRequest`] → `Envelope` of a `Fact`, signed by the kms |
 //! | `POST /v1/facts` | ca | `Envelope` signed by both → [`Appended`] |

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body as Answered, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::sse::{KeepAlive, Sse};
@@ -23,12 +23,14 @@ use warifu_api::wire::authority::{
 };
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::tile::Tile;
 use warifu_ledger::{Digest, Id};
 
 use super::Authority;
 use super::error::AuthorityError;
 use super::recovering::only_for_the_kms;
 use super::role::{Caller, OfAuditor, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
+use super::tiles::TileBody;
 
 /// The largest body of a request, in bytes.
 const BODY_LIMIT: usize = 64 << 10;
@@ -71,6 +73,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/proposals/{digest}", get(proposal).delete(withdraw))
         .route("/v1/ledger", get(ledger).post(bring))
         .route("/v1/ledger/stream", get(stream))
+        .route("/checkpoint", get(note))
+        .route("/tile/{*tile}", get(tile))
         .route("/v1/stamps", post(stamp))
         .route("/v1/units/{unit}/half", post(half))
         .route("/v1/facts", post(fact))
@@ -268,6 +272,28 @@ async fn ledger(
     Asked(From { from }): Asked<From>,
 ) -> Answer<warifu_api::wire::Leaves> {
     answer(authority.leaves(from).await)
+}
+
+/// The newest checkpoint as the note that it is.
+async fn note(State(authority): Shared, _: OfReader) -> Result<impl IntoResponse, ErrorBody> {
+    let newest = authority.newest_checkpoint().await.map_err(AuthorityError::into_body)?;
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], newest.note))
+}
+
+async fn tile(
+    State(authority): Shared,
+    _: OfReader,
+    At(path): At<String>,
+) -> Result<impl IntoResponse, ErrorBody> {
+    let no_such = |_| AuthorityError::NotFound { what: "tile" }.into_body();
+    let tile: Tile = path.parse().map_err(no_such)?;
+    let body = match authority.tile(&tile).map_err(AuthorityError::into_body)? {
+        TileBody::Hashes(hashes) => Answered::from(hashes),
+        TileBody::Entries(entries) => Answered::from_stream(entries),
+    };
+    // `private`: who may read the ledger is for the kms to say.
+    let cached = if tile.is_full() { "private, max-age=31536000, immutable" } else { "no-cache" };
+    Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, cached)], body))
 }
 
 async fn stream(

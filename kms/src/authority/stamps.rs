@@ -27,7 +27,7 @@ impl Authority {
         let keys = self.keys.clone();
         let note = blocking(move || {
             let signature = keys.log.sign(&text)?;
-            Ok(checkpoint.note(&organization, Signer::Kms, &Base64(keys.log.public()), signature)?)
+            Ok(checkpoint.note(&organization, &Base64(keys.log.public()), signature)?)
         })
         .await?;
         keep(&self.checkpoint, size, note.clone());

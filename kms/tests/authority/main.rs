@@ -27,6 +27,7 @@ mod rewraps;
 mod roles;
 mod rotating;
 mod stage;
+mod tiles;
 mod town;
 mod units;
 

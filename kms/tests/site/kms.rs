@@ -20,7 +20,7 @@ use warifu_api::wire::authority::{
 };
 use warifu_api::wire::{Done, LeafEvent, Leaves};
 use warifu_hardware::hsm::wrap::wrap_share;
-use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::{Position, Row, SignedHead};
 use warifu_ledger::key::Bytes;
@@ -325,7 +325,7 @@ pub(crate) fn note(state: &State) -> String {
 pub(crate) fn sign_checkpoint(organization: &Digest, checkpoint: &Checkpoint) -> String {
     let signature = log_key("kms").sign(&checkpoint.text(organization).unwrap());
     let key = service_keys("kms").log.unwrap();
-    checkpoint.note(organization, Signer::Kms, &key, signature.to_bytes()).unwrap()
+    checkpoint.note(organization, &key, signature.to_bytes()).unwrap()
 }
 
 #[derive(serde::Deserialize)]

@@ -5,7 +5,7 @@ use warifu_api::{Client, ClientError};
 use warifu_console::keys::{Labels, OwnKeys};
 use warifu_hardware::hsm::HsmError;
 use warifu_kms::site::{Rate, Settings, Site};
-use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::statement::{Act, Order, ServiceId, ServiceKeys, ServiceKind, ServiceStatement};
 
@@ -167,7 +167,7 @@ test! {
             use ed25519_dalek::Signer as _;
             let signature = log_key(label).sign(&head.text(&organization).unwrap());
             let key = Base64(log_key(label).verifying_key().to_bytes());
-            head.note(&organization, Signer::Kms, &key, signature.to_bytes()).unwrap()
+            head.note(&organization, &key, signature.to_bytes()).unwrap()
         };
         let order = Order {
             organization,

@@ -178,8 +178,14 @@ pub(crate) fn note_with(
     checkpoint: &Checkpoint,
     signer: Signer,
 ) -> String {
-    let signature = log_key(label).sign(&checkpoint.text(organization).unwrap());
-    checkpoint.note(organization, signer, &log_public(label), signature.to_bytes()).unwrap()
+    let (key, public) = (log_key(label), log_public(label));
+    if signer == Signer::Kms {
+        let signature = key.sign(&checkpoint.text(organization).unwrap()).to_bytes();
+        return checkpoint.note(organization, &public, signature).unwrap();
+    }
+    let time = T0 / 1000;
+    let signature = key.sign(&checkpoint.cosigned_text(organization, time).unwrap()).to_bytes();
+    checkpoint.cosigned_note(organization, &public, time, signature).unwrap()
 }
 
 // Acts.

@@ -1,6 +1,8 @@
 //! The Merkle tree, its checkpoints, and the register's commitments (P-3.1, P-4.1,
 //! P-4.2).
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use sha2::{Digest as _, Sha256};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::key::Base64;
@@ -111,6 +113,40 @@ fn kms_and_ca_sign_one_note_each_under_its_own_name() {
     }
 }
 
+/// P-4.2: the key id is SHA-256 of name, line feed, 0x04 and key; eight bytes of time come before the signature, which covers them.
+#[test]
+fn the_ca_cosigns_as_witnesses_do() {
+    let town = Town::working();
+    let (organization, head) = (town.organization(), town.head());
+    let cosigned = note(&organization, &head, Signer::Ca);
+    let (text, line) = cosigned.rsplit_once("\n\n").unwrap();
+    let (name, bytes) = line.trim_end().strip_prefix("— ").unwrap().split_once(' ').unwrap();
+    assert_eq!(name, format!("warifu/{organization}/ca"));
+    let bytes: Base64<76> = serde_json::from_value(bytes.into()).unwrap();
+    let key = log_public("ca").0;
+    let id = Sha256::new().chain_update(name).chain_update(b"\n\x04").chain_update(key).finalize();
+    assert_eq!(bytes.0[..4], id[..4]);
+    assert_eq!(bytes.0[4..12], (T0 / 1000).to_be_bytes());
+    let signature = ed25519_dalek::Signature::from_bytes(bytes.0[12..].try_into().unwrap());
+    let signed = format!("cosignature/v1\ntime {}\n{text}\n", T0 / 1000);
+    log_key("ca").verifying_key().verify_strict(signed.as_bytes(), &signature).unwrap();
+
+    let verify = |note: &str| Checkpoint::verify(note, &organization, Signer::Ca, &log_public("ca"));
+    assert_eq!(verify(&cosigned), Ok(head));
+    let not_signed = Err(CheckpointError::NotSigned(Signer::Ca));
+    let written = |bytes: &[u8]| format!("{text}\n\n— {name} {}\n", STANDARD.encode(bytes));
+    let mut later = bytes.0;
+    later[11] ^= 1;
+    assert_eq!(verify(&written(&later)), not_signed, "another time");
+    assert_eq!(verify(&written(&bytes.0[..11])), not_signed, "no time");
+    assert_eq!(verify(&written(&[&bytes.0[..4], &bytes.0[12..]].concat())), not_signed, "a signature alone");
+    // What the kms's way of signing would make of the ca's key: no time is in it.
+    use ed25519_dalek::Signer as _;
+    let plain = log_key("ca").sign(&head.text(&organization).unwrap()).to_bytes();
+    let id = Sha256::new().chain_update(name).chain_update(b"\n\x01").chain_update(key).finalize();
+    assert_eq!(verify(&written(&[&id[..4], &plain].concat())), not_signed, "no cosignature");
+}
+
 #[test]
 fn notes_over_different_texts_are_not_joined() {
     let mut town = Town::working();
@@ -132,8 +168,10 @@ fn cosigned(organization: &Digest, text: &str, signatures: usize) -> String {
     let honest = Checkpoint { size: 1, root: Digest([0; 32]) };
     let line = note(organization, &honest, Signer::Ca).trim_end().rsplit_once('\n').unwrap().1.to_owned();
     let (name, signature) = line.rsplit_once(' ').unwrap();
-    let mut bytes: Base64<68> = serde_json::from_value(signature.into()).unwrap();
-    bytes.0[4..].copy_from_slice(&log_key("ca").sign(text.as_bytes()).to_bytes());
+    let mut bytes: Base64<76> = serde_json::from_value(signature.into()).unwrap();
+    let time = u64::from_be_bytes(bytes.0[4..12].try_into().unwrap());
+    let signed = format!("cosignature/v1\ntime {time}\n{text}");
+    bytes.0[12..].copy_from_slice(&log_key("ca").sign(signed.as_bytes()).to_bytes());
     let signature = serde_json::to_value(bytes).unwrap();
     let line = format!("{name} {}\n", signature.as_str().unwrap());
     format!("{text}\n{}", line.repeat(signatures))

@@ -23,6 +23,7 @@ mod road;
 mod roles;
 mod rotated;
 mod signing;
+mod tiles;
 mod units;
 mod vectors;
 mod wire;

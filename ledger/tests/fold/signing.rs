@@ -281,7 +281,7 @@ fn the_seen_checkpoint_is_not_signed_by_the_kms() {
     let by_ca = note(&town.organization(), &town.head(), Signer::Ca);
     assert_eq!(seen(&mut town, by_ca), not_signed);
     // The kms's name and key id over a signature of somebody else's.
-    let forged = town.head().note(&town.organization(), Signer::Kms, &log_public("kms"), [7; 64]).unwrap();
+    let forged = town.head().note(&town.organization(), &log_public("kms"), [7; 64]).unwrap();
     assert_eq!(seen(&mut town, forged), not_signed);
 }
 

@@ -270,7 +270,7 @@ fn checkpoint_vector() {
     let ca = note(&organization, &head, Signer::Ca);
     let joined = Checkpoint::join(&kms, &ca).unwrap();
     let made = json!({
-        "comment": "A checkpoint (C2SP tlog-checkpoint) as a signed note: by the kms alone, and joined with the ca's cosignature. The Ed25519 seeds are SHA-256 of \"kms log\" and \"ca log\".",
+        "comment": "A checkpoint (C2SP tlog-checkpoint) as a signed note: by the kms alone, and joined with the ca's cosignature (C2SP tlog-cosignature). The Ed25519 seeds are SHA-256 of \"kms log\" and \"ca log\".",
         "organization": organization,
         "size": head.size,
         "root": head.root,

@@ -78,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "fold", longest: 512, run: fold::orders, seeds: fold::orders_seeds },
     Target { name: "checkpoint", longest: 2 * KIB, run: log::checkpoint, seeds: log::checkpoint_seeds },
     Target { name: "tree", longest: 4 * KIB, run: log::tree, seeds: log::tree_seeds },
+    Target { name: "tile", longest: 64, run: log::tile, seeds: log::tile_seeds },
     Target { name: "page", longest: 64 * KIB, run: log::page, seeds: log::page_seeds },
     Target { name: "record", longest: KIB, run: lines::record, seeds: lines::record_seeds },
     // what auditors take away

@@ -11,6 +11,7 @@ use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
+use warifu_ledger::tile::Tile;
 use warifu_ledger::tree::Tree;
 
 use crate::fixture::{Town, log_key, log_public, note};
@@ -111,6 +112,30 @@ pub(crate) fn tree(data: &[u8]) -> bool {
     }
     assert!(tree.root(tree.size() + 1).is_err() && tree.root(u64::MAX).is_err());
     true
+}
+
+/// A tile's path has one spelling, and no path makes a tile that the log has not come to.
+pub(crate) fn tile(data: &[u8]) -> bool {
+    static TREE: OnceLock<Tree> = OnceLock::new();
+    let tree = TREE.get_or_init(|| {
+        (0..300_u32).fold(Tree::default(), |tree, leaf| tree.append(&leaf.to_be_bytes()).unwrap())
+    });
+    let Ok(path) = std::str::from_utf8(data) else { return false };
+    let Ok(tile) = path.parse::<Tile>() else { return false };
+    assert_eq!(tile.to_string(), path);
+    let there = tile.needs().is_some_and(|needs| needs <= tree.size());
+    match tile.hashes(tree) {
+        Ok(Some(hashes)) => assert!(there && (32..=256 * 32).contains(&hashes.len())),
+        Ok(None) => assert!(path.starts_with("entries/")),
+        Err(_) => assert!(!there),
+    }
+    true
+}
+
+pub(crate) fn tile_seeds() -> Vec<Vec<u8>> {
+    ["0/000", "0/001.p/44", "1/000.p/1", "entries/001", "5/x018/x446/x744/x073/x709/x551/615", "0/000.p/0"]
+        .map(|path| path.as_bytes().to_vec())
+        .to_vec()
 }
 
 pub(crate) fn tree_seeds() -> Vec<Vec<u8>> {

@@ -4,7 +4,7 @@ use ed25519_dalek::Signer as _;
 use warifu_api::wire::UnitEntry;
 use warifu_api::wire::authority::{Directory, Included};
 use warifu_envelope::UnitRecipient;
-use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::leaf::Leaf;
@@ -51,9 +51,9 @@ impl Authority {
     }
 
     fn note(&self, head: &Checkpoint, log: &ed25519_dalek::SigningKey) -> String {
-        let signature = log.sign(&head.text(&self.organization).unwrap()).to_bytes();
+        let signature = log.sign(&head.cosigned_text(&self.organization, 1).unwrap()).to_bytes();
         let key = Base64(log.verifying_key().to_bytes());
-        head.note(&self.organization, Signer::Ca, &key, signature).unwrap()
+        head.cosigned_note(&self.organization, &key, 1, signature).unwrap()
     }
 
     /// A directory with these orders in its ledger, each with its proof.
