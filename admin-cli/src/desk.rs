@@ -14,6 +14,7 @@ use warifu_api::wire::agent::{
 use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, Proposals, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
+use warifu_ledger::ahead::{self, Ahead};
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Bytes, PublicKey};
@@ -148,21 +149,18 @@ impl<'a> Desk<'a> {
         let mut leaves = Vec::new();
         let mut state: Option<State> = None;
         let mut commitments = Commitments::default();
+        let mut ahead = Ahead::default();
         loop {
             let part: Leaves = self.get(serial, &format!("/v1/ledger?from={}", leaves.len())).await?;
             if part.leaves.is_empty() {
                 break;
             }
-            for bytes in part.leaves {
-                let leaf = Leaf::from_bytes(bytes.0.clone()).map_err(|e| Fault::Ledger(e.to_string()))?;
-                let next = match &state {
-                    None => State::found(&leaf),
-                    Some(state) => state.apply(&leaf),
-                };
-                state = Some(next.map_err(|e| Fault::Ledger(e.to_string()))?);
-                commitments.note(&leaf);
-                leaves.push(bytes);
-            }
+            let bytes = part.leaves.iter().map(|bytes| bytes.0.clone()).collect();
+            let checked: Result<Vec<_>, _> = ahead.read(state.as_ref(), bytes).into_iter().collect();
+            let checked = checked.map_err(|e| Fault::Ledger(e.to_string()))?;
+            state = ahead::fold(state.as_ref(), &checked).map_err(|e| Fault::Ledger(e.to_string()))?;
+            checked.iter().for_each(|checked| commitments.note(checked.leaf()));
+            leaves.extend(part.leaves);
         }
         let state = state.ok_or_else(|| Fault::Ledger("empty".to_owned()))?;
         // A kms could show a ledger of its own making, with the same officers in it, or have put another ca into the

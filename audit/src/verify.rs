@@ -2,17 +2,21 @@
 
 use std::io::BufRead;
 
+use warifu_ledger::ahead::{self, Ahead, Checked};
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::SignedHead;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Record;
-use warifu_ledger::state::{Rejected, State};
+use warifu_ledger::state::{Refused, Rejected, State};
 use warifu_ledger::statement::{Fact, FactBody, HalfHolder, Millis, Receipt, ServiceId};
 use warifu_ledger::{Digest, Id};
 
 use crate::file::{FileError, JournalRow, Line, Reader};
 use crate::journals::Journals;
+
+/// How many leaves are checked at once.
+const AT_ONCE: usize = 1000;
 
 /// What is known beforehand, and not from the file.
 #[derive(Debug, Clone)]
@@ -155,13 +159,19 @@ pub fn verify(
     }
     while let Some(line) = file.next_line()? {
         match line {
-            Line::Leaf(bytes) => read.leaf(bytes.0, pinned, &mut seen),
+            Line::Leaf(bytes) => {
+                read.leaves.push(bytes.0);
+                if read.leaves.len() >= AT_ONCE {
+                    read.fold(pinned, &mut seen);
+                }
+            }
             Line::Receipt(envelope) => read.receipts.push(envelope),
             Line::Row(row) => read.rows.push(row),
             Line::Head(head) => read.heads.push(head),
             Line::Record(record) => read.records.push(record),
         }
     }
+    read.fold(pinned, &mut seen);
     Ok(read.report(&header.checkpoint, pinned))
 }
 
@@ -169,7 +179,10 @@ pub fn verify(
 struct Read {
     findings: Vec<Finding>,
     state: Option<State>,
-    leaves: u64,
+    /// Leaves that are not folded yet.
+    leaves: Vec<Vec<u8>>,
+    folded: u64,
+    ahead: Ahead,
     refused: bool,
     journals: Journals,
     receipts: Vec<Envelope>,
@@ -179,36 +192,47 @@ struct Read {
 }
 
 impl Read {
-    fn leaf(&mut self, bytes: Vec<u8>, pinned: &Pinned, seen: &mut impl FnMut(&Leaf)) {
-        let index = self.leaves;
-        self.leaves += 1;
+    /// Folds the leaves that were read, up to the first that is refused.
+    fn fold(&mut self, pinned: &Pinned, seen: &mut impl FnMut(&Leaf)) {
+        let leaves = std::mem::take(&mut self.leaves);
         if self.refused {
             return;
         }
-        let folded = Leaf::from_bytes(bytes).map_err(|_| None).and_then(|leaf| {
-            let next = match &self.state {
-                None => State::found(&leaf),
-                Some(state) => state.apply(&leaf),
-            };
-            next.map(|state| (leaf, state)).map_err(Some)
-        });
-        match folded {
-            Ok((leaf, state)) => {
-                if index == 0 && state.organization() != pinned.organization {
-                    self.findings.push(Finding::OtherOrganization { found: state.organization() });
+        let mut refused = None;
+        let mut checked = Vec::with_capacity(leaves.len());
+        for leaf in self.ahead.read(self.state.as_ref(), leaves) {
+            match leaf {
+                Ok(leaf) => checked.push(leaf),
+                Err(_) => {
+                    refused = Some(None);
+                    break;
                 }
-                if let Ok(Fact { fact: FactBody::JournalsBatched { heads }, .. }) =
-                    leaf.envelope().statement()
-                {
-                    heads.iter().for_each(|head| self.journals.head(head));
-                }
-                seen(&leaf);
-                self.state = Some(state);
             }
-            Err(why) => {
-                self.findings.push(Finding::LedgerRefused { index, why });
-                self.refused = true;
+        }
+        let before = self.state.take();
+        let mut folded = ahead::fold(before.as_ref(), &checked);
+        if let Err(Refused { place, why }) = folded {
+            refused = Some(Some(why));
+            checked.truncate(place);
+            folded = ahead::fold(before.as_ref(), &checked);
+        }
+        self.state = folded.unwrap_or(before);
+        if let Some(state) = &self.state
+            && self.folded == 0
+            && state.organization() != pinned.organization
+        {
+            self.findings.push(Finding::OtherOrganization { found: state.organization() });
+        }
+        for leaf in checked.iter().map(Checked::leaf) {
+            if let Ok(Fact { fact: FactBody::JournalsBatched { heads }, .. }) = leaf.envelope().statement() {
+                heads.iter().for_each(|head| self.journals.head(head));
             }
+            seen(leaf);
+            self.folded += 1;
+        }
+        if let Some(why) = refused {
+            self.findings.push(Finding::LedgerRefused { index: self.folded, why });
+            self.refused = true;
         }
     }
 

@@ -59,6 +59,41 @@ impl Signer {
     }
 }
 
+/// Whose notes are verified, with which key: made once for many notes.
+pub(crate) struct LogKey {
+    organization: Digest,
+    signer: Signer,
+    verifiers: Option<VerifierList>,
+}
+
+impl LogKey {
+    pub(crate) fn new(organization: Digest, signer: Signer, key: &Base64<32>) -> Self {
+        let name = signer.name(&organization);
+        let known: Option<Box<dyn Verifier>> = match signer {
+            Signer::Kms => verifier(&name, key).map(|verifier| Box::new(verifier) as _),
+            Signer::Ca => Cosignatures::of(name, key).map(|verifier| Box::new(verifier) as _),
+        };
+        Self { organization, signer, verifiers: known.map(|known| VerifierList::new(vec![known])) }
+    }
+
+    /// As [`Checkpoint::verify`].
+    pub(crate) fn verify(&self, note: &str) -> Result<Checkpoint, CheckpointError> {
+        let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
+        let verifiers = self.verifiers.as_ref().ok_or(CheckpointError::NotSigned(self.signer))?;
+        parsed.verify(verifiers).map_err(|_| CheckpointError::NotSigned(self.signer))?;
+        let checkpoint = NoteCheckpoint::from_bytes(parsed.text()).map_err(|_| CheckpointError::Malformed)?;
+        if checkpoint.origin() != origin(&self.organization) {
+            return Err(CheckpointError::OtherOrganization);
+        }
+        let read = Checkpoint { size: checkpoint.size(), root: Digest(checkpoint.hash().0) };
+        let signatures = note.rsplit_once("\n\n").map_or(0, |(_, signatures)| signatures.lines().count());
+        if read.text(&self.organization)? != parsed.text() || signatures > SIGNATURE_LIMIT {
+            return Err(CheckpointError::Malformed);
+        }
+        Ok(read)
+    }
+}
+
 fn origin(organization: &Digest) -> String {
     format!("warifu/{organization}")
 }
@@ -190,25 +225,7 @@ impl Checkpoint {
         signer: Signer,
         key: &Base64<32>,
     ) -> Result<Self, CheckpointError> {
-        let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
-        let name = signer.name(organization);
-        let known: Option<Box<dyn Verifier>> = match signer {
-            Signer::Kms => verifier(&name, key).map(|verifier| Box::new(verifier) as _),
-            Signer::Ca => Cosignatures::of(name, key).map(|verifier| Box::new(verifier) as _),
-        };
-        parsed
-            .verify(&VerifierList::new(vec![known.ok_or(CheckpointError::NotSigned(signer))?]))
-            .map_err(|_| CheckpointError::NotSigned(signer))?;
-        let checkpoint = NoteCheckpoint::from_bytes(parsed.text()).map_err(|_| CheckpointError::Malformed)?;
-        if checkpoint.origin() != origin(organization) {
-            return Err(CheckpointError::OtherOrganization);
-        }
-        let read = Self { size: checkpoint.size(), root: Digest(checkpoint.hash().0) };
-        let signatures = note.rsplit_once("\n\n").map_or(0, |(_, signatures)| signatures.lines().count());
-        if read.text(organization)? != parsed.text() || signatures > SIGNATURE_LIMIT {
-            return Err(CheckpointError::Malformed);
-        }
-        Ok(read)
+        LogKey::new(*organization, signer, key).verify(note)
     }
 
     /// Joins the signatures of two notes over the same text (the kms's and the ca's) into one note.

@@ -106,17 +106,18 @@ impl Envelope {
     /// [`EnvelopeError`] for another type, an oversized envelope, or JSON of another shape.
     pub fn statement<S: Statement + DeserializeOwned>(&self) -> Result<S, EnvelopeError> {
         if self.payload_type != S::PAYLOAD_TYPE {
-            return Err(EnvelopeError::WrongType {
-                found: self.payload_type.chars().take(80).collect(),
-                expected: S::PAYLOAD_TYPE,
-            });
+            return Err(self.is_not_of(S::PAYLOAD_TYPE));
         }
         self.check_size()?;
         serde_json::from_slice(&self.payload.0).map_err(|e| EnvelopeError::Malformed { why: complaint(&e) })
     }
 
+    pub(crate) fn is_not_of(&self, expected: &'static str) -> EnvelopeError {
+        EnvelopeError::WrongType { found: self.payload_type.chars().take(80).collect(), expected }
+    }
+
     /// Before anything is hashed, parsed or verified: whoever sends an envelope need not have signed it.
-    fn check_size(&self) -> Result<(), EnvelopeError> {
+    pub(crate) fn check_size(&self) -> Result<(), EnvelopeError> {
         if self.payload.0.len() > PAYLOAD_LIMIT || self.signatures.len() > SIGNATURE_LIMIT {
             return Err(EnvelopeError::TooLarge);
         }

@@ -15,6 +15,7 @@
 //!
 //! What it cannot promise is time: a leaf's instant is the appender's word, held to it by the stamps it has given.
 
+pub mod ahead;
 pub mod checkpoint;
 pub mod dsse;
 mod id;

@@ -32,6 +32,7 @@ mod unit;
 
 pub use answer::NotAnswered;
 pub use custodians::{CUSTODIANS_LIMIT, Custodians};
+pub use fold::Refused;
 pub use journals::Journals;
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
@@ -44,7 +45,7 @@ pub const LONGEST_LEASE_MS: u64 = 24 * 60 * 60 * 1000;
 pub const LONGEST_EXPIRY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// A member: a person.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The name, in the register. Every card of the member carries the same.
     pub name: Commitment,
@@ -72,7 +73,7 @@ pub enum CardStatus {
 }
 
 /// A card as enrolled, and whether it may be used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardState {
     /// As an officer signed it.
     pub card: Card,
@@ -84,7 +85,7 @@ pub struct CardState {
 }
 
 /// A contract.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contract {
     /// The contractor's name, in the register.
     pub name: Id,
@@ -95,7 +96,7 @@ pub struct Contract {
 }
 
 /// A unit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The name, in the register.
     pub name: Id,
@@ -130,7 +131,7 @@ pub struct Unit {
 }
 
 /// A grant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The card.
     pub card: Id,
@@ -154,7 +155,7 @@ pub struct Grant {
 }
 
 /// The public shares of a grant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
     /// `A = aG`.
     pub card_point: Point,
@@ -166,7 +167,7 @@ pub struct Issued {
 }
 
 /// A site.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// Its name, in the register.
     pub name: Id,
@@ -179,7 +180,7 @@ pub struct Site {
 }
 
 /// What the ledger says, up to some leaf.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct State {
     tree: Tree,
     last_at: Millis,

@@ -14,7 +14,7 @@ use crate::Digest;
 use crate::checkpoint::Checkpoint;
 
 /// The tree: its size in leaves, and the hashes of its complete subtrees.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tree {
     size: u64,
     stored: VectorSync<[u8; 32]>,
@@ -63,14 +63,20 @@ impl Tree {
     /// # Errors
     /// Never for a tree built by this function alone; the library underneath reads through a fallible interface.
     pub fn append(&self, leaf: &[u8]) -> Result<Self, BeyondTree> {
+        let mut next = self.clone();
+        next.push(leaf)?;
+        Ok(next)
+    }
+
+    /// As [`Tree::append`], in place; unchanged where that fails.
+    pub(crate) fn push(&mut self, leaf: &[u8]) -> Result<(), BeyondTree> {
         let beyond = BeyondTree { size: self.size, asked: self.size };
         let hashes = tlog::stored_hashes(self.size, &entry(leaf), &Stored(self)).map_err(|_| beyond)?;
-        let mut next = self.clone();
         for hash in hashes {
-            next.stored.push_back_mut(hash.0);
+            self.stored.push_back_mut(hash.0);
         }
-        next.size += 1;
-        Ok(next)
+        self.size += 1;
+        Ok(())
     }
 
     /// The root over the first `size` leaves.

@@ -12,6 +12,8 @@ use warifu_ledger::leaf::{Leaf, LeafError};
 use warifu_ledger::state::{Rejected, State};
 use warifu_ledger::statement::Millis;
 
+mod stored;
+
 /// How many leaves are read from the database at a time.
 const CHUNK: u32 = 500;
 /// How many stamps ahead of the ledger are remembered: hours of a stream that does not come.
@@ -444,15 +446,7 @@ impl Replica {
                 compared += 1;
             }
         }
-        let mut before = self.state();
-        let mut appended = Vec::with_capacity(leaves.len());
-        for (leaf, index) in leaves.zip(size..) {
-            writer.check_instant(index, leaf.at())?;
-            let next = self.fold(index, before, leaf)?;
-            before = Some(next.after.clone());
-            appended.push(next);
-        }
-        Ok(appended)
+        self.fold_brought(writer, leaves.collect())
     }
 
     fn fold(&self, index: u64, before: Option<State>, leaf: Leaf) -> Result<Appended, ReplicaError> {
@@ -464,10 +458,15 @@ impl Replica {
     }
 
     fn found(&self, leaf: &Leaf) -> Result<State, ReplicaError> {
-        let found = leaf.envelope().digest();
+        self.check_pinned(leaf)?;
+        Ok(State::found(leaf)?)
+    }
+
+    fn check_pinned(&self, founding: &Leaf) -> Result<(), ReplicaError> {
+        let found = founding.envelope().digest();
         match self.0.pinned {
             Some(expected) if expected != found => Err(ReplicaError::OtherOrganization { expected, found }),
-            _ => Ok(State::found(leaf)?),
+            _ => Ok(()),
         }
     }
 
@@ -521,31 +520,6 @@ impl Replica {
         let size = state.tree().size();
         *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
         self.0.size.send_replace(size);
-    }
-
-    /// Folds what the database has beyond the state.
-    async fn fold_stored(&self) -> Result<(), ReplicaError> {
-        loop {
-            let from = self.size();
-            let stored: Vec<Vec<u8>> =
-                sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx >= ? ORDER BY idx LIMIT ?")
-                    .bind(index(from))
-                    .bind(CHUNK)
-                    .fetch_all(&self.0.pool)
-                    .await?;
-            let mut state = self.state();
-            let done = stored.len() < CHUNK as usize;
-            for (bytes, index) in stored.into_iter().zip(from..) {
-                let leaf = Leaf::from_bytes(bytes)?;
-                state = Some(self.fold(index, state, leaf)?.after);
-            }
-            if let Some(state) = state {
-                self.publish(state);
-            }
-            if done {
-                return Ok(());
-            }
-        }
     }
 }
 

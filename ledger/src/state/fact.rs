@@ -4,6 +4,7 @@ use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
 use warifu_split_key::{GrantError, check_grant, unit_key};
 
 use super::{Issued, Kind, Rejected, State};
+use crate::ahead::Found;
 use crate::dsse::Envelope;
 use crate::key::PublicKey;
 use crate::statement::{Fact, FactBody, PublicHalf};
@@ -15,15 +16,17 @@ impl State {
     /// # Errors
     /// [`Rejected`].
     pub fn check_fact(&self, envelope: &Envelope) -> Result<Fact, Rejected> {
-        self.after_fact(envelope)?;
-        Ok(envelope.statement()?)
+        let found = Found::of(envelope);
+        self.clone().fact(envelope, &found)?;
+        Ok(found.fact(envelope)?.clone())
     }
 
-    pub(super) fn after_fact(&self, envelope: &Envelope) -> Result<Self, Rejected> {
-        envelope.verify(&self.ca.signing)?;
-        envelope.verify(&self.kms.signing)?;
-        let fact: Fact = envelope.statement()?;
-        self.after_fact_body(&fact)
+    pub(super) fn fact(&mut self, envelope: &Envelope, found: &Found) -> Result<(), Rejected> {
+        envelope.check_size()?;
+        for service in [&self.ca, &self.kms] {
+            found.is_signed_by(envelope, &service.signing)?;
+        }
+        self.fact_body(found.fact(envelope)?, found)
     }
 
     /// The state after a fact whose signatures are somebody else's concern: what ca and kms ask before they sign.
@@ -31,26 +34,24 @@ impl State {
     /// # Errors
     /// [`Rejected`].
     pub fn check_unsigned_fact(&self, fact: &Fact) -> Result<(), Rejected> {
-        self.after_fact_body(fact).map(|_| ())
+        self.clone().fact_body(fact, &Found::of(&Envelope::unsigned(fact)?))
     }
 
-    fn after_fact_body(&self, fact: &Fact) -> Result<Self, Rejected> {
+    fn fact_body(&mut self, fact: &Fact, found: &Found) -> Result<(), Rejected> {
         if fact.organization != self.organization {
             return Err(Rejected::OtherOrganization { found: fact.organization });
         }
-        let mut next = self.clone();
         match &fact.fact {
             FactBody::UnitCreated { unit, order, issuer, keeper } => {
-                next.unit_created(*unit, *order, issuer, keeper)?;
+                self.unit_created(*unit, *order, issuer, keeper)
             }
             FactBody::GrantIssued { grant, order, card_point, site_point, sites } => {
                 let issued =
                     Issued { card_point: card_point.0, site_point: site_point.0, sites: sites.clone() };
-                next.grant_issued(*grant, *order, issued)?;
+                self.grant_issued(*grant, *order, issued)
             }
-            FactBody::JournalsBatched { heads } => next.journals_batched(heads)?,
+            FactBody::JournalsBatched { heads } => self.journals_batched(heads, found),
         }
-        Ok(next)
     }
 
     fn unit_created(

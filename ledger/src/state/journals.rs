@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Kind, Rejected, State};
 use crate::Id;
+use crate::ahead::Found;
 use crate::journal::{HEADS_LIMIT, Position, SignedHead};
 
 /// How far the ledger has a site's journals.
@@ -24,18 +25,18 @@ impl State {
         self.journals.get(site)
     }
 
-    pub(super) fn journals_batched(&mut self, heads: &[SignedHead]) -> Result<(), Rejected> {
+    pub(super) fn journals_batched(&mut self, heads: &[SignedHead], found: &Found) -> Result<(), Rejected> {
         if heads.is_empty() || heads.len() > HEADS_LIMIT {
             return Err(Rejected::JournalHeadsCount { count: heads.len() });
         }
-        heads.iter().try_for_each(|head| self.journal_head(head))
+        heads.iter().enumerate().try_for_each(|(place, head)| self.journal_head(place, head, found))
     }
 
     /// Of a site that has left too: what it wrote until then counts, and it may say so late.
-    fn journal_head(&mut self, head: &SignedHead) -> Result<(), Rejected> {
+    fn journal_head(&mut self, place: usize, head: &SignedHead, found: &Found) -> Result<(), Rejected> {
         let id = head.site;
         let site = self.sites.get(&id).ok_or(Rejected::Unknown { kind: Kind::Site, id })?;
-        if !head.is_signed(&self.organization, &site.keys.signing) {
+        if !found.head_is_signed(place, head, &self.organization, &site.keys.signing) {
             return Err(Rejected::JournalNotSigned { site: id });
         }
         let mut journals = self.journals.get(&id).cloned();

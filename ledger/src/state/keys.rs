@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use super::{Rejected, State};
-use crate::Id;
+use crate::ahead::Found;
 use crate::checkpoint::{Checkpoint, Signer, is_log_key};
-use crate::statement::{Act, FormerKeys, HalfHolder, ServiceId, ServiceKeys};
+use crate::key::PublicKey;
+use crate::statement::{Act, FormerKeys, HalfHolder, Order, ServiceId, ServiceKeys};
+use crate::{Digest, Id};
 
 impl State {
     /// The ca's keys now.
@@ -39,6 +41,14 @@ impl State {
             ServiceId::Kms => Some(self.kms()),
             ServiceId::Site(site) => self.site(&site).map(|site| &site.keys),
         }
+    }
+
+    /// The key under which whoever signs with this `keyid` is known: a person's card, the ca or the kms as they are now.
+    pub(crate) fn signing_key(&self, keyid: &Digest) -> Option<PublicKey> {
+        let card = self.signers.get(keyid).and_then(|card| self.cards.get(card));
+        card.map(|card| card.card.signature).or_else(|| {
+            [&self.ca, &self.kms].map(|keys| keys.signing).into_iter().find(|key| key.key_id() == *keyid)
+        })
     }
 
     /// The keys that a service had before, each with the largest ledger that it spoke for, oldest first.
@@ -116,10 +126,13 @@ impl State {
     }
 
     /// The checkpoint that the signers of an order saw: one of the kms that this ledger extends (P-4.4).
-    pub(super) fn check_seen(&self, note: &str, acts: &[Act]) -> Result<(), Rejected> {
+    pub(super) fn check_seen(&self, order: &Order, found: &Found) -> Result<(), Rejected> {
+        let Order { seen: note, acts, .. } = order;
         let read = |keys: &ServiceKeys| {
             let log = keys.log.ok_or(Rejected::NotFounding { why: "the kms has no log key" })?;
-            Checkpoint::verify(note, &self.organization, Signer::Kms, &log).map_err(Rejected::Seen)
+            let found = found.seen(&self.organization, &log).map(Ok);
+            let verified = || Checkpoint::verify(note, &self.organization, Signer::Kms, &log);
+            found.unwrap_or_else(verified).map_err(Rejected::Seen)
         };
         let recovered = acts.iter().find_map(|act| match act {
             Act::AuthorityRecovered { service: HalfHolder::Kms, keys } => Some(keys),

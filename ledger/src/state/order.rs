@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CardStatus, LONGEST_EXPIRY_MS, Rejected, State};
+use crate::Id;
+use crate::ahead::Found;
 use crate::checkpoint::Checkpoint;
 use crate::dsse::Envelope;
 use crate::statement::{Act, Millis, Order, Role};
-use crate::{Digest, Id};
 
 /// The people whose live cards signed an order, each signature verified.
 pub struct Signers(BTreeMap<Id, BTreeSet<Role>>);
@@ -62,8 +63,9 @@ impl State {
     /// [`Rejected`].
     pub fn check_order(&self, envelope: &Envelope, at: Millis) -> Result<Order, Rejected> {
         // Executed orders are forgotten once the ledger is past their expiry; a clock behind it must not revive them.
-        self.after_order(envelope, at.max(self.last_at))?;
-        Ok(envelope.statement()?)
+        let found = Found::of(envelope);
+        self.clone().order(envelope, &found, at.max(self.last_at))?;
+        Ok(found.order(envelope)?.clone())
     }
 
     /// What [`State::check_order`] would say if these cards signed the order: what a desk asks before it asks anybody for a
@@ -72,13 +74,13 @@ impl State {
     /// # Errors
     /// [`Rejected`].
     pub fn check_unsigned(&self, order: &Order, cards: &BTreeSet<Id>, at: Millis) -> Result<(), Rejected> {
-        let (digest, at) = (Envelope::unsigned(order)?.digest(), at.max(self.last_at));
+        let (found, at) = (Found::of(&Envelope::unsigned(order)?), at.max(self.last_at));
         self.check_organization(order)?;
         let mut people = Signers(BTreeMap::new());
         for card in cards {
             people.add(self, *card, at)?;
         }
-        self.executed(order, &people, digest, at).map(drop)
+        self.clone().execute(order, &people, &found, at)
     }
 
     /// Whether an order, whose signatures count, would be accepted once one more of those who are here today has signed it:
@@ -87,12 +89,13 @@ impl State {
     /// # Errors
     /// [`Rejected`]: what would be said with the further signature, or [`Rejected::TwoPeopleNeeded`] if nobody could give it.
     pub fn check_awaiting(&self, envelope: &Envelope, at: Millis) -> Result<Order, Rejected> {
-        let (order, at): (Order, _) = (envelope.statement()?, at.max(self.last_at));
-        self.check_organization(&order)?;
-        let signers = self.signers_of(envelope, at)?;
-        let with = |signers: &Signers| self.executed(&order, signers, envelope.digest(), at).map(drop);
+        let (found, at) = (Found::of(envelope), at.max(self.last_at));
+        let order = found.order(envelope)?;
+        self.check_organization(order)?;
+        let signers = self.signers_of(envelope, &found, at)?;
+        let with = |signers: &Signers| self.clone().execute(order, signers, &found, at);
         let mut refused = match with(&signers) {
-            Ok(()) => return Ok(order),
+            Ok(()) => return Ok(order.clone()),
             Err(refused @ Rejected::TwoPeopleNeeded { .. }) => refused,
             Err(refused) => return Err(refused),
         };
@@ -102,7 +105,7 @@ impl State {
                 continue;
             }
             match with(&more) {
-                Ok(()) => return Ok(order),
+                Ok(()) => return Ok(order.clone()),
                 // Said of this person, not of the order.
                 Err(
                     Rejected::TwoPeopleNeeded { .. }
@@ -115,11 +118,11 @@ impl State {
         Err(refused)
     }
 
-    pub(super) fn after_order(&self, envelope: &Envelope, at: Millis) -> Result<Self, Rejected> {
-        let order: Order = envelope.statement()?;
-        self.check_organization(&order)?;
-        let signers = self.signers_of(envelope, at)?;
-        self.executed(&order, &signers, envelope.digest(), at)
+    pub(super) fn order(&mut self, envelope: &Envelope, found: &Found, at: Millis) -> Result<(), Rejected> {
+        let order = found.order(envelope)?;
+        self.check_organization(order)?;
+        let signers = self.signers_of(envelope, found, at)?;
+        self.execute(order, &signers, found, at)
     }
 
     fn check_organization(&self, order: &Order) -> Result<(), Rejected> {
@@ -129,13 +132,14 @@ impl State {
         Err(Rejected::OtherOrganization { found: order.organization })
     }
 
-    fn executed(
-        &self,
+    fn execute(
+        &mut self,
         order: &Order,
         signers: &Signers,
-        digest: Digest,
+        found: &Found,
         at: Millis,
-    ) -> Result<Self, Rejected> {
+    ) -> Result<(), Rejected> {
+        let digest = found.digest();
         if order.expires_at < at {
             return Err(Rejected::Expired { expires_at: order.expires_at, at });
         }
@@ -145,31 +149,30 @@ impl State {
         if self.executed.contains(&(order.expires_at, digest)) {
             return Err(Rejected::Replayed { id: order.id });
         }
-        self.check_seen(&order.seen, &order.acts)?;
+        self.check_seen(order, found)?;
         if order.acts.is_empty() {
             return Err(Rejected::Empty);
         }
-        let mut next = self.clone();
+        let officers = self.officers(at);
         for act in &order.acts {
-            next.act(act, signers, digest, at)?;
+            self.act(act, signers, digest, at)?;
         }
-        next.check_officers_left(self, &order.acts, at)?;
-        next.executed.insert_mut((order.expires_at, digest));
-        Ok(next)
+        self.check_officers_left(officers, &order.acts, at)?;
+        self.executed.insert_mut((order.expires_at, digest));
+        Ok(())
     }
 
-    fn signers_of(&self, envelope: &Envelope, at: Millis) -> Result<Signers, Rejected> {
+    fn signers_of(&self, envelope: &Envelope, found: &Found, at: Millis) -> Result<Signers, Rejected> {
         if envelope.signatures.is_empty() {
             return Err(Rejected::Unsigned);
         }
-        let digest = envelope.digest();
         let mut cards = BTreeSet::new();
         let mut people = Signers(BTreeMap::new());
-        for signature in &envelope.signatures {
+        for (place, signature) in envelope.signatures.iter().enumerate() {
             let keyid = signature.keyid;
             let &card = self.signers.get(&keyid).ok_or(Rejected::UnknownSigner { keyid })?;
             let state = self.cards.get(&card).ok_or(Rejected::UnknownSigner { keyid })?;
-            if !signature.verifies(&state.card.signature, &digest) {
+            if !found.verifies(place, signature, &state.card.signature) {
                 return Err(Rejected::BadSignature { card });
             }
             if !cards.insert(card) {
@@ -209,11 +212,11 @@ impl State {
 
     /// An order may not leave fewer than two officers who can sign, unless there were fewer before. A suspension may: it
     /// is the emergency brake, and must work against the last thief too.
-    fn check_officers_left(&self, before: &Self, acts: &[Act], at: Millis) -> Result<(), Rejected> {
+    fn check_officers_left(&self, had: usize, acts: &[Act], at: Millis) -> Result<(), Rejected> {
         if acts.iter().all(|act| matches!(act, Act::CardSuspended { .. })) {
             return Ok(());
         }
-        let (left, had) = (self.officers(at), before.officers(at));
+        let left = self.officers(at);
         if left < 2 && left < had { Err(Rejected::LockOut) } else { Ok(()) }
     }
 

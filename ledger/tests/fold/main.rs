@@ -7,6 +7,7 @@
 )]
 
 mod acts;
+mod ahead;
 mod custodians;
 mod dates;
 mod facts;

@@ -3,6 +3,7 @@
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 
+use crate::ahead::after;
 use crate::fixture::*;
 
 /// `xorshift64*`: the same damage in every run.
@@ -44,7 +45,7 @@ fn a_damaged_leaf_is_refused_or_says_the_same() {
             let mut bytes = leaf.as_bytes().to_vec();
             damage(&mut dice, &mut bytes);
             let Ok(damaged) = Leaf::from_bytes(bytes) else { continue };
-            let after = before.as_ref().map_or_else(|| State::found(&damaged), |state| state.apply(&damaged));
+            let after = after(before.as_ref(), &damaged);
             if after.is_ok() {
                 // The instant is the appender's to say; what people and services signed is not.
                 assert_eq!(damaged.envelope().digest(), leaf.envelope().digest());

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use warifu_ledger::Digest;
+use warifu_ledger::ahead::Ahead;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
@@ -449,6 +450,11 @@ fn apply(town: &mut Town, envelope: Envelope, signers: &[&str], order: Option<&O
     let before = town.state.clone();
     let leaf = Leaf::new(town.at + later, envelope).unwrap();
     let after = before.apply(&leaf);
+    let checked = Ahead::default().check(Some(&before), vec![leaf.clone()]);
+    assert!(
+        after == before.apply_all(&checked).map_err(|refused| refused.why),
+        "checked ahead, it is another"
+    );
     // Signatures take nearly all the time: what verifies them once more is asked of some leaves, by their digest.
     let ask = leaf.envelope().digest().0[0].is_multiple_of(4);
     if ask && order.is_some() {
