@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use warifu_console::{Settings as _, doctor};
 use warifu_ledger::statement::HalfHolder;
 use warifu_replica::clock::{Clock as _, SystemClock};
+use warifu_replica::storage::Place;
 use warifu_texts::findings::{Findings, Level};
 
 use crate::certificates::RENEWED_BEFORE_MS;
@@ -22,10 +23,10 @@ pub async fn look(path: &Path) -> Findings {
     let hsm = doctor::token(found, &config.hsm);
     let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
     let mut kms_key = config.kms.key().ok().flatten();
-    if let Some(mut database) = doctor::database(found, &config.database()).await {
+    if let Some(mut database) = doctor::database(found, &Place::File(config.database())).await {
         match vault::pinned(&mut database).await.ok().flatten() {
             Some(pin) => {
-                let state = doctor::folded(&config.database()).await;
+                let state = doctor::folded(&Place::File(config.database())).await;
                 kms_key = Some(state.as_ref().map_or(pin.kms_tls, |state| state.kms().tls.0));
                 found.ok("founded", "founded", &[("organization", pin.organization.to_string().into())]);
                 if let (Some(state), Some(keys)) = (&state, &keys) {
@@ -51,7 +52,7 @@ pub async fn look(path: &Path) -> Findings {
 }
 
 /// Those that should have been renewed, and of which nothing else is said. Only a ca that does not run comes here.
-async fn certificates(found: &mut Findings, database: &mut SqliteConnection) {
+async fn certificates(found: &mut Findings, database: &mut AnyConnection) {
     let soon = SystemClock.wall_ms().saturating_add(RENEWED_BEFORE_MS);
     let late = sqlx::query_scalar::<_, i64>(
         "SELECT count(*) FROM (SELECT max(not_after) AS ends, max(cause IS NOT NULL) AS over

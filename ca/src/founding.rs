@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use warifu_console::{ConsoleError, file, founding, token};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
@@ -104,7 +104,7 @@ impl Confirmed {
     ///
     /// # Errors
     /// [`FoundingError`].
-    pub async fn accept(self, keys: &Keys, pool: &SqlitePool) -> Result<Envelope, FoundingError> {
+    pub async fn accept(self, keys: &Keys, pool: &AnyPool) -> Result<Envelope, FoundingError> {
         let organization = self.confirmed.fingerprint();
         let kms = self.confirmed.founding().kms.clone();
         let mut envelope = self.confirmed.into_envelope();

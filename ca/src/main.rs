@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use warifu_ca::config::Config;
 use warifu_ca::founding::{FoundingError, Proposal, service_statement};
 use warifu_ca::keys::Keys;
@@ -18,7 +18,7 @@ use warifu_hardware::hsm::{Hsm, HsmError};
 use warifu_ledger::Digest;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::ServiceKind;
-use warifu_replica::storage::{self, StorageError};
+use warifu_replica::storage::{self, Place, StorageError};
 use warifu_texts::{Message, Spoken};
 
 /// The issuing authority: it holds the issuer halves of the organization's keys, and trusts only its own reading of the
@@ -103,7 +103,8 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
         Command::Found { file, fingerprint } => process::run(found(&config, file, *fingerprint))?,
         Command::Backup(command) => {
             process::run(async {
-                let token = token_of(&config, doctor::folded(&config.database()).await.as_ref())?;
+                let token =
+                    token_of(&config, doctor::folded(&Place::File(config.database())).await.as_ref())?;
                 backup::backup(&kept(&config), &token, command).await.map_err(Fault::from)
             })?;
         }
@@ -122,14 +123,15 @@ fn start(arguments: &Arguments) -> Result<ExitCode, Fault> {
 fn init(config: &Config, so_pin_file: Option<&Path>) -> Result<(), Fault> {
     file::make_folder(&config.data)?;
     let hsm = config.hsm.init(so_pin_file)?;
-    let state = process::run(async { Ok::<_, Fault>(doctor::folded(&config.database()).await) })?;
+    let state =
+        process::run(async { Ok::<_, Fault>(doctor::folded(&Place::File(config.database())).await) })?;
     let statement = service_statement(&named(Keys::ensure(&hsm)?, state.as_ref())?)?;
     file::write_json(&config.statement(), &statement)?;
     Ok(token::announce(&config.statement(), &statement)?)
 }
 
 async fn rotate(config: &Config) -> Result<(), Fault> {
-    let state = doctor::folded(&config.database()).await;
+    let state = doctor::folded(&Place::File(config.database())).await;
     let own = open_keys(config)?.1.own;
     let (path, statement) = own.rotate(ServiceKind::Ca, state.as_ref(), &config.data)?;
     Ok(token::announce(&path, &statement)?)
@@ -155,7 +157,7 @@ fn token_of(config: &Config, state: Option<&State>) -> Result<backup::Token, Fau
     Ok(backup::Token { hsm, keys: keys.service_keys(), signing: keys.own.signing, kek: keys.kek })
 }
 
-async fn open_database(config: &Config) -> Result<SqlitePool, Fault> {
+async fn open_database(config: &Config) -> Result<AnyPool, Fault> {
     Ok(storage::open(&config.database(), sqlx::migrate!("./migrations")).await?)
 }
 

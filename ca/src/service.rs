@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -104,7 +104,7 @@ impl Service {
         config: &Config,
         configured_kms: Option<Point>,
         keys: Keys,
-        pool: SqlitePool,
+        pool: AnyPool,
     ) -> Result<Self, ServiceError> {
         let (address, clock) = (&config.kms.address, Arc::new(SystemClock));
         Self::start_with(address, config.crl.publishing(address), configured_kms, keys, pool, clock).await
@@ -119,7 +119,7 @@ impl Service {
         publishing: Publishing,
         configured_kms: Option<Point>,
         keys: Keys,
-        pool: SqlitePool,
+        pool: AnyPool,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServiceError> {
         let pin = vault::pinned(&pool).await?.ok_or(ServiceError::NotFounded)?;

@@ -6,7 +6,8 @@
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use sqlx::{Row as _, SqliteExecutor, SqlitePool};
+use sqlx::any::AnyExecutor;
+use sqlx::{AnyPool, Row as _};
 use warifu_api::wire::SecretBytes;
 use warifu_api::wire::authority::ShareRequest;
 use warifu_console::backup::{Kept, seal_context};
@@ -87,7 +88,7 @@ pub struct Pin {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn pin(pool: &SqlitePool, pin: Pin) -> Result<Pin, VaultError> {
+pub async fn pin(pool: &AnyPool, pin: Pin) -> Result<Pin, VaultError> {
     sqlx::query("INSERT INTO organization (one, digest, kms) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
         .bind(&pin.organization.0[..])
         .bind(&pin.kms_tls.to_compressed()[..])
@@ -100,7 +101,7 @@ pub async fn pin(pool: &SqlitePool, pin: Pin) -> Result<Pin, VaultError> {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn pinned(database: impl SqliteExecutor<'_>) -> Result<Option<Pin>, VaultError> {
+pub async fn pinned(database: impl AnyExecutor<'_>) -> Result<Option<Pin>, VaultError> {
     let row = sqlx::query("SELECT digest, kms FROM organization").fetch_optional(database).await?;
     row.map(|row| {
         let organization = Digest(array(row.try_get("digest")?, "organization")?);
@@ -117,7 +118,7 @@ fn array<const N: usize>(bytes: Vec<u8>, table: &'static str) -> Result<[u8; N],
 /// The vault. Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {
-    pool: SqlitePool,
+    pool: AnyPool,
     kek: Kek,
 }
 
@@ -146,6 +147,7 @@ pub fn kept(config: &Config) -> Kept {
         holder: HalfHolder::Ca,
         data: config.data.clone(),
         database: config.database(),
+        elsewhere: None,
         halves: "SELECT unit, sealed FROM issuer_half ORDER BY unit",
         reseal: "UPDATE issuer_half SET sealed = ? WHERE unit = ?",
         // Shares on their way to cards are drawn anew. Certificates come from a new root, and CRLs with the next number.
@@ -166,7 +168,7 @@ fn open_scalar(kek: &Kek, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<[u8; 32
 impl Vault {
     /// A vault in this database, sealed by this key.
     #[must_use]
-    pub fn new(pool: SqlitePool, kek: Kek) -> Self {
+    pub fn new(pool: AnyPool, kek: Kek) -> Self {
         Self { pool, kek }
     }
 

@@ -18,7 +18,7 @@ use warifu_ledger::statement::{HalfHolder, ServiceKeys};
 use warifu_ledger::{Digest, Id};
 use warifu_replica::ReplicaError;
 use warifu_replica::clock::{Clock as _, SystemClock};
-use warifu_replica::storage::StorageError;
+use warifu_replica::storage::{Place, StorageError};
 use warifu_split_key::ScalarError;
 
 use crate::{ConsoleError, file, process};
@@ -46,14 +46,27 @@ pub struct Kept {
     pub holder: HalfHolder,
     /// The folder of its database.
     pub data: PathBuf,
-    /// The database in it.
+    /// The database in it, and what a restore makes.
     pub database: PathBuf,
+    /// Where the database is, if it is not there.
+    pub elsewhere: Option<Elsewhere>,
     /// All rows of its table of halves: unit, sealed half.
     pub halves: &'static str,
     /// Puts another seal (1) in the place of a unit's (2).
     pub reseal: &'static str,
     /// What takes out of a copy of the database what no backup has.
     pub forgotten: &'static [&'static str],
+}
+
+/// A database that is not in the data folder, and what its copy in a backup is made of.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// Where it is.
+    pub place: Place,
+    /// Makes the program's tables in a SQLite file.
+    pub migrations: fn() -> Migrator,
+    /// Those tables: those first that others refer to.
+    pub tables: &'static [&'static str],
 }
 
 /// What the seal of a half at rest is bound to: `organization (32) ‖ unit (16) ‖ "issuer" or "keeper"`.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AnyConnection, Row as _};
 use tokio::net::TcpStream;
 use warifu_api::client::{Client, ClientError};
 use warifu_api::wire::authority::Status;
@@ -22,7 +22,7 @@ use warifu_ledger::statement::{HalfHolder, Millis, ServiceKeys, ServiceStatement
 use warifu_ledger::{Digest, Id};
 use warifu_replica::Replica;
 use warifu_replica::clock::{Clock as _, SystemClock};
-use warifu_replica::storage::{self, StorageError};
+use warifu_replica::storage::{self, Place, StorageError};
 use warifu_split_key::point::Point;
 use warifu_texts::findings::{Findings, Level};
 use warifu_texts::{FluentValue, Sources, Texts, help};
@@ -207,22 +207,35 @@ pub fn folder(findings: &mut Findings, path: &Path) -> bool {
     findings.add(level, "disk", id, &values)
 }
 
+/// Where the configuration of the database does not do.
+pub fn no_database(findings: &mut Findings, error: &ConsoleError) {
+    findings.add(Level::Fault, "database", "database-configured", &[("why", why(error))]);
+}
+
 /// Looks through the database without writing to it; a connection that only reads.
-pub async fn database(findings: &mut Findings, path: &Path) -> Option<SqliteConnection> {
-    let named = || ("path", path_value(path));
-    if !path.exists() {
+pub async fn database(findings: &mut Findings, place: &Place) -> Option<AnyConnection> {
+    let named = || ("path", path_value(place.named()));
+    if let Place::File(path) = place
+        && !path.exists()
+    {
         findings.add(Level::Fault, "database", "database-missing", &[named()]);
         return None;
     }
     let looked = async {
-        storage::check(path).await?;
-        storage::read_only(path).await
+        match place {
+            Place::File(path) => {
+                storage::check(path).await?;
+                storage::read_only(path).await
+            }
+            Place::Server(server) => server.look().await,
+        }
     };
     let mut connection = match looked.await {
         Ok(connection) => connection,
         Err(error) => {
             let (id, why) = match &error {
                 StorageError::Damaged { what, .. } => ("database-damaged", what.clone().into()),
+                error if matches!(place, Place::Server(_)) => ("database-server", why(error)),
                 error => ("database-bad", why(error)),
             };
             findings.add(Level::Fault, "database", id, &[named(), ("why", why)]);
@@ -318,15 +331,15 @@ pub fn clock(findings: &mut Findings, time: Millis) {
 }
 
 /// The organization whose ledger is in the database: the digest of its first entry.
-pub async fn organization(connection: &mut SqliteConnection) -> Option<Digest> {
+pub async fn organization(connection: &mut AnyConnection) -> Option<Digest> {
     let first = sqlx::query_scalar::<_, Vec<u8>>("SELECT bytes FROM ledger_leaf WHERE idx = 0");
     let bytes = first.fetch_optional(connection).await.ok().flatten()?;
     Leaf::from_bytes(bytes).ok().map(|leaf| leaf.envelope().digest())
 }
 
 /// The ledger in a service's database, folded; none if there is none, or it cannot be read.
-pub async fn folded(database: &Path) -> Option<State> {
-    let pool = storage::read_only_pool(database).await.ok()?;
+pub async fn folded(database: &Place) -> Option<State> {
+    let pool = database.read_only_pool().await.ok()?;
     let replica = Replica::open(pool.clone(), None).await;
     pool.close().await;
     replica.ok()?.state()
@@ -348,7 +361,7 @@ pub fn named(findings: &mut Findings, state: &State, service: HalfHolder, own: &
 /// [`Kept`]: crate::backup::Kept
 pub async fn halves(
     findings: &mut Findings,
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     halves: &'static str,
     state: &State,
 ) {
@@ -372,7 +385,7 @@ pub fn age(time: Millis) -> (bool, [(&'static str, FluentValue<'static>); 2]) {
 }
 
 /// How old the last stamp is that the service stored: the sign that it runs, and gets them.
-pub async fn stamp(findings: &mut Findings, connection: &mut SqliteConnection) {
+pub async fn stamp(findings: &mut Findings, connection: &mut AnyConnection) {
     let last = sqlx::query_scalar::<_, i64>("SELECT time_ms FROM ledger_stamp ORDER BY size DESC LIMIT 1")
         .fetch_optional(connection);
     match last.await {
@@ -392,7 +405,7 @@ pub async fn stamp(findings: &mut Findings, connection: &mut SqliteConnection) {
 
 /// How long the newest CRL of each issuer is good for, by this machine's clock.
 /// A service makes, or gets, another one when half of its time is over.
-pub async fn crls(findings: &mut Findings, connection: &mut SqliteConnection) {
+pub async fn crls(findings: &mut Findings, connection: &mut AnyConnection) {
     let rows = sqlx::query_as::<_, (String, i64, i64)>("SELECT issuer, this_update, next_update FROM crl");
     // A database that does not have the table yet has no CRLs.
     let rows = rows.fetch_all(connection).await.unwrap_or_default();

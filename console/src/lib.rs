@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod config;
+pub mod database;
 pub mod doctor;
 pub mod file;
 pub mod founding;
@@ -13,6 +14,7 @@ pub mod token;
 pub mod words;
 
 pub use config::{Kms, Settings, plain_address};
+pub use database::Database;
 pub use token::Token;
 
 use std::io;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::EnvelopeError;
+use warifu_replica::storage::StorageError;
 
 /// Why a console cannot do what it is told.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +116,15 @@ pub enum ConsoleError {
     PinRefusedBefore {
         /// The PIN file.
         pin_file: PathBuf,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] StorageError),
+    /// Others than its owner may read the file with a password.
+    #[error("{path} is open to others than its owner")]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
     },
     /// A statement could not be written.
     #[error("a statement could not be made")]

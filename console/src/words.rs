@@ -4,6 +4,8 @@
 
 use std::error::Error;
 
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
 use warifu_api::client::ClientError;
 use warifu_envelope::WholeError;
 use warifu_hardware::hsm::HsmError;
@@ -51,6 +53,8 @@ impl Spoken for ConsoleError {
                 Message::new("fault-listen").with("address", address).with_message("why", system(source))
             }
             Self::Hsm(error) => hsm(error),
+            Self::Database(error) => storage(error),
+            Self::OpenToOthers { path } => Message::new("fault-open-to-others").with("path", path.display()),
             Self::Statement(error) => unexpected(error),
             Self::Texts(error) => unexpected(error),
             Self::Randomness(_) => Message::new("fault-randomness"),
@@ -145,19 +149,61 @@ pub fn storage(error: &StorageError) -> Message {
             Message::new("database-damaged-file").with("path", path.display())
         }
         StorageError::Database(error) => database(error),
+        // Where PostgreSQL refuses what the migration does, it is not the version.
+        StorageError::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            database(error)
+        }
         StorageError::Migration(_) | StorageError::MigrationVersion { .. } => {
             Message::new("database-other-version").with("why", reason(error))
         }
+        StorageError::NotPostgres => Message::new("database-not-postgres"),
+        StorageError::PasswordInAddress => Message::new("database-password-in-address"),
+        StorageError::NotVerified { host } => Message::new("database-not-verified").with("host", host),
+        StorageError::TooOld { version } => Message::new("database-too-old").with("version", version),
+        StorageError::OtherEncoding { encoding } => {
+            Message::new("database-other-encoding").with("encoding", encoding)
+        }
+        StorageError::Differs { table } => Message::new("database-copy-differs").with("table", *table),
+        StorageError::NotDurable { setting } => Message::new("database-not-durable").with("setting", setting),
         other => unexpected(other),
     }
 }
 
-/// What SQLite's fault means. Its result codes: <https://www.sqlite.org/rescode.html>.
+/// What the database's fault means.
 #[must_use]
 pub fn database(error: &sqlx::Error) -> Message {
-    if let sqlx::Error::Io(source) = error {
-        return Message::new("database-fails").with_message("why", system(source));
+    match error {
+        // A file has no such faults: SQLite tells its own.
+        sqlx::Error::Io(source) => Message::new("database-unreachable").with_message("why", system(source)),
+        sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) => {
+            Message::new("database-unreachable").with("why", reason(error))
+        }
+        sqlx::Error::Database(said) if said.try_downcast_ref::<PgDatabaseError>().is_some() => {
+            postgres(error, &said.code().unwrap_or_default())
+        }
+        _ => sqlite(error),
     }
+}
+
+/// Error codes of PostgreSQL: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn postgres(error: &sqlx::Error, code: &str) -> Message {
+    let about = |id| Message::new(id).with("why", reason(error));
+    match (code, code.get(..2).unwrap_or_default()) {
+        (_, "28") => about("database-login-refused"),
+        ("3D000", _) => about("database-not-made"),
+        ("42501" | "3F000", _) => about("database-no-rights"),
+        ("53100", _) => Message::new("database-disk-full"),
+        ("25006", _) => Message::new("database-read-only"),
+        // Whoever holds the lock does not let go.
+        ("55P03", _) => Message::new("database-in-use"),
+        ("53300", _) | (_, "08" | "57") => about("database-unreachable"),
+        (_, "XX") => Message::new("database-damaged"),
+        _ => about("database-fails"),
+    }
+}
+
+/// SQLite's result codes: <https://www.sqlite.org/rescode.html>.
+fn sqlite(error: &sqlx::Error) -> Message {
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
     match code.map(|extended| extended & 0xff) {
         Some(5 | 6) => Message::new("database-in-use"),
@@ -185,6 +231,10 @@ pub fn replica(error: &ReplicaError) -> Message {
         | ReplicaError::NotCovered { .. }
         | ReplicaError::NoSuccessor
         | ReplicaError::Backdated { .. } => Message::new("ledger-unsound").with("why", reason(error)),
+        ReplicaError::Shrunk { size, had } => {
+            Message::new("database-put-back").with("size", size).with("had", had)
+        }
+        ReplicaError::Overtaken => Message::new("database-in-use"),
         ReplicaError::ShuttingDown => Message::new("fault-stopping"),
         other => unexpected(other),
     }

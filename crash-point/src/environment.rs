@@ -53,10 +53,9 @@ mod tests {
 
     #[test]
     fn a_point_may_be_counted() {
-        assert_eq!(parse("kms.order.prepared"), Some((CrashPoint::KmsOrderPrepared, 1)));
-        assert_eq!(parse("kms.order.prepared:3"), Some((CrashPoint::KmsOrderPrepared, 3)));
-        for wrong in ["", "kms.order", "kms.order.prepared:", "kms.order.prepared:0", "kms.order.prepared:x"]
-        {
+        assert_eq!(parse("kms.order.checked"), Some((CrashPoint::KmsOrderChecked, 1)));
+        assert_eq!(parse("kms.order.checked:3"), Some((CrashPoint::KmsOrderChecked, 3)));
+        for wrong in ["", "kms.order", "kms.order.checked:", "kms.order.checked:0", "kms.order.checked:x"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

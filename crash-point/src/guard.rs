@@ -46,7 +46,7 @@ guards! {
     LedgerGrows "ledger-grows" "No stamp has a smaller ledger than an earlier one."
     StampsOutliveRestarts "stamps-outlive-restarts" "What the last stamp said outlives a restart."
     NotBackdated "not-backdated" "A follower takes no leaf that is older than a stamp given before it."
-    StampsInTurn "stamps-in-turn" "The kms appends and stamps one after the other."
+    StampsInTurn "stamps-in-turn" "The kms takes a leaf's instant in the same turn in which it appends the leaf."
     NotBeforeStamps "not-before-stamps" "The kms dates no leaf before a stamp that it gave."
     StampsKept "stamps-kept" "A stamp's time is durable at the kms before it leaves."
     Marked "marked" "What an order ends is dead at once, for every question that is asked from then on."

@@ -62,14 +62,14 @@ points! {
 
     FormerKeyDestroyed Replica "replica.former-key.destroyed" "A former key of the service is destroyed; the next one, or the service's start, is not."
 
-    KmsFoundingPrepared Kms "kms.founding.prepared" "The founding's records are durable; entry 0 is not."
+    KmsFoundingChecked Kms "kms.founding.checked" "The founding may become entry 0; nothing of it is durable."
     KmsFoundingAppended Kms "kms.founding.appended" "Entry 0 is durable; nobody has been told."
-    KmsOrderPrepared Kms "kms.order.prepared" "An order's place and records are durable; its leaf is not."
+    KmsOrderChecked Kms "kms.order.checked" "An order has come to its turn; nothing of it is durable."
     KmsOrderAppended Kms "kms.order.appended" "The leaf is durable and published; what it ended is still stored."
     KmsOrderDone Kms "kms.order.done" "Everything is durable; the answer has not left."
     KmsProposalKept Kms "kms.proposal.kept" "An order that waits for a second person is durable; the answer has not left."
     KmsProposalWithdrawn Kms "kms.proposal.withdrawn" "A proposal is erased; the answer has not left."
-    KmsFactPrepared Kms "kms.fact.prepared" "A fact's place is durable; its leaf is not."
+    KmsFactChecked Kms "kms.fact.checked" "A fact has come to its turn; nothing of it is durable."
     KmsFactAppended Kms "kms.fact.appended" "The fact's leaf is durable and published; the answer has not left."
     KmsHalfKept Kms "kms.half.kept" "The keeper half is durable; nothing made from it has left."
     KmsHalfSigned Kms "kms.half.signed" "`unit.created` is signed; the answer has not left."

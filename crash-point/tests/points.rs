@@ -69,7 +69,7 @@ fn a_process_dies_at_the_point_and_the_time_that_the_environment_names() {
         assert_eq!(said.matches("round").count(), rounds, "{at}: {said}");
         assert!(!said.contains("destructor"), "{at}: a destructor ran");
     }
-    assert!(life(Some("kms.order.prepared")).status.success(), "a point that is not passed kills nobody");
+    assert!(life(Some("kms.order.checked")).status.success(), "a point that is not passed kills nobody");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The kms authority: the one appender of the ledger, keeper of the keeper halves, and the place where sites, ca and people
 //! meet. It is trusted with none of what people decide: ca and sites verify every order themselves.
 //!
-//! Appending and stamping are serialized (P-5.4), by a lock that also covers whatever must not race with an order that ends
-//! a grant. Everything that is acknowledged is durable first.
+//! Appending and stamping are serialized by the database (P-5.4, [`warifu_replica::Turn`]). A lock of this process covers whatever
+//! must not race with an order that ends a grant. Everything that is acknowledged is durable first.
 
 use std::fs::File;
 use std::future::Future;
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tracing::Instrument as _;
@@ -25,7 +24,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
 use warifu_replica::clock::Clock;
-use warifu_replica::{Replica, storage};
+use warifu_replica::{Replica, Turn};
 
 mod certificates;
 pub mod command;
@@ -40,6 +39,7 @@ mod http;
 mod issuing;
 mod journals;
 mod keeping;
+pub mod moving;
 mod orders;
 mod proposals;
 mod publication;
@@ -136,7 +136,7 @@ pub struct Authority {
     replica: Replica,
     store: Store,
     keeping: Keeping,
-    /// Held while a leaf is appended or a stamp is given.
+    /// Held while a leaf is appended, and by whatever must not race with that.
     appending: Mutex<()>,
     /// The time of the last stamp given.
     stamped: AtomicU64,
@@ -183,10 +183,6 @@ impl Authority {
         Self::open_with(config, lock, keys, replica, clock).await
     }
 
-    async fn database(config: &Config) -> Result<SqlitePool> {
-        Ok(storage::open(&config.database(), sqlx::migrate!("migrations/authority")).await?)
-    }
-
     async fn open_with(
         config: &Config,
         lock: Arc<File>,
@@ -195,7 +191,6 @@ impl Authority {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>> {
         let store = Store::new(replica.pool().clone());
-        store.forget_entries_from(replica.size()).await?;
         let stamped = AtomicU64::new(if stands(Guard::StampsKept) { store.last_stamp().await? } else { 0 });
         let signer = Arc::new(keys.own.tls.clone());
         let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
@@ -292,7 +287,16 @@ impl Authority {
         self.clock.wall_ms().max(state.last_at()).max(stamped)
     }
 
-    /// Whoever appends or stamps, one after the other.
+    /// As [`Authority::now`], for who has his turn at the ledger: also not before the last stamp that another process gave.
+    async fn now_in(&self, turn: &mut Turn) -> Result<Millis> {
+        let state = turn.state().ok_or(AuthorityError::NotFounded)?;
+        if stands(Guard::StampsKept) {
+            self.stamped.fetch_max(store::last_stamp(turn.transaction()).await?, Ordering::SeqCst);
+        }
+        Ok(self.now(&state))
+    }
+
+    /// Whoever appends, or does what must not race with an order that ends a grant, one after the other.
     async fn in_turn(&self) -> MutexGuard<'_, ()> {
         waiting(self.appending.lock()).await
     }

@@ -24,6 +24,16 @@ impl Spoken for AuthorityError {
                 Message::new("fault-records")
             }
             Self::Rejected(rejected) => rejected.message(),
+            Self::TwoDatabases { file } => Message::new("fault-two-databases").with("file", file.display()),
+            Self::DatabaseMoved { file } => Message::new("fault-database-moved").with("file", file.display()),
+            Self::NoServer => Message::new("fault-no-server"),
+            Self::NothingToMove { file } => {
+                Message::new("fault-nothing-to-move").with("file", file.display())
+            }
+            Self::InTheWay { file } => Message::new("fault-in-the-way").with("file", file.display()),
+            Self::DatabaseNotEmpty { database } => {
+                Message::new("fault-database-not-empty").with("database", database.display())
+            }
             Self::Stopping => Message::new("fault-stopping"),
             Self::TimedOut => Message::new("fault-timed-out"),
             Self::Console(error) => error.message(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use warifu_crash_point::{CrashPoint, Guard, reached, stands, waiting};
 use warifu_ledger::Digest;
@@ -12,7 +12,12 @@ use warifu_ledger::leaf::{Leaf, LeafError};
 use warifu_ledger::state::{Rejected, State};
 use warifu_ledger::statement::Millis;
 
+use crate::storage;
+
 mod stored;
+mod turn;
+
+pub use turn::Turn;
 
 /// How many leaves are read from the database at a time.
 const CHUNK: u32 = 500;
@@ -78,6 +83,17 @@ pub enum ReplicaError {
         /// The stamp's time.
         stamped: Millis,
     },
+    /// The database has fewer leaves than it had: it was put back to an earlier state, or is another one.
+    #[error("the database has {size} leaves, and had {had}")]
+    Shrunk {
+        /// Leaves in the database.
+        size: u64,
+        /// Leaves that this process has folded.
+        had: u64,
+    },
+    /// Another process has appended meanwhile.
+    #[error("another process has appended to the ledger")]
+    Overtaken,
     /// The task that writes was ended with its runtime.
     #[error("the service is shutting down")]
     ShuttingDown,
@@ -101,7 +117,7 @@ pub struct Appended {
 pub struct Replica(Arc<Inner>);
 
 struct Inner {
-    pool: SqlitePool,
+    pool: AnyPool,
     pinned: Option<Digest>,
     /// Held from the fold's question to the publishing of its answer.
     writer: Arc<Mutex<Writer>>,
@@ -138,7 +154,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::OtherOrganization`] where it is not; any other if the stored ledger is not one.
-    pub async fn open(pool: SqlitePool, pinned: Option<Digest>) -> Result<Self, ReplicaError> {
+    pub async fn open(pool: AnyPool, pinned: Option<Digest>) -> Result<Self, ReplicaError> {
         let replica = Self(Arc::new(Inner {
             pool,
             pinned,
@@ -159,7 +175,7 @@ impl Replica {
     /// As [`Replica::open`].
     #[cfg(debug_assertions)]
     pub async fn open_recalling(
-        pool: SqlitePool,
+        pool: AnyPool,
         pinned: Option<Digest>,
         recall: impl FnOnce(&[Vec<u8>]) -> Option<State>,
     ) -> Result<Self, ReplicaError> {
@@ -180,7 +196,7 @@ impl Replica {
     }
 
     async fn read_stored(&self) -> Result<(), ReplicaError> {
-        self.fold_stored().await?;
+        self.fold_stored(&mut *self.0.pool.acquire().await?).await?;
         let stamps: Vec<(i64, i64)> = sqlx::query_as("SELECT size, time_ms FROM ledger_stamp ORDER BY size")
             .fetch_all(&self.0.pool)
             .await?;
@@ -221,7 +237,7 @@ impl Replica {
 
     /// The database that holds the ledger, and the program's own tables.
     #[must_use]
-    pub fn pool(&self) -> &SqlitePool {
+    pub fn pool(&self) -> &AnyPool {
         &self.0.pool
     }
 
@@ -233,11 +249,11 @@ impl Replica {
         // Only what is published: a leaf is not the ledger's before its state is.
         let size = self.size();
         let leaves = sqlx::query_scalar(
-            "SELECT bytes FROM ledger_leaf WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
+            "SELECT bytes FROM ledger_leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3",
         )
         .bind(index(from))
         .bind(index(size))
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(&self.0.pool)
         .await?;
         Ok(leaves)
@@ -248,24 +264,7 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError`].
     pub async fn append(&self, leaf: Leaf) -> Result<Appended, ReplicaError> {
-        self.append_with(|_| Ok(leaf)).await
-    }
-
-    /// Appends the leaf that `build` makes of the newest state: no other leaf comes in between.
-    ///
-    /// # Errors
-    /// Those of `build`, and [`ReplicaError`].
-    pub async fn append_with<E: From<ReplicaError>>(
-        &self,
-        build: impl FnOnce(Option<&State>) -> Result<Leaf, E>,
-    ) -> Result<Appended, E> {
-        let writer = self.lock().await?;
-        let before = self.state();
-        let leaf = build(before.as_ref())?;
-        writer.check_instant(self.size(), leaf.at())?;
-        let appended = self.fold(self.size(), before, leaf)?;
-        self.store(writer, vec![appended.clone()]).await?;
-        Ok(appended)
+        self.turn().await?.append(leaf).await
     }
 
     /// Leaves and time of the last stamp that [`Replica::stamped`] was told of, before the last restart or since.
@@ -290,7 +289,7 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::Storage`].
     pub async fn forked(&self, size: u64) -> Result<(), ReplicaError> {
-        sqlx::query("INSERT INTO ledger_fork (one, size) VALUES (1, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO ledger_fork (one, size) VALUES (1, $1) ON CONFLICT DO NOTHING")
             .bind(index(size))
             .execute(&self.0.pool)
             .await?;
@@ -323,13 +322,13 @@ impl Replica {
             stamped.pop_front();
         }
         let least = stamped.front().map_or(size, |&(least, _)| least);
-        let mut transaction = self.0.pool.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("DELETE FROM ledger_stamp WHERE size < ? OR size >= ?")
+        let mut transaction = storage::begin(&self.0.pool).await?;
+        sqlx::query("DELETE FROM ledger_stamp WHERE size < $1 OR size >= $2")
             .bind(index(least))
             .bind(index(size))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("INSERT INTO ledger_stamp (size, time_ms) VALUES (?, ?)")
+        sqlx::query("INSERT INTO ledger_stamp (size, time_ms) VALUES ($1, $2)")
             .bind(index(size))
             .bind(index(time))
             .execute(&mut *transaction)
@@ -473,23 +472,39 @@ impl Replica {
     async fn lock(&self) -> Result<OwnedMutexGuard<Writer>, ReplicaError> {
         let mut writer = waiting(self.0.writer.clone().lock_owned()).await;
         if writer.doubtful {
-            self.fold_stored().await?;
+            self.fold_stored(&mut *self.0.pool.acquire().await?).await?;
             writer.doubtful = false;
         }
         Ok(writer)
     }
 
-    /// Writes and publishes, in a task of its own: whoever asked may stop waiting, but what is durable is published.
+    /// Writes and publishes what was folded before: the ledger is locked no longer than that takes.
     async fn store(
         &self,
         mut writer: OwnedMutexGuard<Writer>,
+        appended: Vec<Appended>,
+    ) -> Result<(), ReplicaError> {
+        let Some(first) = appended.first() else { return Ok(()) };
+        let mut transaction = storage::begin(&self.0.pool).await?;
+        if size(&mut transaction).await? != first.index {
+            writer.doubtful = true;
+            return Err(ReplicaError::Overtaken);
+        }
+        self.commit(writer, transaction, appended).await
+    }
+
+    /// Writes, commits and publishes, in a task of its own: whoever asked may stop waiting, but what is durable is published.
+    async fn commit(
+        &self,
+        mut writer: OwnedMutexGuard<Writer>,
+        transaction: Transaction<'static, Any>,
         appended: Vec<Appended>,
     ) -> Result<(), ReplicaError> {
         let Some(last) = appended.last() else { return Ok(()) };
         let state = last.after.clone();
         let this = self.clone();
         let work = async move {
-            let written = this.write(&appended).await;
+            let written = write(transaction, &appended).await;
             match written {
                 Ok(()) => {
                     reached(CrashPoint::ReplicaLeavesStored).await;
@@ -503,19 +518,6 @@ impl Replica {
         Ok(())
     }
 
-    async fn write(&self, appended: &[Appended]) -> Result<(), sqlx::Error> {
-        // Taking the write lock at the start: a transaction that first reads may be refused it later.
-        let mut transaction: Transaction<'static, Sqlite> = self.0.pool.begin_with("BEGIN IMMEDIATE").await?;
-        for leaf in appended {
-            sqlx::query("INSERT INTO ledger_leaf (idx, bytes) VALUES (?, ?)")
-                .bind(index(leaf.index))
-                .bind(leaf.leaf.as_bytes())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await
-    }
-
     fn publish(&self, state: State) {
         let size = state.tree().size();
         *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
@@ -523,7 +525,28 @@ impl Replica {
     }
 }
 
-/// Indices in SQLite are signed; a ledger of 2⁶³ leaves does not exist.
+async fn write(mut transaction: Transaction<'static, Any>, appended: &[Appended]) -> Result<(), sqlx::Error> {
+    for leaf in appended {
+        sqlx::query("INSERT INTO ledger_leaf (idx, bytes) VALUES ($1, $2)")
+            .bind(index(leaf.index))
+            .bind(leaf.leaf.as_bytes())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query("UPDATE ledger_head SET size = size + $1")
+        .bind(index(appended.len() as u64))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+/// How many leaves the database has.
+async fn size(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+    let size: i64 = sqlx::query_scalar("SELECT size FROM ledger_head").fetch_one(connection).await?;
+    Ok(size.unsigned_abs())
+}
+
+/// Indices in a database are signed; a ledger of 2⁶³ leaves does not exist.
 fn index(index: u64) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }

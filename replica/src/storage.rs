@@ -1,20 +1,24 @@
-//! The database of a service: one SQLite file, in which an acknowledged write survives `kill -9` and power loss.
+//! The database of a service, in which an acknowledged write survives `kill -9` and power loss: a SQLite file ([`file`]), or,
+//! for an authority that has outgrown one machine, PostgreSQL ([`server`]).
+//!
+//! The programs speak one SQL to both: numbered placeholders, whole numbers of 64 bits, texts and bytes, and nothing that one of
+//! them alone understands.
 
-use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
+use sqlx::{Any, AnyPool, Transaction};
+
+pub mod copy;
+mod file;
+pub mod server;
+
+pub use file::{check, open, options, read_only, read_only_pool};
+pub use server::Server;
 
 /// The lowest version number of a program's own migrations; those below are the replica's.
 pub const FIRST_PROGRAM_MIGRATION: i64 = 100;
-
-/// How many connections one service keeps. SQLite has one writer anyway.
-const CONNECTIONS: u32 = 4;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +41,10 @@ pub enum StorageError {
         /// What SQLite found.
         what: String,
     },
-    /// SQLite refused something.
+    /// The database refused something.
     #[error("the database does not work")]
     Database(#[from] sqlx::Error),
-    /// The schema in the file is not one that this program can bring up to date.
+    /// The schema in the database is not one that this program can bring up to date.
     #[error("the database's schema cannot be brought up to date")]
     Migration(#[from] MigrateError),
     /// A migration of the program has a version that belongs to the replica: a fault of the program.
@@ -49,108 +53,138 @@ pub enum StorageError {
         /// Its version.
         version: i64,
     },
+    /// The address is not `postgres://…`.
+    #[error("the address of the database is not one of PostgreSQL")]
+    NotPostgres,
+    /// A password stands in the address, which is shown and logged.
+    #[error("the address of the database has a password in it")]
+    PasswordInAddress,
+    /// The database is on another machine, and the address does not ask for a connection that proves which.
+    #[error("the connection to the database on {host} is not verified")]
+    NotVerified {
+        /// The machine.
+        host: String,
+    },
+    /// The server is older than this program knows.
+    #[error("PostgreSQL {version} is too old")]
+    TooOld {
+        /// Its version, as it says it.
+        version: String,
+    },
+    /// Names would not be kept as they were written.
+    #[error("the database's encoding is {encoding}, not UTF8")]
+    OtherEncoding {
+        /// The encoding.
+        encoding: String,
+    },
+    /// What was committed would not survive a power cut.
+    #[error("the server runs with {setting} off")]
+    NotDurable {
+        /// The setting that is off.
+        setting: &'static str,
+    },
+    /// What was copied is not the same in both databases.
+    #[error("the copy of {table} is not the same")]
+    Differs {
+        /// The table.
+        table: &'static str,
+    },
 }
 
-/// Opens the database at `path`, making it (mode 0600) if it is not there, and brings the replica's and the program's tables
-/// up to date. `program` holds migrations from [`FIRST_PROGRAM_MIGRATION`] on.
-///
-/// A damaged file is refused before anything is written to it.
-///
-/// WAL with full synchronization: what a committed transaction wrote is there after a power cut.
+/// Where a service's database is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A SQLite file.
+    File(PathBuf),
+    /// A database of PostgreSQL.
+    Server(Server),
+}
+
+/// A program's own tables, in the words of either database; from [`FIRST_PROGRAM_MIGRATION`] on.
+pub struct Tables {
+    /// For SQLite.
+    pub sqlite: Migrator,
+    /// For PostgreSQL.
+    pub postgres: Migrator,
+}
+
+impl Place {
+    /// Opens the database, making what is not there yet, and brings the replica's and the program's tables up to date.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn open(&self, tables: Tables) -> Result<AnyPool, StorageError> {
+        match self {
+            Self::File(path) => open(path, tables.sqlite).await,
+            Self::Server(server) => server.open(tables.postgres).await,
+        }
+    }
+
+    /// How people know it: the path, or the address.
+    #[must_use]
+    pub fn named(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Server(server) => server.address(),
+        }
+    }
+
+    /// Opens the database for reading alone, beside the service that writes it or in its place.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn read_only_pool(&self) -> Result<AnyPool, StorageError> {
+        match self {
+            Self::File(path) => read_only_pool(path).await,
+            Self::Server(server) => server.read_only_pool().await,
+        }
+    }
+}
+
+/// Begins a transaction that writes. There is one at a time, in all processes that have this database: SQLite has one writer
+/// anyway, and with PostgreSQL a writer has the head of the ledger locked until it ends. So whoever reads in it what he then
+/// writes by reads what is so, at PostgreSQL's READ COMMITTED too: each statement sees all that was committed before it, and
+/// nobody commits meanwhile.
 ///
 /// # Errors
-/// [`StorageError`].
-pub async fn open(path: &Path, mut program: Migrator) -> Result<SqlitePool, StorageError> {
+/// Those of the database.
+pub async fn begin(pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    if !server::is_server(pool) {
+        // The write lock at once: a transaction that first reads may be refused it later.
+        return pool.begin_with("BEGIN IMMEDIATE").await;
+    }
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT size FROM ledger_head FOR UPDATE").execute(&mut *transaction).await?;
+    Ok(transaction)
+}
+
+/// Begins a transaction that sees one state of the database throughout, and changes nothing.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begin_reading(pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    match server::is_server(pool) {
+        true => pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        false => pool.begin().await,
+    }
+}
+
+/// Brings both sets of tables up to date.
+async fn migrate(pool: &AnyPool, mut replica: Migrator, mut program: Migrator) -> Result<(), StorageError> {
     if let Some(migration) = program.iter().find(|m| m.version < FIRST_PROGRAM_MIGRATION) {
         return Err(StorageError::MigrationVersion { version: migration.version });
     }
-    check(path).await?;
-    let file = |source| StorageError::File { path: path.to_owned(), source };
-    // SQLite gives its journal files the mode of the database.
-    let created = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(file)?;
-    created.set_permissions(Permissions::from_mode(0o600)).map_err(file)?;
-    drop(created);
-
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        // What is deleted (a card share after its grant was issued) is overwritten.
-        .pragma("secure_delete", "ON")
-        .busy_timeout(Duration::from_secs(10));
-    let pool = SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(Duration::from_secs(20))
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // Where SQLite has rolled back by itself (the disk is full, say), sqlx's own ROLLBACK fails and it goes on counting a
-        // transaction that is over: such a connection would refuse every transaction from then on.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                // What was queued before is done when this is answered.
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        })
-        .connect_with(options)
-        .await?;
-
-    // Both share the file and its table of migrations, so each has to overlook the other's.
-    let mut replica = sqlx::migrate!("./migrations");
-    replica.set_ignore_missing(true).run(&pool).await?;
-    program.set_ignore_missing(true).run(&pool).await?;
-    Ok(pool)
+    // Both share the database and its table of migrations, so each has to overlook the other's.
+    replica.set_ignore_missing(true).run(pool).await?;
+    program.set_ignore_missing(true).run(pool).await?;
+    Ok(())
 }
 
-/// Looks through a database without changing it. One that is not there, or empty, is fine: it is about to be made.
-///
-/// # Errors
-/// [`StorageError::Damaged`], [`StorageError::Database`].
-pub async fn check(path: &Path) -> Result<(), StorageError> {
-    if std::fs::metadata(path).is_ok_and(|found| found.len() == 0) || !path.exists() {
-        return Ok(());
-    }
-    let mut connection = read_only(path).await?;
-    let said: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(1)")
-        .fetch_all(&mut connection)
-        .await
-        .map_err(|error| damage(path, error))?;
-    connection.close().await?;
-    match said.as_slice() {
-        [only] if only == "ok" => Ok(()),
-        found => Err(StorageError::Damaged { path: path.to_owned(), what: found.join("; ") }),
-    }
-}
-
-/// Opens a database beside the service that writes it, or in its place, for reading alone.
-///
-/// # Errors
-/// [`StorageError::Damaged`], [`StorageError::Database`].
-pub async fn read_only(path: &Path) -> Result<SqliteConnection, StorageError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .create_if_missing(false)
-        .busy_timeout(Duration::from_secs(10));
-    options.connect().await.map_err(|error| damage(path, error))
-}
-
-/// As [`read_only`], for a database that nobody writes.
-///
-/// # Errors
-/// [`StorageError::Damaged`], [`StorageError::Database`].
-pub async fn read_only_pool(path: &Path) -> Result<SqlitePool, StorageError> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).create_if_missing(false);
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
-    pool.map_err(|error| damage(path, error))
-}
-
-/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, extended or not, are the file's fault; all others are not.
-fn damage(path: &Path, error: sqlx::Error) -> StorageError {
-    let code = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());
-    match code.map(|code| code & 0xff) {
-        Some(11 | 26) => StorageError::Damaged { path: path.to_owned(), what: error.to_string() },
-        _ => StorageError::Database(error),
-    }
+/// Where a database has rolled back by itself (the disk is full, say), sqlx's own ROLLBACK fails and it goes on counting a
+/// transaction that is over: such a connection would refuse every transaction from then on.
+async fn may_be_used_again(connection: &mut sqlx::AnyConnection) -> Result<bool, sqlx::Error> {
+    use sqlx::Connection as _;
+    // What was queued before is done when this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }

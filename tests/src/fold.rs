@@ -1,23 +1,25 @@
 //! The ledger as it lies in a service's database, folded by somebody who takes nobody's word for it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Row as _, SqlitePool};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor as _, Row as _};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Order, Statement as _};
+use warifu_replica::storage;
 
 /// A service's database, to be read while the service runs.
-pub async fn open(path: &Path) -> sqlx::Result<SqlitePool> {
-    let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
-    SqlitePoolOptions::new().max_connections(1).connect_with(options).await
+pub async fn open(path: &Path) -> Result<AnyPool> {
+    let pool = AnyPoolOptions::new().max_connections(1).after_connect(|connection, _| {
+        Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) })
+    });
+    Ok(pool.connect_with(storage::options(path, "rw")?).await?)
 }
 
 /// The leaves in a service's database, in their order.
-pub async fn leaves(pool: &SqlitePool) -> sqlx::Result<Vec<Vec<u8>>> {
+pub async fn leaves(pool: &AnyPool) -> sqlx::Result<Vec<Vec<u8>>> {
     let rows = sqlx::query("SELECT bytes FROM ledger_leaf ORDER BY idx").fetch_all(pool).await?;
     Ok(rows.iter().map(|row| row.get::<Vec<u8>, _>(0)).collect())
 }

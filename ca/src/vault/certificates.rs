@@ -1,7 +1,7 @@
 //! Every certificate that was issued, what was said of it since, and the newest CRLs.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteExecutor};
+use sqlx::Row as _;
+use sqlx::any::{AnyExecutor, AnyRow};
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::key::Bytes;
@@ -72,7 +72,7 @@ pub struct Published {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn root_fingerprint(database: impl SqliteExecutor<'_>) -> Result<Option<Digest>, VaultError> {
+pub async fn root_fingerprint(database: impl AnyExecutor<'_>) -> Result<Option<Digest>, VaultError> {
     let chain: Option<String> = sqlx::query_scalar("SELECT chain FROM certificate WHERE kind = ? LIMIT 1")
         .bind(kind_text(CertificateKind::Authority)?)
         .fetch_optional(database)
@@ -101,7 +101,8 @@ impl Vault {
             Ok(Issued {
                 kind,
                 id,
-                generation: row.try_get("generation")?,
+                generation: u32::try_from(unsigned(&row, "generation")?)
+                    .map_err(|_| malformed_certificate())?,
                 serial: array(row.try_get("serial")?, "certificate")?,
                 not_after: unsigned(&row, "not_after")?,
                 chain: serde_json::from_str(&chain).map_err(|_| malformed_certificate())?,
@@ -123,7 +124,7 @@ impl Vault {
         )
         .bind(kind_text(issued.kind)?)
         .bind(&issued.id.0[..])
-        .bind(issued.generation)
+        .bind(i64::from(issued.generation))
         .bind(&issued.serial[..])
         .bind(to_sql(issued.not_after))
         .bind(chain)
@@ -259,11 +260,11 @@ fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, VaultError> {
+fn unsigned(row: &AnyRow, column: &str) -> Result<u64, VaultError> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| malformed_certificate())
 }
 
-fn subject_of(row: &SqliteRow) -> Result<(CertificateKind, Id), VaultError> {
+fn subject_of(row: &AnyRow) -> Result<(CertificateKind, Id), VaultError> {
     let kind = serde_json::from_value(row.try_get::<String, _>("kind")?.into())
         .map_err(|_| malformed_certificate())?;
     Ok((kind, Id(array(row.try_get("id")?, "certificate")?)))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use warifu_broken_parts::disk::Full;
 
 use crate::fixture::{enrol, grant, grant_id, id, site, unit};
@@ -14,7 +14,7 @@ in_a_process!(
     on_a_full_disk_no_d_leaves_and_the_ca_goes_on_when_there_is_room,
 );
 
-async fn truncate(pool: &SqlitePool) {
+async fn truncate(pool: &AnyPool) {
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(pool).await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature, SigningKey};
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::sync::mpsc;
 use warifu_api::client::Client;
 use warifu_api::tls::Identity;
@@ -111,7 +111,7 @@ pub(crate) fn keys(folder: &Path) -> Keys {
     Keys::ensure(&Hsm::open(config).unwrap()).unwrap()
 }
 
-pub(crate) async fn database(folder: &Path) -> SqlitePool {
+pub(crate) async fn database(folder: &Path) -> AnyPool {
     let data = folder.join("data");
     let place = if data.exists() { data } else { folder.to_owned() };
     storage::open(&place.join("ca.db"), sqlx::migrate!("./migrations")).await.unwrap()
@@ -192,7 +192,7 @@ pub(crate) fn publishing() -> Publishing {
 }
 
 /// The database of a ca whose organization is pinned.
-pub(crate) async fn founded(folder: &Path, kms: &Kms) -> SqlitePool {
+pub(crate) async fn founded(folder: &Path, kms: &Kms) -> AnyPool {
     let pool = database(folder).await;
     let pinned = Pin { organization: kms.organization(), kms_tls: public_of("kms tls").0 };
     assert_eq!(pin(&pool, pinned).await.unwrap(), pinned);

@@ -127,6 +127,32 @@ database-not-there = The database's file cannot be opened.
     .remedy = Check the folder “data” in the configuration.
 database-fails = The database does not work as it should ({ $why }).
     .remedy = Check the disk, then start again.
+database-unreachable = PostgreSQL does not answer ({ $why }).
+    .remedy = Check that PostgreSQL runs, and “url” in the configuration's section “database”. Once it answers, the service goes on by itself.
+database-login-refused = PostgreSQL does not let the service in ({ $why }).
+    .remedy = Check the user in “url”, the file “password_file”, and pg_hba.conf of PostgreSQL.
+database-not-made = PostgreSQL does not have that database ({ $why }).
+    .remedy = Make it as the page “database” says, or correct “url”.
+database-no-rights = The service may not do what it has to in its database ({ $why }).
+    .remedy = Make the service's user the owner of the database, as the page “database” says.
+database-not-postgres = “url” in the section “database” is not the address of a PostgreSQL database.
+    .remedy = Write it as postgres:///warifu, or postgres://user@host/warifu?sslmode=verify-full.
+database-password-in-address = There is a password in the address of the database.
+    .remedy = Put it in a file that the service alone can read, and name that file with “password_file”.
+database-not-verified = The database is on another machine, { $host }, and the connection would not prove that it is the right one.
+    .remedy = Add ?sslmode=verify-full&sslrootcert=FILE to “url”.
+database-too-old = PostgreSQL { $version } is too old.
+    .remedy = Use PostgreSQL 14 or newer.
+database-other-encoding = The database keeps text as { $encoding }, not as UTF-8.
+    .remedy = Make another database with ENCODING 'UTF8', as the page “database” says.
+database-not-durable = PostgreSQL runs with “{ $setting }” off: a power cut would lose what was confirmed.
+    .remedy = Set { $setting } = on in postgresql.conf, then restart PostgreSQL.
+database-copy-differs = The copy of the database is not the same ({ $table }). Nothing was kept of it.
+    .remedy = See that nobody else uses either database, then run the command again.
+fault-open-to-others = Others than its owner may use the file { $path }, which holds a password.
+    .remedy = Give it to the service's user, and take it from all others: chmod 600.
+database-put-back = The database has { $size } entries of the ledger, and had { $had }: it was put back to an earlier state.
+    .remedy = Do not run the service, and call the helpdesk.
 
 ## The ledger and the kms
 

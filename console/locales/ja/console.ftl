@@ -127,6 +127,32 @@ database-not-there = データベースのファイルを開けません。
     .remedy = 設定の data のフォルダーを確かめてください。
 database-fails = データベースが正しく動きません（{ $why }）。
     .remedy = ディスクを確かめて、もう一度始めてください。
+database-unreachable = PostgreSQL が応答しません（{ $why }）。
+    .remedy = PostgreSQL が動いているか、設定の database の url が正しいかを確かめてください。応答が戻れば、サービスは自動で続きます。
+database-login-refused = PostgreSQL に接続を断られました（{ $why }）。
+    .remedy = url の利用者名、password_file のファイル、PostgreSQL の pg_hba.conf を確かめてください。
+database-not-made = PostgreSQL に、そのデータベースがありません（{ $why }）。
+    .remedy = 手引き（database）に従って作るか、url を直してください。
+database-no-rights = データベースの中で、必要なことをする権限がありません（{ $why }）。
+    .remedy = 手引き（database）に従って、サービスの利用者をデータベースの所有者にしてください。
+database-not-postgres = 設定の database の url が、PostgreSQL のデータベースのものではありません。
+    .remedy = postgres:///warifu か、postgres://利用者@ホスト/warifu?sslmode=verify-full の形で書いてください。
+database-password-in-address = データベースの url に、パスワードが書かれています。
+    .remedy = サービスだけが読めるファイルにパスワードを移し、password_file でそのファイルを指定してください。
+database-not-verified = データベースは別のコンピューター（{ $host }）にあり、このままでは接続先が本物か確かめられません。
+    .remedy = url に ?sslmode=verify-full&sslrootcert=ファイル を付けてください。
+database-too-old = PostgreSQL { $version } は古すぎます。
+    .remedy = PostgreSQL 14 か、それより新しいものを使ってください。
+database-other-encoding = データベースの文字コードが UTF-8 ではなく { $encoding } です。
+    .remedy = 手引き（database）に従って、ENCODING 'UTF8' のデータベースを作り直してください。
+database-not-durable = PostgreSQL の「{ $setting }」が off です。停電のとき、確認済みのものが失われます。
+    .remedy = postgresql.conf で { $setting } = on にして、PostgreSQL を再起動してください。
+database-copy-differs = データベースの写しが元と同じではありません（{ $table }）。写しは残していません。
+    .remedy = どちらのデータベースも、ほかから使われていないことを確かめて、もう一度実行してください。
+fault-open-to-others = パスワードのファイル { $path } を、所有者のほかの利用者も使えます。
+    .remedy = 所有者をサービスの利用者にして、chmod 600 でほかの利用者から使えなくしてください。
+database-put-back = データベースの台帳は { $size } 件ですが、前は { $had } 件ありました。古い状態に戻されています。
+    .remedy = サービスを動かさず、情報システム担当に連絡してください。
 
 ## 台帳と鍵管理サーバー（kms）
 

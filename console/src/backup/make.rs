@@ -7,8 +7,7 @@ use std::path::Path;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Row as _};
 use warifu_backup::HalfBytes;
 use warifu_backup::file::{self, BackupError, Manifest, Subject, Writer};
 use warifu_envelope::{Overwrite, write_whole};
@@ -17,11 +16,12 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Attestation, Millis};
 use warifu_ledger::{Digest, Id};
+use warifu_replica::storage::copy;
 use warifu_replica::{Replica, storage};
 use warifu_split_key::ScalarError;
 use zeroize::Zeroizing;
 
-use super::{BackupFault, Kept, Token, blocking, seal_context, workshop};
+use super::{BackupFault, Elsewhere, Kept, Token, blocking, seal_context, workshop};
 
 /// A backup that is on the disk under its name, and was read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub async fn make(
     lost: Lost,
     out: &Path,
 ) -> Result<Made, BackupFault> {
-    if !kept.database.exists() {
+    if kept.elsewhere.is_none() && !kept.database.exists() {
         return Err(BackupFault::NotFounded);
     }
     let workshop = workshop(&kept.data)?;
@@ -137,8 +137,11 @@ pub fn missing_halves(state: &State, here: &BTreeSet<Id>) -> BTreeSet<Id> {
 /// A copy of the database as of one instant, also while others write it, without what no backup has (P-10.7).
 async fn take_snapshot(kept: &Kept, snapshot: &Path) -> Result<(), BackupFault> {
     let copy = snapshot.with_extension("all");
-    copy_into(storage::read_only(&kept.database).await?, &copy).await?;
-    let mut connection = SqliteConnectOptions::new().filename(&copy).connect().await?;
+    match &kept.elsewhere {
+        None => copy_into(storage::read_only(&kept.database).await?, &copy).await?,
+        Some(elsewhere) => bring(elsewhere, &copy).await?,
+    }
+    let mut connection = storage::options(&copy, "rw")?.connect().await?;
     for sql in kept.forgotten {
         sqlx::query(*sql).execute(&mut connection).await?;
     }
@@ -148,9 +151,24 @@ async fn take_snapshot(kept: &Kept, snapshot: &Path) -> Result<(), BackupFault> 
     Ok(())
 }
 
-async fn copy_into(mut connection: SqliteConnection, file: &Path) -> Result<(), BackupFault> {
+/// The same, of a database that is not a file.
+async fn bring(elsewhere: &Elsewhere, file: &Path) -> Result<(), BackupFault> {
+    let source = elsewhere.place.read_only_pool().await?;
+    let target = storage::open(file, (elsewhere.migrations)()).await?;
+    let mut reading = storage::begin_reading(&source).await?;
+    let mut writing = storage::begin(&target).await?;
+    copy::copy(&mut reading, &mut writing, elsewhere.tables).await?;
+    writing.commit().await?;
+    drop(reading);
+    source.close().await;
+    // The last connection brings the write-ahead log into the file, and removes it.
+    target.close().await;
+    Ok(())
+}
+
+async fn copy_into(mut connection: AnyConnection, file: &Path) -> Result<(), BackupFault> {
     // A path is data, and SQLite takes it as a value.
-    sqlx::query("VACUUM INTO ?").bind(file.to_string_lossy()).execute(&mut connection).await?;
+    sqlx::query("VACUUM INTO $1").bind(file.to_string_lossy().into_owned()).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -203,8 +221,7 @@ mod tests {
     async fn p_10_7_what_no_backup_has_is_not_in_the_free_pages_either() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("ca.sqlite");
-        let options = SqliteConnectOptions::new().filename(&database).create_if_missing(true);
-        let mut connection = options.connect().await.unwrap();
+        let mut connection = storage::options(&database, "rwc").unwrap().connect().await.unwrap();
         let secret = [b"on its way to a card".as_slice(); 40].concat();
         for sql in ["CREATE TABLE card_share (sealed BLOB)", "CREATE TABLE other (text TEXT)"] {
             sqlx::query(sql).execute(&mut connection).await.unwrap();
@@ -220,6 +237,7 @@ mod tests {
             holder: HalfHolder::Ca,
             data: folder.path().to_owned(),
             database,
+            elsewhere: None,
             halves: "",
             reseal: "",
             forgotten: &["DELETE FROM card_share"],

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Write as _};
 use std::path::Path;
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use sqlx::migrate::Migrator;
 use warifu_backup::HalfBytes;
 use warifu_backup::file::{self, BackupError, Manifest};
@@ -214,7 +214,7 @@ async fn check_halves(
 }
 
 /// Puts the new seals in the place of the old ones, which no token opens any more.
-async fn put(pool: &SqlitePool, kept: &Kept, halves: &BTreeMap<Id, Resealed>) -> Result<(), BackupFault> {
+async fn put(pool: &AnyPool, kept: &Kept, halves: &BTreeMap<Id, Resealed>) -> Result<(), BackupFault> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let rows = sqlx::query(kept.halves).fetch_all(&mut *transaction).await?;
     if rows.len() != halves.len() {

@@ -17,6 +17,7 @@ use warifu_replica::clock::SystemClock;
 
 use super::doctor::look;
 use super::founding::{found, init};
+use super::moving::{Direction, move_database, tables};
 use super::units::kept;
 use super::{Authority as Service, AuthorityError, Config, Keys, Result};
 
@@ -49,6 +50,10 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     Rotate,
+    MoveDatabase {
+        #[arg(long)]
+        back: bool,
+    },
     Run {
         #[arg(long)]
         without_ca: bool,
@@ -77,15 +82,15 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
         Command::Backup(command) => {
             process::run(async {
                 let token = token_of(&config, folded(&config).await.as_ref())?;
-                backup::backup(&kept(&config), &token, command).await.map_err(AuthorityError::from)
+                backup::backup(&kept(&config)?, &token, command).await.map_err(AuthorityError::from)
             })?;
         }
         Command::Restore(command) => {
-            let migrations = sqlx::migrate!("migrations/authority");
-            let token = token_of(&config, None)?;
-            process::run(backup::restore_with(&kept(&config), token, command, migrations))?;
+            let (kept, token) = (kept(&config)?, token_of(&config, None)?);
+            process::run(backup::restore_with(&kept, token, command, tables().sqlite))?;
         }
         Command::Rotate => process::run(rotate(&config))?,
+        Command::MoveDatabase { back } => process::run(relocate(&config, *back))?,
         Command::Run { without_ca } => process::run(serve(&config, *without_ca))?,
         Command::Doctor { .. } => {}
     }
@@ -94,7 +99,17 @@ pub fn run(authority: &Authority) -> Result<ExitCode> {
 
 /// The ledger that is here already.
 async fn folded(config: &Config) -> Option<State> {
-    doctor::folded(&config.database()).await
+    doctor::folded(&config.place().ok()?).await
+}
+
+async fn relocate(config: &Config, back: bool) -> Result<()> {
+    let direction = if back { Direction::ToFile } else { Direction::ToServer };
+    let moved = move_database(config, direction).await?;
+    process::say(&format!("moved {}", moved.leaves))?;
+    match moved.aside {
+        Some(aside) => Ok(process::say(&format!("kept {}", aside.display()))?),
+        None => Ok(()),
+    }
 }
 
 fn token_of(config: &Config, state: Option<&State>) -> Result<backup::Token> {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use warifu_console::monitor::Monitor;
-use warifu_console::{Settings, Token, plain_address};
+use warifu_console::{ConsoleError, Database, Settings, Token, plain_address};
+use warifu_replica::storage::Place;
 
 /// How an authority is set up; TOML. Relative paths are relative to the folder that the file is in.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Config {
     pub journal_seconds: u64,
     /// Its token.
     pub hsm: Token,
+    /// Where its database is, if not in the folder `data`.
+    #[serde(default)]
+    pub database: Option<Database>,
     /// Where it shows how it is, if anywhere.
     #[serde(default)]
     pub monitor: Option<Monitor>,
@@ -46,7 +50,8 @@ impl Settings for Config {
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        [&mut self.data].into_iter().chain(self.hsm.paths()).collect()
+        let database = self.database.iter_mut().flat_map(Database::paths);
+        [&mut self.data].into_iter().chain(self.hsm.paths()).chain(database).collect()
     }
 }
 
@@ -57,9 +62,20 @@ impl Config {
         self.crl_listen.clone().unwrap_or_else(|| plain_address(&self.listen))
     }
 
-    /// The database file.
+    /// The database file, unless another database is configured.
     #[must_use]
-    pub fn database(&self) -> PathBuf {
+    pub fn database_file(&self) -> PathBuf {
         self.data.join("authority.sqlite")
+    }
+
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// [`ConsoleError`] if `[database]` does not do.
+    pub fn place(&self) -> Result<Place, ConsoleError> {
+        match &self.database {
+            None => Ok(Place::File(self.database_file())),
+            Some(database) => database.place(),
+        }
     }
 }

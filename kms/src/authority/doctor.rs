@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use warifu_api::wire::audit::{AlarmKind, ROWS_LIMIT};
 use warifu_console::{Settings as _, doctor};
 use warifu_ledger::Id;
@@ -11,12 +11,12 @@ use warifu_ledger::register::Name;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{HalfHolder, Millis};
 use warifu_replica::clock::{Clock as _, SystemClock};
-use warifu_replica::storage;
+use warifu_replica::storage::Place;
 use warifu_texts::findings::{Findings, Level};
 
 use super::role::CA;
 use super::store::Store;
-use super::units::kept;
+use super::units::HALVES;
 use super::{Config, LABELS};
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
@@ -27,17 +27,24 @@ pub(super) async fn look(path: &Path) -> Findings {
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
     let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
-    if let Some(mut database) = doctor::database(found, &config.database()).await {
+    let place = match config.place() {
+        Ok(place) => place,
+        Err(error) => {
+            doctor::no_database(found, &error);
+            return findings;
+        }
+    };
+    if let Some(mut database) = doctor::database(found, &place).await {
         match doctor::organization(&mut database).await {
             Some(organization) => {
                 found.ok("founded", "founded", &[("organization", organization.to_string().into())]);
-                let state = doctor::folded(&config.database()).await;
+                let state = doctor::folded(&place).await;
                 if let (Some(state), Some(keys)) = (&state, &keys) {
                     doctor::named(found, state, HalfHolder::Kms, keys);
                 }
                 if let Some(state) = &state {
-                    doctor::halves(found, &mut database, kept(&config).halves, state).await;
-                    journals(found, &config.database(), state).await;
+                    doctor::halves(found, &mut database, HALVES, state).await;
+                    journals(found, &place, state).await;
                 }
                 ledger(found, &mut database).await;
                 doctor::crls(found, &mut database).await;
@@ -53,14 +60,14 @@ pub(super) async fn look(path: &Path) -> Findings {
     findings
 }
 
-async fn number(database: &mut SqliteConnection, sql: &'static str) -> Option<u64> {
+async fn number(database: &mut AnyConnection, sql: &'static str) -> Option<u64> {
     let found = sqlx::query_scalar::<_, Option<i64>>(sql).fetch_optional(database).await;
     found.ok().flatten().flatten().map(i64::unsigned_abs)
 }
 
 /// Whether every audit journal is what its site has signed and what the ledger has committed, row by row; and the alarms of before.
-async fn journals(found: &mut Findings, database: &Path, state: &State) {
-    let Ok(pool) = storage::read_only_pool(database).await else { return };
+async fn journals(found: &mut Findings, database: &Place, state: &State) {
+    let Ok(pool) = database.read_only_pool().await else { return };
     let store = Store::new(pool.clone());
     if look_at_journals(found, &store, state).await.is_err() {
         found.add(Level::Fault, "journals", "journals-unreadable", &[]);
@@ -135,7 +142,7 @@ async fn site_name(store: &Store, state: &State, site: &Id) -> super::Result<Str
 }
 
 /// The ca's part, and the clock against what it has said before.
-async fn ledger(found: &mut Findings, database: &mut SqliteConnection) {
+async fn ledger(found: &mut Findings, database: &mut AnyConnection) {
     let size = number(database, "SELECT count(*) FROM ledger_leaf").await.unwrap_or_default();
     let cosigned = number(database, "SELECT size FROM cosignature").await.unwrap_or_default();
     let behind = [("behind", size.saturating_sub(cosigned).into())];
@@ -143,7 +150,7 @@ async fn ledger(found: &mut Findings, database: &mut SqliteConnection) {
         if cosigned < size { (Level::Warning, "cosigned-behind") } else { (Level::Ok, "cosigned") };
     found.add(level, "cosigned", id, &behind);
 
-    let asked = sqlx::query_scalar::<_, Option<i64>>("SELECT max(time) FROM stamp_given WHERE site = ?")
+    let asked = sqlx::query_scalar::<_, Option<i64>>("SELECT max(time) FROM stamp_given WHERE site = $1")
         .bind(CA.as_bytes().as_slice())
         .fetch_one(&mut *database)
         .await;

@@ -1,5 +1,7 @@
 //! Why the authority refuses, or cannot answer.
 
+use std::path::PathBuf;
+
 use warifu_api::crl::CrlError;
 use warifu_api::tls::TlsError;
 use warifu_api::wire::authority::ProposalStanding;
@@ -180,6 +182,39 @@ pub enum AuthorityError {
     /// The database cannot be opened.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// PostgreSQL is configured, and there is a database in the data folder as well.
+    #[error("{file} is there, and another database is configured")]
+    TwoDatabases {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The database was moved to PostgreSQL, which is not configured.
+    #[error("the database was moved, and {file} is what is left of it")]
+    DatabaseMoved {
+        /// The file that was kept.
+        file: PathBuf,
+    },
+    /// There is no other database to move to or from.
+    #[error("no other database is configured")]
+    NoServer,
+    /// There is no database in the data folder.
+    #[error("{file} is not there")]
+    NothingToMove {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file has the name that another is to get.
+    #[error("{file} is in the way")]
+    InTheWay {
+        /// The file.
+        file: PathBuf,
+    },
+    /// What is to be moved would come to lie on something else.
+    #[error("{database} holds something else")]
+    DatabaseNotEmpty {
+        /// The database.
+        database: PathBuf,
+    },
     /// The ledger failed.
     #[error(transparent)]
     Replica(ReplicaError),
@@ -270,6 +305,12 @@ impl AuthorityError {
                 ErrorCode::StorageUnavailable
             }
             Self::Stopping
+            | Self::TwoDatabases { .. }
+            | Self::DatabaseMoved { .. }
+            | Self::NoServer
+            | Self::NothingToMove { .. }
+            | Self::InTheWay { .. }
+            | Self::DatabaseNotEmpty { .. }
             | Self::Console(_)
             | Self::Backup(_)
             | Self::Wrap(_)

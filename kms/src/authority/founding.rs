@@ -14,7 +14,7 @@ use warifu_ledger::statement::ServiceKind;
 use warifu_replica::clock::Clock;
 
 use super::error::AuthorityError;
-use super::store::Entry;
+use super::store::{self, Entry};
 use super::{Authority, Config, Keys, Result, blocking, records};
 
 /// Makes the token and its keys, where they are not there yet, and writes the signed statement of the keys to
@@ -75,9 +75,10 @@ pub async fn found(
     let leaf = Leaf::new(at, envelope.clone())?;
     let lease_ms = State::found(&leaf)?.policy().lease_ms;
     let entry = Entry { digest: fingerprint, position: 0, at, is_order: false, lease_ms };
-    authority.store.prepare_entry(&entry, &records).await?;
-    reached(CrashPoint::KmsFoundingPrepared).await;
-    authority.replica.append(leaf).await?;
+    reached(CrashPoint::KmsFoundingChecked).await;
+    let mut turn = authority.replica.turn().await?;
+    store::put_entry(turn.transaction(), &entry, &records).await?;
+    turn.append(leaf).await?;
     reached(CrashPoint::KmsFoundingAppended).await;
     Ok(envelope)
 }

@@ -73,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn each_of_many_at_once_is_kept_and_hears_what_became_of_it() {
         let folder = tempfile::tempdir().unwrap();
-        let migrations = sqlx::migrate!("migrations/authority");
+        let migrations = crate::authority::moving::tables().sqlite;
         let pool = warifu_replica::storage::open(&folder.path().join("db"), migrations).await.unwrap();
         let store = Store::new(pool.clone());
         let keeping = Keeping::start(store.clone());

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sqlx::AnyConnection;
 use warifu_api::wire::authority::{Appended, OrderRequest};
-use warifu_crash_point::{CrashPoint, reached};
+use warifu_crash_point::{CrashPoint, Guard, reached, stands};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
@@ -14,7 +15,7 @@ use warifu_ledger::statement::{Act, Fact, FactBody, Order};
 
 use super::error::AuthorityError;
 use super::role::Caller;
-use super::store::Entry;
+use super::store::{self, Entry};
 use super::{Authority, Result, blocking, records, whole};
 
 impl Authority {
@@ -91,14 +92,14 @@ impl Authority {
     }
 
     /// This kms may have signed several facts for one grant, if the ca asked so; only the last one's shares are kept.
-    async fn check_own_shares(&self, envelope: &Envelope) -> Result<()> {
+    async fn check_own_shares(&self, transaction: &mut AnyConnection, envelope: &Envelope) -> Result<()> {
         let fact: Fact = envelope.statement()?;
         let FactBody::GrantIssued { grant, card_point, site_point, sites, .. } = &fact.fact else {
             return Ok(());
         };
-        let kept = self.store.card_share(grant).await?;
+        let kept = store::card_share(&mut *transaction, grant).await?;
         let same = kept.is_some_and(|s| s.card_point == card_point.0 && s.site_point == site_point.0);
-        if !same || self.store.wrapped_to(grant).await? != *sites {
+        if !same || store::wrapped_to(&mut *transaction, grant).await? != *sites {
             return Err(AuthorityError::OtherShares);
         }
         Ok(())
@@ -107,12 +108,12 @@ impl Authority {
     /// Where a statement stands, if it is in the ledger.
     pub(crate) async fn entry(&self, digest: &Digest) -> Result<Option<Entry>> {
         let entry = self.store.entry(digest).await?;
+        // Only what is published: a leaf is not the ledger's before its state is.
         Ok(entry.filter(|entry| entry.position < self.replica.size()))
     }
 
     async fn appended(&self, digest: &Digest) -> Result<Option<Appended>> {
-        let entry = self.entry(digest).await?;
-        Ok(entry.map(|e| Appended { index: e.position, digest: e.digest, at: e.at }))
+        Ok(self.entry(digest).await?.map(answer))
     }
 
     async fn append(
@@ -124,26 +125,34 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             let _serialized = this.in_turn().await;
-            this.settle().await?;
+            let too_early = match stands(Guard::StampsInTurn) {
+                true => None,
+                false => Some(this.now(&this.state()?)),
+            };
+            reached(if is_order { CrashPoint::KmsOrderChecked } else { CrashPoint::KmsFactChecked }).await;
+            let mut turn = this.replica.turn().await?;
             let digest = envelope.digest();
-            if let Some(done) = this.appended(&digest).await? {
+            if let Some(done) = store::entry(turn.transaction(), &digest).await? {
+                drop(turn);
                 // A site may have brought it just before, without them.
                 this.store.add_records(&records).await?;
-                return Ok(done);
+                return Ok(answer(done));
             }
             if !is_order {
-                this.check_own_shares(&envelope).await?;
+                this.check_own_shares(turn.transaction(), &envelope).await?;
             }
-            let state = this.state()?;
+            let state = turn.state().ok_or(AuthorityError::NotFounded)?;
             this.may_append(&state, &envelope)?;
-            // P-5.4: no leaf is older than a stamp given before it.
-            let at = this.now(&state);
+            // P-5.4: no leaf is older than a stamp given before it, by this process or another.
+            let at = match too_early {
+                Some(at) => at,
+                None => this.now_in(&mut turn).await?,
+            };
             let leaf = Leaf::new(at, envelope)?;
-            let position = this.replica.size();
+            let position = state.tree().size();
             let entry = Entry { digest, position, at, is_order, lease_ms: state.policy().lease_ms };
-            this.store.prepare_entry(&entry, &records).await?;
-            reached(if is_order { CrashPoint::KmsOrderPrepared } else { CrashPoint::KmsFactPrepared }).await;
-            let appended = this.replica.append(leaf).await?;
+            store::put_entry(turn.transaction(), &entry, &records).await?;
+            let appended = turn.append(leaf).await?;
             reached(if is_order { CrashPoint::KmsOrderAppended } else { CrashPoint::KmsFactAppended }).await;
             this.forget_what_ended(&appended).await;
             if let Ok(Fact { fact, .. }) = appended.leaf.envelope().statement() {
@@ -160,12 +169,6 @@ impl Authority {
             Ok(Appended { index: appended.index, digest, at })
         })
         .await
-    }
-
-    /// If an earlier commit failed, finds out whether it happened, so that the next position is known.
-    pub(crate) async fn settle(&self) -> Result<()> {
-        self.replica.append_many(self.replica.size(), Vec::new()).await?;
-        Ok(())
     }
 
     /// What waits for a card or a site under a grant that this leaf ends is of no more use to anybody.
@@ -212,4 +215,8 @@ impl Authority {
         ended.retain(|grant| state.live_grant(grant, now).is_err());
         if ended.is_empty() { Ok(()) } else { self.store.forget_grants(&ended).await }
     }
+}
+
+fn answer(entry: Entry) -> Appended {
+    Appended { index: entry.position, digest: entry.digest, at: entry.at }
 }

@@ -17,7 +17,7 @@ use warifu_ledger::state::State;
 use warifu_ledger::statement::{Act, HalfHolder, Order, Statement as _};
 
 use super::error::AuthorityError;
-use super::store::Entry;
+use super::store::{self, Entry};
 use super::{Authority, Result, whole};
 
 /// What is answered while it waits: what officers need to look at the ledger and order, and what the ca brings.
@@ -95,7 +95,6 @@ impl Authority {
         let this = self.clone();
         whole(async move {
             let _serialized = this.in_turn().await;
-            this.settle().await?;
             if this.is_the_kms(&this.state()?) {
                 return Err(AuthorityError::NothingToBring);
             }
@@ -115,17 +114,18 @@ impl Authority {
                 return Err(AuthorityError::NotAllowed { allowed: "ca" });
             }
             for leaf in leaves {
-                let state = this.state()?;
+                let mut turn = this.replica.turn().await?;
+                let state = turn.state().ok_or(AuthorityError::NotFounded)?;
                 let envelope = leaf.envelope();
                 let entry = Entry {
                     digest: envelope.digest(),
-                    position: this.replica.size(),
+                    position: state.tree().size(),
                     at: leaf.at(),
                     is_order: envelope.payload_type == Order::PAYLOAD_TYPE,
                     lease_ms: state.policy().lease_ms,
                 };
-                this.store.prepare_entry(&entry, &[]).await?;
-                let appended = this.replica.append(leaf).await?;
+                store::put_entry(turn.transaction(), &entry, &[]).await?;
+                let appended = turn.append(leaf).await?;
                 this.forget_what_ended(&appended).await;
             }
             if all {

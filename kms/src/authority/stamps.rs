@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use warifu_api::wire::authority::CheckpointAnswer;
-use warifu_crash_point::{CrashPoint, Guard, reached, stands};
+use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::checkpoint::{Checkpoint, CheckpointError, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
@@ -12,7 +12,8 @@ use warifu_ledger::state::State;
 use warifu_ledger::statement::Stamp;
 use warifu_ledger::{Digest, Id};
 
-use super::{Authority, Result, blocking, cached, keep, whole};
+use super::error::AuthorityError;
+use super::{Authority, Result, blocking, cached, keep, store, whole};
 
 impl Authority {
     /// The signed checkpoint of this state.
@@ -63,23 +64,20 @@ impl Authority {
     pub(crate) async fn stamp(self: &Arc<Self>, service: Id, nonce: Digest) -> Result<Envelope> {
         let this = self.clone();
         whole(async move {
-            let serialized = match stands(Guard::StampsInTurn) {
-                true => Some(this.in_turn().await),
-                false => None,
-            };
-            this.settle().await?;
-            let state = this.state()?;
-            let time = this.now(&state);
-            let checkpoint = this.checkpoint(&state).await?;
+            let mut turn = this.replica.turn().await?;
+            let state = turn.state().ok_or(AuthorityError::NotFounded)?;
+            let time = this.now_in(&mut turn).await?;
             // Before it leaves: after a crash too, no leaf may be older than it (P-5.4), and people must be told how long
             // its lease may run.
             let size = state.tree().size();
-            this.store.stamp_given(&service, size, time, state.policy().lease_ms).await?;
+            let lease_ms = state.policy().lease_ms;
+            store::put_stamp(turn.transaction(), &service, size, time, lease_ms).await?;
+            turn.commit().await?;
             reached(CrashPoint::KmsStampKept).await;
+            this.stamped.fetch_max(time, Ordering::SeqCst);
             // Sites and ca ask all the time: what has expired is erased though no officer comes.
             this.store.expire_proposals(time).await?;
-            this.stamped.fetch_max(time, Ordering::SeqCst);
-            drop(serialized);
+            let checkpoint = this.checkpoint(&state).await?;
             this.figures.stamped(&service, time);
             let organization = state.organization();
             this.sign(Stamp { organization, site: service, nonce, time, checkpoint }).await

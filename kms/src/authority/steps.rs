@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use warifu_console::file;
 use warifu_hardware::hsm::Hsm;
 use warifu_replica::Replica;
@@ -16,7 +16,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`super::AuthorityError::Storage`].
-    pub async fn open_database(config: &Config) -> Result<SqlitePool> {
+    pub async fn open_database(config: &Config) -> Result<AnyPool> {
         Self::database(config).await
     }
 

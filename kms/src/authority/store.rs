@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::any::{AnyExecutor, AnyRow};
+use sqlx::{Any, AnyConnection, AnyPool, Row as _, Transaction};
 use warifu_api::crl::CrlSummary;
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer, PukEscrow};
 use warifu_ledger::dsse::Envelope;
@@ -11,12 +11,13 @@ use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::register::Record;
 use warifu_ledger::statement::Millis;
 use warifu_ledger::{Digest, Id};
+use warifu_replica::storage;
 use warifu_split_key::point::Point;
 
 mod grants;
 mod journals;
 
-pub(crate) use grants::{CardShareRow, KeyKept};
+pub(crate) use grants::{CardShareRow, KeyKept, card_share, wrapped_to};
 pub(crate) use journals::KeptRows;
 
 use super::error::AuthorityError;
@@ -50,28 +51,28 @@ pub(crate) struct ReceivedReceipt {
 }
 
 #[derive(Clone)]
-pub(crate) struct Store(SqlitePool);
+pub(crate) struct Store(AnyPool);
 
 fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &SqliteRow, column: &str) -> Result<u64> {
+fn unsigned(row: &AnyRow, column: &str) -> Result<u64> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| AuthorityError::Damaged { what: "number" })
 }
 
-fn record_of(row: &SqliteRow, id: Id) -> Result<Record> {
+fn record_of(row: &AnyRow, id: Id) -> Result<Record> {
     let key: Vec<u8> = row.try_get("key")?;
     let key = key.try_into().map_err(|_| AuthorityError::Damaged { what: "record" })?;
     Ok(Record { id, key: Base64(key), text: row.try_get("text")? })
 }
 
-fn id(row: &SqliteRow, column: &str) -> Result<Id> {
+fn id(row: &AnyRow, column: &str) -> Result<Id> {
     let bytes: Vec<u8> = row.try_get(column)?;
     bytes.try_into().map(Id).map_err(|_| AuthorityError::Damaged { what: "id" })
 }
 
-fn point(row: &SqliteRow, column: &str) -> Result<Point> {
+fn point(row: &AnyRow, column: &str) -> Result<Point> {
     let bytes: Vec<u8> = row.try_get(column)?;
     Point::from_sec1(&bytes).map_err(|_| AuthorityError::Damaged { what: "point" })
 }
@@ -92,50 +93,18 @@ fn kind(kind: CertificateKind) -> &'static str {
 }
 
 impl Store {
-    pub(crate) fn new(pool: SqlitePool) -> Self {
+    pub(crate) fn new(pool: AnyPool) -> Self {
         Self(pool)
     }
 
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        // The write lock at once: a transaction that first reads may be refused it later.
-        Ok(self.0.begin_with("BEGIN IMMEDIATE").await?)
+    async fn write(&self) -> Result<Transaction<'static, Any>> {
+        Ok(storage::begin(&self.0).await?)
     }
 
     // Entries and records.
 
     pub(crate) async fn entry(&self, digest: &Digest) -> Result<Option<Entry>> {
-        let row = sqlx::query("SELECT position, at, is_order, lease_ms FROM entry WHERE digest = ?")
-            .bind(digest.as_bytes().as_slice())
-            .fetch_optional(&self.0)
-            .await?;
-        row.map(|row| {
-            Ok(Entry {
-                digest: *digest,
-                position: unsigned(&row, "position")?,
-                at: unsigned(&row, "at")?,
-                is_order: row.try_get("is_order")?,
-                lease_ms: unsigned(&row, "lease_ms")?,
-            })
-        })
-        .transpose()
-    }
-
-    /// Makes durable what an entry points to, before its leaf is.
-    pub(crate) async fn prepare_entry(&self, entry: &Entry, records: &[Record]) -> Result<()> {
-        let mut transaction = self.write().await?;
-        insert_records(&mut transaction, records).await?;
-        // A row that stands at this position already belongs to an append that did not happen.
-        sqlx::query(
-            "INSERT OR REPLACE INTO entry (digest, position, at, is_order, lease_ms) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(entry.digest.as_bytes().as_slice())
-        .bind(to_sql(entry.position))
-        .bind(to_sql(entry.at))
-        .bind(entry.is_order)
-        .bind(to_sql(entry.lease_ms))
-        .execute(&mut *transaction)
-        .await?;
-        Ok(transaction.commit().await?)
+        entry(&self.0, digest).await
     }
 
     /// Adds records that are not there yet.
@@ -148,14 +117,8 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Forgets the rows of entries that the ledger has not.
-    pub(crate) async fn forget_entries_from(&self, size: u64) -> Result<()> {
-        sqlx::query("DELETE FROM entry WHERE position >= ?").bind(to_sql(size)).execute(&self.0).await?;
-        Ok(())
-    }
-
     pub(crate) async fn record(&self, record: &Id) -> Result<Option<Record>> {
-        let row = sqlx::query("SELECT key, text FROM record WHERE id = ?")
+        let row = sqlx::query("SELECT key, text FROM record WHERE id = $1")
             .bind(bytes(record))
             .fetch_optional(&self.0)
             .await?;
@@ -174,39 +137,15 @@ impl Store {
 
     // Stamps.
 
+    /// The time of the last stamp given to anybody.
     pub(crate) async fn last_stamp(&self) -> Result<Millis> {
-        let row = sqlx::query("SELECT time FROM stamp_clock").fetch_optional(&self.0).await?;
-        row.map_or(Ok(0), |row| unsigned(&row, "time"))
-    }
-
-    pub(crate) async fn stamp_given(&self, site: &Id, size: u64, time: Millis, lease_ms: u64) -> Result<()> {
-        let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO stamp_clock (one, time) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET time = excluded.time")
-            .bind(to_sql(time))
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "INSERT INTO stamp_given (site, size, time, lease_ms) VALUES (?, ?, ?, ?)
-             ON CONFLICT (site, size) DO UPDATE SET time = excluded.time",
-        )
-        .bind(bytes(site))
-        .bind(to_sql(size))
-        .bind(to_sql(time))
-        .bind(to_sql(lease_ms))
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM stamp_given WHERE site = ? AND time < ?")
-            .bind(bytes(site))
-            .bind(to_sql(time.saturating_sub(STAMPS_KEPT_MS)))
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction.commit().await?)
+        last_stamp(&self.0).await
     }
 
     /// Time and lease of the last stamp that `site` was given while the ledger had at most `size` entries.
     pub(crate) async fn stamp_before(&self, site: &Id, size: u64) -> Result<Option<(Millis, u64)>> {
         let row = sqlx::query(
-            "SELECT time, lease_ms FROM stamp_given WHERE site = ? AND size <= ? ORDER BY size DESC LIMIT 1",
+            "SELECT time, lease_ms FROM stamp_given WHERE site = $1 AND size <= $2 ORDER BY size DESC LIMIT 1",
         )
         .bind(bytes(site))
         .bind(to_sql(size))
@@ -218,7 +157,7 @@ impl Store {
     // Units.
 
     pub(crate) async fn keeper_half(&self, unit: &Id) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT sealed FROM keeper_half WHERE unit = ?")
+        let row = sqlx::query("SELECT sealed FROM keeper_half WHERE unit = $1")
             .bind(bytes(unit))
             .fetch_optional(&self.0)
             .await?;
@@ -226,7 +165,7 @@ impl Store {
     }
 
     pub(crate) async fn keep_half(&self, unit: &Id, sealed: &[u8]) -> Result<()> {
-        sqlx::query("INSERT INTO keeper_half (unit, sealed) VALUES (?, ?)")
+        sqlx::query("INSERT INTO keeper_half (unit, sealed) VALUES ($1, $2)")
             .bind(bytes(unit))
             .bind(sealed)
             .execute(&self.0)
@@ -239,16 +178,19 @@ impl Store {
     pub(crate) async fn keep_puk(&self, card: &Id, escrow: &PukEscrow) -> Result<()> {
         let seals =
             serde_json::to_string(&escrow.seals).map_err(|_| AuthorityError::Damaged { what: "PUK" })?;
-        sqlx::query("INSERT OR REPLACE INTO puk (card, seals) VALUES (?, ?)")
-            .bind(bytes(card))
-            .bind(seals)
-            .execute(&self.0)
-            .await?;
+        sqlx::query(
+            "INSERT INTO puk (card, seals) VALUES ($1, $2)
+             ON CONFLICT (card) DO UPDATE SET seals = excluded.seals",
+        )
+        .bind(bytes(card))
+        .bind(seals)
+        .execute(&self.0)
+        .await?;
         Ok(())
     }
 
     pub(crate) async fn puk(&self, card: &Id) -> Result<Option<PukEscrow>> {
-        let row = sqlx::query("SELECT seals FROM puk WHERE card = ?")
+        let row = sqlx::query("SELECT seals FROM puk WHERE card = $1")
             .bind(bytes(card))
             .fetch_optional(&self.0)
             .await?;
@@ -268,7 +210,7 @@ impl Store {
     pub(crate) async fn forget_puks(&self, cards: &BTreeSet<Id>) -> Result<()> {
         let mut transaction = self.write().await?;
         for card in cards {
-            sqlx::query("DELETE FROM puk WHERE card = ?")
+            sqlx::query("DELETE FROM puk WHERE card = $1")
                 .bind(bytes(card))
                 .execute(&mut *transaction)
                 .await?;
@@ -284,17 +226,20 @@ impl Store {
         whose: &Id,
         chain: &[Bytes],
     ) -> Result<()> {
-        sqlx::query("INSERT OR REPLACE INTO certificate (kind, id, chain) VALUES (?, ?, ?)")
-            .bind(kind(of))
-            .bind(bytes(whose))
-            .bind(serde_json::to_string(chain)?)
-            .execute(&self.0)
-            .await?;
+        sqlx::query(
+            "INSERT INTO certificate (kind, id, chain) VALUES ($1, $2, $3)
+             ON CONFLICT (kind, id) DO UPDATE SET chain = excluded.chain",
+        )
+        .bind(kind(of))
+        .bind(bytes(whose))
+        .bind(serde_json::to_string(chain)?)
+        .execute(&self.0)
+        .await?;
         Ok(())
     }
 
     pub(crate) async fn certificate(&self, of: CertificateKind, whose: &Id) -> Result<Option<Vec<Bytes>>> {
-        let row = sqlx::query("SELECT chain FROM certificate WHERE kind = ? AND id = ?")
+        let row = sqlx::query("SELECT chain FROM certificate WHERE kind = $1 AND id = $2")
             .bind(kind(of))
             .bind(bytes(whose))
             .fetch_optional(&self.0)
@@ -314,9 +259,9 @@ impl Store {
         der: &[u8],
     ) -> Result<Vec<u8>> {
         sqlx::query(
-            "INSERT INTO crl (issuer, number, this_update, next_update, der) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (issuer) DO UPDATE SET number = ?2, this_update = ?3, next_update = ?4, der = ?5
-             WHERE number < ?2",
+            "INSERT INTO crl (issuer, number, this_update, next_update, der) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (issuer) DO UPDATE SET number = $2, this_update = $3, next_update = $4, der = $5
+             WHERE crl.number < $2",
         )
         .bind(issuer.name())
         .bind(to_sql(summary.number))
@@ -330,7 +275,7 @@ impl Store {
 
     /// The newest CRL of this issuer, DER.
     pub(crate) async fn crl(&self, issuer: CrlIssuer) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT der FROM crl WHERE issuer = ?")
+        let row = sqlx::query("SELECT der FROM crl WHERE issuer = $1")
             .bind(issuer.name())
             .fetch_optional(&self.0)
             .await?;
@@ -344,7 +289,7 @@ impl Store {
         let mut transaction = self.write().await?;
         for receipt in receipts {
             sqlx::query(
-                "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES (?, ?, ?, ?)
+                "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES ($1, $2, $3, $4)
                  ON CONFLICT DO NOTHING",
             )
             .bind(receipt.order.as_bytes().as_slice())
@@ -358,7 +303,7 @@ impl Store {
     }
 
     pub(crate) async fn receipts(&self, order: &Digest) -> Result<BTreeMap<Id, (Envelope, Millis)>> {
-        let rows = sqlx::query("SELECT site, envelope, received_at FROM receipt WHERE order_digest = ?")
+        let rows = sqlx::query("SELECT site, envelope, received_at FROM receipt WHERE order_digest = $1")
             .bind(order.as_bytes().as_slice())
             .fetch_all(&self.0)
             .await?;
@@ -377,7 +322,7 @@ impl Store {
     /// Keeps a cosigned checkpoint unless a larger one is there.
     pub(crate) async fn keep_cosignature(&self, size: u64, note: &str) -> Result<()> {
         sqlx::query(
-            "INSERT INTO cosignature (one, size, note) VALUES (1, ?, ?)
+            "INSERT INTO cosignature (one, size, note) VALUES (1, $1, $2)
              ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note
              WHERE excluded.size > cosignature.size",
         )
@@ -395,14 +340,88 @@ impl Store {
     }
 }
 
-async fn insert_records(transaction: &mut Transaction<'static, Sqlite>, records: &[Record]) -> Result<()> {
+/// Where a statement stands, as of this transaction.
+pub(crate) async fn entry(database: impl AnyExecutor<'_>, digest: &Digest) -> Result<Option<Entry>> {
+    let row = sqlx::query("SELECT position, at, is_order, lease_ms FROM entry WHERE digest = $1")
+        .bind(digest.as_bytes().as_slice())
+        .fetch_optional(database)
+        .await?;
+    row.map(|row| {
+        Ok(Entry {
+            digest: *digest,
+            position: unsigned(&row, "position")?,
+            at: unsigned(&row, "at")?,
+            is_order: unsigned(&row, "is_order")? != 0,
+            lease_ms: unsigned(&row, "lease_ms")?,
+        })
+    })
+    .transpose()
+}
+
+/// Writes beside a leaf where it stands, and what it points to.
+pub(crate) async fn put_entry(
+    transaction: &mut AnyConnection,
+    entry: &Entry,
+    records: &[Record],
+) -> Result<()> {
+    insert_records(transaction, records).await?;
+    sqlx::query("INSERT INTO entry (digest, position, at, is_order, lease_ms) VALUES ($1, $2, $3, $4, $5)")
+        .bind(entry.digest.as_bytes().as_slice())
+        .bind(to_sql(entry.position))
+        .bind(to_sql(entry.at))
+        .bind(i64::from(entry.is_order))
+        .bind(to_sql(entry.lease_ms))
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+async fn insert_records(transaction: &mut AnyConnection, records: &[Record]) -> Result<()> {
     for record in records {
-        sqlx::query("INSERT INTO record (id, key, text) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING")
+        sqlx::query("INSERT INTO record (id, key, text) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING")
             .bind(bytes(&record.id))
             .bind(record.key.0.as_slice())
             .bind(&record.text)
-            .execute(&mut **transaction)
+            .execute(&mut *transaction)
             .await?;
     }
+    Ok(())
+}
+
+/// The time of the last stamp given to anybody, as of this transaction.
+pub(crate) async fn last_stamp(database: impl AnyExecutor<'_>) -> Result<Millis> {
+    let row = sqlx::query("SELECT time FROM stamp_clock").fetch_optional(database).await?;
+    row.map_or(Ok(0), |row| unsigned(&row, "time"))
+}
+
+/// Writes what a stamp is about to say to `site`.
+pub(crate) async fn put_stamp(
+    transaction: &mut AnyConnection,
+    site: &Id,
+    size: u64,
+    time: Millis,
+    lease_ms: u64,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO stamp_clock (one, time) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET time = excluded.time",
+    )
+    .bind(to_sql(time))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO stamp_given (site, size, time, lease_ms) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (site, size) DO UPDATE SET time = excluded.time",
+    )
+    .bind(bytes(site))
+    .bind(to_sql(size))
+    .bind(to_sql(time))
+    .bind(to_sql(lease_ms))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM stamp_given WHERE site = $1 AND time < $2")
+        .bind(bytes(site))
+        .bind(to_sql(time.saturating_sub(STAMPS_KEPT_MS)))
+        .execute(&mut *transaction)
+        .await?;
     Ok(())
 }

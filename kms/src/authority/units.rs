@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use warifu_console::backup::{Kept, seal_context};
+use warifu_console::backup::{Elsewhere, Kept, seal_context};
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
@@ -15,18 +15,30 @@ use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
 use warifu_split_key::keeper::KeeperHalf;
 
 use super::error::AuthorityError;
+use super::moving::{TABLES, tables};
 use super::{Authority, Config, Keys, Result, blocking, whole};
 
+/// All halves here.
+pub(crate) const HALVES: &str = "SELECT unit, sealed FROM keeper_half ORDER BY unit";
+
 /// What backups of the authority are made of.
-pub(crate) fn kept(config: &Config) -> Kept {
-    Kept {
+///
+/// # Errors
+/// [`AuthorityError::Console`] if the configuration's `[database]` does not do.
+pub(crate) fn kept(config: &Config) -> Result<Kept> {
+    let elsewhere = config.database.as_ref().map(|database| {
+        let migrations = || tables().sqlite;
+        Ok::<_, AuthorityError>(Elsewhere { place: database.place()?, migrations, tables: &TABLES })
+    });
+    Ok(Kept {
         holder: HalfHolder::Kms,
         data: config.data.clone(),
-        database: config.database(),
-        halves: "SELECT unit, sealed FROM keeper_half ORDER BY unit",
-        reseal: "UPDATE keeper_half SET sealed = ? WHERE unit = ?",
+        database: config.database_file(),
+        elsewhere: elsewhere.transpose()?,
+        halves: HALVES,
+        reseal: "UPDATE keeper_half SET sealed = $1 WHERE unit = $2",
         forgotten: &[],
-    }
+    })
 }
 
 /// Opens a half. Blocks.

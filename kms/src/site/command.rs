@@ -12,6 +12,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::ServiceKind;
 use warifu_replica::clock::SystemClock;
+use warifu_replica::storage::Place;
 
 use super::config::Config;
 use super::doctor::look;
@@ -67,7 +68,7 @@ pub fn run(site: &Site) -> Result<ExitCode, SiteError> {
 
 /// The ledger that is here already.
 async fn folded(config: &Config) -> Option<State> {
-    doctor::folded(&config.database()).await
+    doctor::folded(&Place::File(config.database())).await
 }
 
 async fn rotate(config: &Config) -> Result<(), SiteError> {

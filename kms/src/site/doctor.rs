@@ -7,7 +7,7 @@ use warifu_hardware::hsm::Mechanisms;
 use warifu_ledger::Id;
 use warifu_ledger::state::{Grant, State};
 use warifu_ledger::statement::ServiceKeys;
-use warifu_replica::storage;
+use warifu_replica::storage::{self, Place};
 use warifu_texts::findings::{Findings, Level};
 
 use super::config::Config;
@@ -25,7 +25,7 @@ pub(super) async fn look(path: &Path) -> Findings {
     doctor::folder(found, &config.data);
     let hsm = doctor::token(found, &config.hsm);
     let keys = doctor::keys(found, hsm.as_ref(), &config.statement(), &LABELS);
-    let state = doctor::folded(&config.database()).await;
+    let state = doctor::folded(&Place::File(config.database())).await;
     if let Some(room) = hsm.as_ref().and_then(|hsm| hsm.probe().ok()) {
         let wanted = state.as_ref().zip(keys.as_ref()).map_or(0, |(state, keys)| served_grants(state, keys));
         grant_keys(found, &room, wanted);
@@ -36,7 +36,7 @@ pub(super) async fn look(path: &Path) -> Findings {
             found.add(Level::Fault, "founded", "no-organization", &[]);
         }
     }
-    if let Some(mut database) = doctor::database(found, &config.database()).await {
+    if let Some(mut database) = doctor::database(found, &Place::File(config.database())).await {
         match (config.organization, doctor::organization(&mut database).await) {
             (Some(configured), Some(stored)) if configured != stored => {
                 found.add(Level::Fault, "founded", "other-organization", &[]);

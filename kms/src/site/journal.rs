@@ -1,7 +1,7 @@
 //! The audit journal: one row for each partial, hash-chained, durable before the HSM computes (P-7.2, P-13.1, invariant I2).
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool, Row as _};
 use warifu_ledger::Id;
 use warifu_ledger::journal::{BrokenAt, Position, Row};
 
@@ -19,13 +19,13 @@ const CHUNK: u32 = 1_000;
 /// A site's journals in its database.
 #[derive(Clone)]
 pub struct Journal {
-    pool: SqlitePool,
+    pool: AnyPool,
 }
 
 impl Journal {
     /// The journals in that database.
     #[must_use]
-    pub fn new(pool: SqlitePool) -> Self {
+    pub fn new(pool: AnyPool) -> Self {
         Self { pool }
     }
 
@@ -55,7 +55,7 @@ impl Journal {
     async fn stored(&self, from: u64, limit: u32) -> Result<Vec<Stored>, SiteError> {
         let rows = sqlx::query("SELECT * FROM site_journal WHERE idx >= ? ORDER BY idx LIMIT ?")
             .bind(signed(from))
-            .bind(limit)
+            .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(Stored::of_row).collect()
@@ -119,7 +119,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn of_row(row: &SqliteRow) -> Result<Self, SiteError> {
+    fn of_row(row: &AnyRow) -> Result<Self, SiteError> {
         let hash = digest_of(row.try_get("hash")?)?;
         let row = Row {
             index: unsigned(row.try_get("idx")?),
@@ -143,7 +143,7 @@ impl Stored {
     }
 }
 
-async fn journal_id(connection: &mut SqliteConnection) -> Result<Id, SiteError> {
+async fn journal_id(connection: &mut AnyConnection) -> Result<Id, SiteError> {
     let bytes: Vec<u8> =
         sqlx::query_scalar("SELECT journal FROM site_journal_id").fetch_one(connection).await?;
     id_of(&bytes)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -44,7 +44,7 @@ const BRINGING_STRANGERS: usize = 4;
 /// What a site needs to run.
 pub struct Settings {
     /// Its database, as [`Site::database`] opens it.
-    pub pool: SqlitePool,
+    pub pool: AnyPool,
     /// Its token, probed, in which `site init` made its keys.
     pub hsm: Hsm,
     /// The organization it belongs to.
@@ -123,7 +123,7 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError::Storage`].
-    pub async fn database(path: &std::path::Path) -> Result<SqlitePool, SiteError> {
+    pub async fn database(path: &std::path::Path) -> Result<AnyPool, SiteError> {
         Ok(warifu_replica::storage::open(path, sqlx::migrate!("./migrations/site")).await?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{AnyPool, Row as _};
 use warifu_crash_point::{Guard, stands};
 use warifu_hardware::hsm::WrappedShare;
 use warifu_ledger::dsse::Envelope;
@@ -54,11 +54,11 @@ pub(super) struct ByHand {
 /// The tables.
 #[derive(Clone)]
 pub(super) struct Store {
-    pool: SqlitePool,
+    pool: AnyPool,
 }
 
 impl Store {
-    pub(super) fn new(pool: SqlitePool) -> Self {
+    pub(super) fn new(pool: AnyPool) -> Self {
         Self { pool }
     }
 
@@ -248,7 +248,10 @@ impl Store {
         let row = sqlx::query("SELECT leaves, joined FROM site_position WHERE one = 1")
             .fetch_one(&self.pool)
             .await?;
-        Ok(Position { leaves: unsigned(row.try_get("leaves")?), joined: row.try_get("joined")? })
+        Ok(Position {
+            leaves: unsigned(row.try_get("leaves")?),
+            joined: row.try_get::<i64, _>("joined")? != 0,
+        })
     }
 
     pub(super) async fn set_position(&self, position: Position) -> Result<(), SiteError> {
@@ -261,10 +264,11 @@ impl Store {
     }
 
     pub(super) async fn is_announced(&self, grant: &Id) -> Result<bool, SiteError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM site_announced WHERE grant_id = ?)")
+        let announced = sqlx::query("SELECT 1 FROM site_announced WHERE grant_id = ?")
             .bind(grant.as_bytes().as_slice())
-            .fetch_one(&self.pool)
-            .await?)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(announced.is_some())
     }
 
     pub(super) async fn announced(&self, grant: &Id) -> Result<(), SiteError> {
@@ -288,10 +292,12 @@ impl Store {
 
     /// Whether the share is here, and if so whether the kms knows.
     pub(super) async fn has_share(&self, grant: &Id) -> Result<Option<bool>, SiteError> {
-        Ok(sqlx::query_scalar("SELECT acknowledged FROM site_share WHERE grant_id = ?")
-            .bind(grant.as_bytes().as_slice())
-            .fetch_optional(&self.pool)
-            .await?)
+        let acknowledged: Option<i64> =
+            sqlx::query_scalar("SELECT acknowledged FROM site_share WHERE grant_id = ?")
+                .bind(grant.as_bytes().as_slice())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(acknowledged.map(|acknowledged| acknowledged != 0))
     }
 
     pub(super) async fn put_share(&self, grant: &Id, share: &WrappedShare) -> Result<(), SiteError> {

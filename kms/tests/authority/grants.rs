@@ -163,10 +163,9 @@ staged! {
         let Town { kms, .. } = town;
         kms.kill();
         let town = Town::open(&stage).await;
-        let url = format!("sqlite://{}", stage.config.database().display());
-        let mut database = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap();
+        let mut database = stage.database().await;
         for table in ["wrap", "card_share", "grant_key"] {
-            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE grant_id = ?"));
+            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE grant_id = $1"));
             let left: i64 = sqlx::query_scalar(sql)
                 .bind(grant_id("taro", "team").0.as_slice())
                 .fetch_one(&mut database)
@@ -174,6 +173,7 @@ staged! {
                 .unwrap();
             assert_eq!(left, 0, "{table}");
         }
+        let warifu_replica::storage::Place::File(path) = stage.config.place().unwrap() else { return };
         let deadline = Instant::now() + DEADLINE;
         loop {
             let (busy, _, _): (i64, i64, i64) =
@@ -183,7 +183,7 @@ staged! {
             }
             assert!(Instant::now() < deadline, "the journal cannot be emptied");
         }
-        let bytes = std::fs::read(stage.config.database()).unwrap();
+        let bytes = std::fs::read(path).unwrap();
         assert!(!bytes.windows(32).any(|window| window == &taken.wrapped.0[65..97]));
         town.wrap("main", "hanako", "tax").await.unwrap();
     }

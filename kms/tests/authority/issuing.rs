@@ -175,6 +175,7 @@ staged! {
             b.delta(&d).unwrap().expose_bytes()
         };
         let data = &stage.config.data;
+        stage.lay_open().await;
         // That the search finds what is there.
         assert!(!found_in(data, &wrap.wrapped.0).is_empty());
         let check = || {
@@ -186,6 +187,7 @@ staged! {
         town.acknowledge("hanako", "tax").await;
         let Town { kms, .. } = town;
         kms.kill();
+        stage.lay_open().await;
         check();
     }
 }

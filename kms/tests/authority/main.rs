@@ -14,6 +14,7 @@ mod directory;
 mod faults;
 mod following;
 mod founding;
+mod full_disk;
 mod grants;
 mod hostile;
 mod issuing;

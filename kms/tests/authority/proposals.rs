@@ -41,7 +41,8 @@ async fn town_with_roles(stage: &Stage) -> Town {
 }
 
 /// Whether a text stands anywhere in the kms's database.
-fn is_stored(stage: &Stage, text: &str) -> bool {
+async fn is_stored(stage: &Stage, text: &str) -> bool {
+    stage.lay_open().await;
     let files = std::fs::read_dir(&stage.config.data).unwrap();
     files
         .map(|file| std::fs::read(file.unwrap().path()).unwrap_or_default())
@@ -177,7 +178,7 @@ staged! {
         };
         propose(&sakura, &withdrawn).await.unwrap();
         propose(&sakura, &lasting).await.unwrap();
-        assert!(is_stored(&stage, "契約終了"));
+        assert!(is_stored(&stage, "契約終了").await);
         let digests = [withdrawn.envelope.digest(), lasting.envelope.digest()];
         assert_eq!(waiting(&kenji).await, [(digests[0], true), (digests[1], true)]);
         withdraw(&sakura, &digests[0]).await.unwrap();

@@ -1,13 +1,11 @@
 //! A kms that was restored from a backup, until two officers have said that it is the kms (P-4.16).
 
-use std::path::Path;
-
-use sqlx::Connection as _;
 use warifu_api::ErrorCode;
 use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Appended, BroughtLeaves, Cosignature, StampRequest, Status};
 use warifu_kms::authority::Config;
 use warifu_kms::authority::founding::init;
+use warifu_kms::authority::moving::{TABLES, tables};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
@@ -23,7 +21,8 @@ impl Stage {
     /// A new machine with a new token.
     fn new_machine(&self) -> Stage {
         let data = self.config.data.with_file_name("data-2");
-        let mut config = Config { data: data.clone(), ..self.config.clone() };
+        // A restore makes a file, wherever the database was.
+        let mut config = Config { data: data.clone(), database: None, ..self.config.clone() };
         config.hsm.token_label = "kms 2".to_owned();
         config.hsm.data = data;
         let keys = init(&config, None, None).unwrap().statement::<ServiceStatement>().unwrap().keys;
@@ -32,11 +31,13 @@ impl Stage {
 
     /// What a backup that is made now brings onto it.
     async fn back_up_to(&self, other: &Stage) {
-        let copy = |data: &Path| data.join("authority.sqlite").to_str().unwrap().to_owned();
-        let mut database = storage::read_only(&self.config.data.join("authority.sqlite")).await.unwrap();
-        let to = copy(&other.config.data);
-        sqlx::query("VACUUM INTO ?").bind(to).execute(&mut database).await.unwrap();
-        database.close().await.unwrap();
+        let from = self.config.place().unwrap().read_only_pool().await.unwrap();
+        let to = other.config.place().unwrap().open(tables()).await.unwrap();
+        let mut reading = storage::begin_reading(&from).await.unwrap();
+        let mut writing = storage::begin(&to).await.unwrap();
+        storage::copy::copy(&mut reading, &mut writing, &TABLES).await.unwrap();
+        writing.commit().await.unwrap();
+        to.close().await;
     }
 
     fn recovered(&self) -> [Act; 1] {

@@ -150,9 +150,8 @@ staged! {
         let other = warifu_ledger::statement::GrantKey { key: public_of("another"), ..statement.clone() };
         let other = envelope_by_services(&other, &["branch 2"]);
         assert_eq!(code(town.site("branch 2").post::<Done>("/v1/grant-keys", &other).await), ErrorCode::Rejected);
-        let mut database =
-            warifu_replica::storage::read_only(&stage.config.data.join("authority.sqlite")).await.unwrap();
-        let kept: String = sqlx::query_scalar("SELECT statement FROM grant_key WHERE site = ?")
+        let mut database = stage.database().await;
+        let kept: String = sqlx::query_scalar("SELECT statement FROM grant_key WHERE site = $1")
             .bind(id("branch").as_bytes().as_slice())
             .fetch_one(&mut database)
             .await

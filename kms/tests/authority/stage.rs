@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature, SigningKey};
+use sqlx::{AnyConnection, ConnectOptions as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use warifu_api::tls::{Identity, client_config};
 use warifu_api::{Client, ClientError, ErrorCode};
+use warifu_broken_parts::postgres::Cluster;
 use warifu_broken_parts::{Place, PullableHsm};
 use warifu_console::founding::Proposal;
-use warifu_console::{ConsoleError, Token};
+use warifu_console::{ConsoleError, Database, Token};
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_kms::authority::founding::{found, init};
 use warifu_kms::authority::{Authority, AuthorityError, Config};
@@ -31,6 +33,8 @@ use warifu_split_key::point::Point;
 
 use crate::fixture::{self, T0, key, public, record};
 
+/// The address of the database, if it is not a file.
+const DATABASE: &str = "WARIFU_AUTHORITY_TEST_DATABASE";
 const CHILD: &str = "WARIFU_AUTHORITY_TEST_FOLDER";
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// The first officers.
@@ -64,9 +68,11 @@ pub(crate) fn run<F: Future<Output = ()>>(test: &str, place: Place, body: impl F
     assert!(Path::new(MODULE).exists(), "SoftHSM2 is not installed");
     let folder = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
-    let output = place
-        .command(folder.path(), program)
-        .unwrap()
+    let mut command = place.command(folder.path(), program).unwrap();
+    if env!("CARGO_CRATE_NAME") == "authority_postgres" {
+        command.env(DATABASE, Cluster::shared().unwrap().database().unwrap());
+    }
+    let output = command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("SOFTHSM2_CONF", softhsm(folder.path()))
         .env(CHILD, folder.path())
@@ -139,6 +145,7 @@ impl Stage {
             listen: "127.0.0.1:0".to_owned(),
             crl_listen: None,
             monitor: None,
+            database: std::env::var(DATABASE).ok().map(|url| Database { url, password_file: None }),
             address: "kms.example:7443".to_owned(),
             helpdesk: "内線 1234".to_owned(),
             journal_seconds: 3600,
@@ -150,6 +157,55 @@ impl Stage {
         let keys = statement.statement::<ServiceStatement>().unwrap().keys;
         statement.verify(&keys.signing).unwrap();
         Self { config, clock: Arc::new(ManualClock::new(0, T0)), keys }
+    }
+
+    /// Why the authority does not start, once the one before has ended.
+    #[allow(dead_code, reason = "only some of the test programs ask")]
+    pub(crate) async fn refused(&self) -> AuthorityError {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match Authority::open(&self.config, self.clock.clone()).await {
+                Err(AuthorityError::Console(ConsoleError::InUse { .. })) if Instant::now() < deadline => {
+                    tokio::task::yield_now().await;
+                }
+                opened => break opened.err().unwrap(),
+            }
+        }
+    }
+
+    /// What a server has is laid into the data folder, for who searches that. What was deleted there is not among it: PostgreSQL
+    /// tidies up when it will.
+    pub(crate) async fn lay_open(&self) {
+        use warifu_kms::authority::moving::{TABLES, tables};
+        use warifu_replica::storage::{self, Place};
+        let place = self.config.place().unwrap();
+        if matches!(place, Place::File(_)) {
+            return;
+        }
+        let file = self.config.data.join("laid-open.sqlite");
+        let _ = std::fs::remove_file(&file);
+        let (from, to) = (place.read_only_pool().await.unwrap(), Place::File(file));
+        let to = to.open(tables()).await.unwrap();
+        let mut reading = storage::begin_reading(&from).await.unwrap();
+        let mut writing = storage::begin(&to).await.unwrap();
+        storage::copy::copy(&mut reading, &mut writing, &TABLES).await.unwrap();
+        writing.commit().await.unwrap();
+        drop(reading);
+        from.close().await;
+        to.close().await;
+    }
+
+    /// The authority's database, beside it.
+    pub(crate) async fn database(&self) -> AnyConnection {
+        let options = match self.config.place().unwrap() {
+            warifu_replica::storage::Place::File(path) => {
+                warifu_replica::storage::options(&path, "rw").unwrap()
+            }
+            warifu_replica::storage::Place::Server(_) => {
+                self.config.database.as_ref().unwrap().url.parse().unwrap()
+            }
+        };
+        options.connect().await.unwrap()
     }
 
     /// The HSM, where it can be pulled.
@@ -245,6 +301,13 @@ pub(crate) struct Kms {
 }
 
 impl Kms {
+    /// One that somebody else has started.
+    #[allow(dead_code, reason = "only some of the test programs do")]
+    pub(crate) fn at(address: String, stage: &Stage) -> Self {
+        let (tls, clock) = (stage.keys.tls.0, stage.clock.clone());
+        Self { runtime: None, address, crl_address: String::new(), tls, clock }
+    }
+
     pub(crate) fn stranger(&self) -> Client {
         Client::new(&self.address, self.tls, None).unwrap()
     }

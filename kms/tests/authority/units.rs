@@ -1,6 +1,5 @@
 //! Keeper halves.
 
-use sqlx::Connection as _;
 use warifu_api::ErrorCode;
 use warifu_api::wire::authority::{Directory, HalfRequest};
 use warifu_ledger::dsse::Envelope;
@@ -13,9 +12,8 @@ use crate::stage::{Stage, code, staged};
 use crate::town::Town;
 
 async fn halves(stage: &Stage) -> i64 {
-    let url = format!("sqlite://{}?mode=ro", stage.config.database().display());
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query_scalar("SELECT count(*) FROM keeper_half").fetch_one(&mut database).await.unwrap()
+    let counted = sqlx::query_scalar("SELECT count(*) FROM keeper_half");
+    counted.fetch_one(&mut stage.database().await).await.unwrap()
 }
 
 fn keeper(fact: &Envelope) -> PublicHalf {

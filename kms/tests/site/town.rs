@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ pub(crate) struct Town {
 }
 
 struct Running {
-    pool: SqlitePool,
+    pool: AnyPool,
     hsm: Hsm,
     acted: watch::Receiver<u64>,
     task: JoinHandle<()>,
@@ -215,7 +215,7 @@ impl Town {
         self.running.as_ref().unwrap()
     }
 
-    pub(crate) fn pool(&self) -> &SqlitePool {
+    pub(crate) fn pool(&self) -> &AnyPool {
         &self.running().pool
     }
 

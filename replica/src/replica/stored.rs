@@ -1,5 +1,6 @@
 //! Folding many leaves: those that are stored, and those that come together.
 
+use sqlx::AnyConnection;
 use warifu_ledger::ahead::{Ahead, Checked};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
@@ -13,13 +14,13 @@ const BROUGHT_AT_ONCE: usize = 64;
 
 impl Replica {
     /// Folds what the database has beyond the state.
-    pub(super) async fn fold_stored(&self) -> Result<(), ReplicaError> {
+    pub(super) async fn fold_stored(&self, connection: &mut AnyConnection) -> Result<(), ReplicaError> {
         let mut step = Step::default();
         let mut next = self.size();
         let mut more = true;
         while more || !step.checked.is_empty() {
             if more {
-                step.stored = self.stored(next).await?;
+                step.stored = stored(&mut *connection, next).await?;
                 more = step.stored.len() == STORED_AT_ONCE as usize;
                 next = next.saturating_add(step.stored.len() as u64);
             }
@@ -39,14 +40,6 @@ impl Replica {
             step = after;
         }
         Ok(())
-    }
-
-    async fn stored(&self, from: u64) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-        sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx >= ? ORDER BY idx LIMIT ?")
-            .bind(index(from))
-            .bind(STORED_AT_ONCE)
-            .fetch_all(self.pool())
-            .await
     }
 
     /// Folds leaves that follow those that are here, one after the other.
@@ -76,6 +69,14 @@ impl Replica {
             }
         }
     }
+}
+
+async fn stored(connection: &mut AnyConnection, from: u64) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx >= $1 ORDER BY idx LIMIT $2")
+        .bind(index(from))
+        .bind(i64::from(STORED_AT_ONCE))
+        .fetch_all(connection)
+        .await
 }
 
 /// One step through the stored leaves: some are folded while the next are checked.

@@ -78,11 +78,10 @@ async fn two_who_append_at_once_get_two_places() {
     let replica = replica(&folder, None).await;
     replica.append(town.leaves[0].clone()).await.unwrap();
     let (one, two) = (town.order([site("main")], TWO), town.order([site("branch")], TWO));
-    let append = |envelope| {
-        replica.append_with(move |state| {
-            let at = state.unwrap().last_at() + 1;
-            Leaf::new(at, envelope).map_err(ReplicaError::from)
-        })
+    let append = async |envelope| {
+        let turn = replica.turn().await?;
+        let at = turn.state().unwrap().last_at() + 1;
+        turn.append(Leaf::new(at, envelope)?).await
     };
     let (first, second) = tokio::join!(append(one), append(two));
     let mut places = [first.unwrap().index, second.unwrap().index];
@@ -257,6 +256,13 @@ async fn the_file_is_for_its_owner_only_and_shared_with_the_program() {
         sqlx::query("INSERT INTO own DEFAULT VALUES").execute(&pool).await.unwrap();
         let mode: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&pool).await.unwrap();
         assert_eq!(mode, 2, "not FULL");
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&pool).await.unwrap();
+        assert_eq!(mode, "wal");
+        for (pragma, value) in [("foreign_keys", 1), ("secure_delete", 1), ("busy_timeout", 10_000)] {
+            let sql = AssertSqlSafe(format!("PRAGMA {pragma}"));
+            let found: i64 = sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap();
+            assert_eq!(found, value, "{pragma}");
+        }
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);

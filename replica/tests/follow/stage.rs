@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature, SigningKey};
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use sqlx::migrate::Migrator;
 use warifu_api::tls::Identity;
 use warifu_hardware::signer::{DigestSigner, SignerError};
@@ -36,7 +36,7 @@ pub(crate) fn identity(label: &str) -> Identity {
     Identity::self_signed(Arc::new(SoftKey(key(label))), label).unwrap()
 }
 
-pub(crate) async fn database(folder: &Path) -> SqlitePool {
+pub(crate) async fn database(folder: &Path) -> AnyPool {
     storage::open(&folder.join("service.db"), Migrator::DEFAULT).await.unwrap()
 }
 

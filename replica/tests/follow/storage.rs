@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use sqlx::migrate::Migrator;
-use warifu_replica::storage::{self, StorageError};
+use warifu_replica::storage::{self, Server, StorageError};
 
 /// A database with some pages in it, closed.
 async fn database(path: &Path) {
@@ -50,4 +50,40 @@ async fn a_damaged_database_is_refused_and_left_as_it_is() {
     }
     fs::write(&path, &good).unwrap();
     storage::open(&path, Migrator::DEFAULT).await.unwrap();
+}
+
+#[test]
+fn a_database_elsewhere_proves_which_it_is_and_no_password_is_shown() {
+    let told = |address: &str| Server::new(address, None).map(|server| format!("{server:?}"));
+    for here in [
+        "postgres:///warifu",
+        "postgresql://warifu@localhost/warifu",
+        "postgres://127.0.0.1:5433/warifu",
+        "postgres://[::1]/warifu?sslmode=disable",
+        "postgres://%2Fvar%2Frun%2Fpostgresql/warifu",
+        "postgres:///warifu?host=/var/run/postgresql",
+        "postgres://warifu@db.example/warifu?sslmode=verify-full&sslrootcert=/etc/db.pem",
+    ] {
+        assert!(told(here).is_ok_and(|shown| shown == format!("{here:?}")), "{here}");
+    }
+    for elsewhere in [
+        "postgres://db.example/warifu",
+        "postgres://db.example/warifu?sslmode=require",
+        "postgres://db.example/warifu?sslmode=verify-ca",
+        "postgres://db.example/warifu?sslmode=verify-full&sslmode=disable",
+        "postgres://db.example/warifu?sslmode=verify-full&ssl-mode=prefer",
+        "postgres:///warifu?host=db.example",
+        "postgres://localhost/warifu?hostaddr=192.0.2.1",
+        "postgres://192.0.2.1/warifu",
+    ] {
+        assert!(matches!(told(elsewhere), Err(StorageError::NotVerified { .. })), "{elsewhere}");
+    }
+    for shown in ["postgres://warifu:secret@localhost/warifu", "postgres:///warifu?password=secret"] {
+        assert!(matches!(told(shown), Err(StorageError::PasswordInAddress)), "{shown}");
+    }
+    for other in ["sqlite://file", "mysql://localhost/warifu", "warifu", ""] {
+        assert!(matches!(told(other), Err(StorageError::NotPostgres)), "{other}");
+    }
+    let server = Server::new("postgres:///warifu", Some("secret".to_owned().into())).unwrap();
+    assert!(!format!("{server:?}").contains("secret"));
 }

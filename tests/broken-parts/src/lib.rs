@@ -1,12 +1,14 @@
 //! Test equipment: real parts that fail when they are told to.
 //!
 //! - [`PullableHsm`]: SoftHSM behind a PKCS#11 module that can be pulled and put back, at any call;
+//! - [`postgres`]: a PostgreSQL server that can be killed;
 //! - [`disk`]: a small disk of one's own that can be filled, emptied and made read-only.
 //!
 //! [`Place`] puts a test that runs itself again into a process among such parts.
 
 pub mod disk;
 mod hsm;
+pub mod postgres;
 
 pub use hsm::{Call, PullableHsm};
 

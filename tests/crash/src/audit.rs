@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::AnyPool;
+use sqlx::any::AnyPoolOptions;
 use warifu_api::wire::Leaves;
 use warifu_api::wire::authority::{CheckpointAnswer, Receipts};
 use warifu_api::wire::site::{RevocationRequest, Status};
@@ -16,6 +16,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::genesis;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
+use warifu_replica::storage;
 
 use crate::fixture::id;
 use crate::people::{Answer, Ordered, People, Person, insist, same_place, until};
@@ -23,12 +24,12 @@ use crate::services::Who;
 use crate::words::Draw;
 
 /// Somebody else's database, to look into.
-async fn look_into(path: &Path) -> Result<SqlitePool> {
-    let options = SqliteConnectOptions::new().filename(path);
-    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
+async fn look_into(path: &Path) -> Result<AnyPool> {
+    let options = storage::options(path, "rw")?;
+    Ok(AnyPoolOptions::new().max_connections(1).connect_with(options).await?)
 }
 
-async fn ids(pool: &SqlitePool, sql: &'static str) -> Result<BTreeSet<Id>> {
+async fn ids(pool: &AnyPool, sql: &'static str) -> Result<BTreeSet<Id>> {
     let rows: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(pool).await?;
     rows.into_iter()
         .map(|row| Ok(Id(row.as_slice().try_into().context("an id of another length")?)))

@@ -102,6 +102,7 @@ impl Place {
             listen: self.address(Who::Kms),
             crl_listen: None,
             monitor: None,
+            database: None,
             address: self.address(Who::Kms),
             helpdesk: "内線 1234".to_owned(),
             journal_seconds: 3600,
@@ -161,7 +162,7 @@ impl Place {
     }
 }
 
-pub(crate) async fn ca_database(town: &Path) -> Result<sqlx::SqlitePool> {
+pub(crate) async fn ca_database(town: &Path) -> Result<sqlx::AnyPool> {
     let path = Who::Ca.database(town);
     Ok(storage::open(&path, sqlx::migrate!("../../ca/migrations")).await?)
 }

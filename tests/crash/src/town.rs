@@ -56,7 +56,7 @@ fn founding_end(number: u64) -> Option<Strike> {
     let (who, point) = match number % 5 {
         0 => (Who::Ca, P::CaFoundingPinned),
         1 => (Who::Ca, P::CaFoundingWritten),
-        2 => (Who::Kms, P::KmsFoundingPrepared),
+        2 => (Who::Kms, P::KmsFoundingChecked),
         3 => (Who::Kms, P::KmsFoundingAppended),
         _ => return None,
     };

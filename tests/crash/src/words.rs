@@ -107,7 +107,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
         }
     };
     let (kms, ca, sites) = (&[Who::Kms][..], &[Who::Ca][..], &Who::SITES[..]);
-    let order = [(P::KmsOrderPrepared, 1), (P::KmsOrderAppended, 1), (P::KmsOrderDone, 1)];
+    let order = [(P::KmsOrderChecked, 1), (P::KmsOrderAppended, 1), (P::KmsOrderDone, 1)];
     let cosigned = [(P::CaCosignedRemembered, 1), (P::CaCosignedPosted, 1)];
     let leaf = [(P::SiteLeafRead, 1), (P::SiteLeafActedOn, 1), (P::SitePositionKept, 1)];
     if !matches!(operation, O::Open | O::Restart) {
@@ -123,7 +123,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
             add(
                 kms,
                 &[
-                    (P::KmsFactPrepared, 1),
+                    (P::KmsFactChecked, 1),
                     (P::KmsFactAppended, 1),
                     (P::KmsGrantKeyKept, 2),
                     (P::KmsShareKept, 1),
@@ -165,7 +165,7 @@ fn passed(operation: Operation) -> Vec<(Who, P, u64)> {
                 ],
             );
             if operation == O::OpenContract {
-                add(kms, &[(P::KmsHalfKept, 1), (P::KmsHalfSigned, 1), (P::KmsFactPrepared, 2)]);
+                add(kms, &[(P::KmsHalfKept, 1), (P::KmsHalfSigned, 1), (P::KmsFactChecked, 2)]);
                 add(
                     ca,
                     &[(P::CaHalfKept, 1), (P::CaHalfPosted, 1), (P::CaUnitSigned, 1), (P::CaUnitPosted, 1)],

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor as _};
 use warifu_console::Token as TokenConfig;
 use warifu_console::backup::seal_context;
 use warifu_hardware::hsm::Token as _;
@@ -82,14 +82,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Opens a database that has its tables. On a disk in memory there is nothing to synchronize.
-pub(crate) async fn open(path: PathBuf) -> Result<SqlitePool> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Off)
-        .foreign_keys(true);
-    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    Ok(pool.connect_with(options).await?)
+pub(crate) async fn open(path: PathBuf) -> Result<AnyPool> {
+    let fast = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON";
+    let pool = AnyPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).after_connect(
+        move |connection, _| Box::pin(async move { connection.execute(fast).await.map(drop) }),
+    );
+    Ok(pool.connect_with(storage::options(&path, "rw")?).await?)
 }
 
 /// States that were folded before, by the digest over all their leaves: the same ledger is opened very often.
@@ -128,6 +126,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         helpdesk: "内線 1234".to_owned(),
         journal_seconds: 3600,
         monitor: None,
+        database: None,
         hsm: TokenConfig {
             module: PathBuf::new(),
             token_label: "kms".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use axum::body::Bytes;
 use hyper::{Method, StatusCode};
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -189,14 +189,14 @@ pub(crate) struct Life {
     // Dropped first: tasks hold connections of the pool.
     runtime: Option<Runtime>,
     desk: Arc<Desk>,
-    pub(crate) pool: SqlitePool,
+    pub(crate) pool: AnyPool,
     tasks: BTreeMap<TaskId, JoinHandle<()>>,
 }
 
 impl Life {
     /// A life over the database that `open` opens; tasks stop at a point in so many of a hundred cases.
     pub(crate) fn begin(
-        open: impl Future<Output = Result<SqlitePool>>,
+        open: impl Future<Output = Result<AnyPool>>,
         draw: Draw,
         percent: usize,
     ) -> Result<Self> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{AnyPool, Row as _};
 use warifu_kms::site::journal::Journal;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::Row as Entry;
@@ -215,7 +215,7 @@ impl Evidence {
     }
 }
 
-async fn ids(pool: &SqlitePool, query: &'static str) -> Result<Vec<Id>> {
+async fn ids(pool: &AnyPool, query: &'static str) -> Result<Vec<Id>> {
     sqlx::query(query).fetch_all(pool).await?.iter().map(|row| id(row.get(0))).collect()
 }
 

@@ -5,7 +5,7 @@ use warifu_crash_point::CrashPoint::{self, *};
 
 /// Where the two consoles die while the organization is founded, before each town.
 pub(super) const FOUNDING: [CrashPoint; 4] =
-    [CaFoundingPinned, CaFoundingWritten, KmsFoundingPrepared, KmsFoundingAppended];
+    [CaFoundingPinned, CaFoundingWritten, KmsFoundingChecked, KmsFoundingAppended];
 /// Where the desk's agent dies while a site joins.
 pub(super) const JOINING: CrashPoint = AgentProfileWritten;
 /// A site comes there only where the kms has not taken an order that the site has: one kill is not enough. `tests/crash`
@@ -61,22 +61,22 @@ impl Operation {
     pub fn points(self) -> Vec<(&'static str, CrashPoint)> {
         let kms: &[CrashPoint] = match self {
             Self::AddUnit => &[
-                KmsOrderPrepared,
+                KmsOrderChecked,
                 KmsOrderAppended,
                 KmsOrderDone,
                 KmsHalfKept,
                 KmsHalfSigned,
-                KmsFactPrepared,
+                KmsFactChecked,
                 KmsFactAppended,
             ],
             Self::Enroll => &[
-                KmsOrderPrepared,
+                KmsOrderChecked,
                 KmsOrderAppended,
                 KmsOrderDone,
                 KmsGrantKeyKept,
                 KmsShareKept,
                 KmsShareSigned,
-                KmsFactPrepared,
+                KmsFactChecked,
                 KmsFactAppended,
                 KmsAckKept,
                 KmsImportKept,
@@ -85,14 +85,14 @@ impl Operation {
                 KmsCosignatureKept,
             ],
             Self::Revoke | Self::EndContract => &[
-                KmsOrderPrepared,
+                KmsOrderChecked,
                 KmsOrderAppended,
                 KmsOrderDone,
                 KmsReceiptKept,
                 KmsCrlKept,
                 KmsCosignatureKept,
             ],
-            Self::Suspend | Self::Resume => &[KmsOrderPrepared, KmsOrderAppended, KmsOrderDone],
+            Self::Suspend | Self::Resume => &[KmsOrderChecked, KmsOrderAppended, KmsOrderDone],
             Self::Propose => &[KmsProposalKept],
             Self::Withdraw => &[KmsProposalWithdrawn],
             Self::Export | Self::View => &[],

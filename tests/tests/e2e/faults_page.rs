@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 38] = [
+const FAULTS: [&str; 42] = [
     "no reader",
     "no card",
     "a foreign card",
@@ -42,6 +42,10 @@ const FAULTS: [&str; 38] = [
     "database read-only",
     "disk full",
     "database damaged",
+    "database server away",
+    "database server refuses",
+    "two databases",
+    "database put back",
     "a service that does not start",
     "site down",
     "wall clock an hour off",

@@ -73,7 +73,7 @@ fn sites_that_are_cut_off_stop_by_themselves() {
 
         // The kms dies with an order before it takes it; both sites have acted on it. Programs are told of no order.
         play.town.stop("kms");
-        play.town.start_to_crash("kms", "kms.order.prepared").unwrap();
+        play.town.start_to_crash("kms", "kms.order.checked").unwrap();
         until("the kms answers", Duration::from_secs(20), || {
             Ok(play.town.try_admin(&["site", "list"])?.status.success())
         })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
+use sqlx::any::AnyExecutor;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_split_key::point::Point;
@@ -28,7 +29,7 @@ pub(crate) enum KeyKept {
 
 impl Store {
     pub(crate) async fn grant_keys(&self, grant: &Id) -> Result<BTreeMap<Id, Point>> {
-        let rows = sqlx::query("SELECT site, key FROM grant_key WHERE grant_id = ?")
+        let rows = sqlx::query("SELECT site, key FROM grant_key WHERE grant_id = $1")
             .bind(bytes(grant))
             .fetch_all(&self.0)
             .await?;
@@ -45,8 +46,8 @@ impl Store {
     ) -> Result<Point> {
         let mut transaction = self.write().await?;
         sqlx::query(
-            "INSERT INTO grant_key (grant_id, site, key, statement) VALUES (?, ?, ?, ?)
-             ON CONFLICT (grant_id, site) DO UPDATE SET statement = excluded.statement WHERE key = excluded.key",
+            "INSERT INTO grant_key (grant_id, site, key, statement) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (grant_id, site) DO UPDATE SET statement = excluded.statement WHERE grant_key.key = excluded.key",
         )
         .bind(bytes(grant))
         .bind(bytes(site))
@@ -54,7 +55,7 @@ impl Store {
         .bind(serde_json::to_string(statement)?)
         .execute(&mut *transaction)
         .await?;
-        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = ? AND site = ?")
+        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = $1 AND site = $2")
             .bind(bytes(grant))
             .bind(bytes(site))
             .fetch_one(&mut *transaction)
@@ -75,8 +76,8 @@ impl Store {
         let key = key.to_compressed();
         let mut transaction = self.write().await?;
         sqlx::query(
-            "DELETE FROM wrap WHERE grant_id = ?1 AND site = ?2
-             AND EXISTS (SELECT 1 FROM grant_key WHERE grant_id = ?1 AND site = ?2 AND key <> ?3)",
+            "DELETE FROM wrap WHERE grant_id = $1 AND site = $2
+             AND EXISTS (SELECT 1 FROM grant_key WHERE grant_id = $1 AND site = $2 AND key <> $3)",
         )
         .bind(bytes(grant))
         .bind(bytes(site))
@@ -84,18 +85,21 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         for sql in [
-            "DELETE FROM acknowledgement WHERE grant_id = ? AND site = ?",
-            "DELETE FROM refused_wrap WHERE grant_id = ? AND site = ?",
+            "DELETE FROM acknowledgement WHERE grant_id = $1 AND site = $2",
+            "DELETE FROM refused_wrap WHERE grant_id = $1 AND site = $2",
         ] {
             sqlx::query(sql).bind(bytes(grant)).bind(bytes(site)).execute(&mut *transaction).await?;
         }
-        sqlx::query("INSERT OR REPLACE INTO grant_key (grant_id, site, key, statement) VALUES (?, ?, ?, ?)")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .bind(key.as_slice())
-            .bind(serde_json::to_string(statement)?)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "INSERT INTO grant_key (grant_id, site, key, statement) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (grant_id, site) DO UPDATE SET key = excluded.key, statement = excluded.statement",
+        )
+        .bind(bytes(grant))
+        .bind(bytes(site))
+        .bind(key.as_slice())
+        .bind(serde_json::to_string(statement)?)
+        .execute(&mut *transaction)
+        .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -110,19 +114,19 @@ impl Store {
     ) -> Result<Vec<(Id, Id, Envelope)>> {
         let rows = sqlx::query(
             "SELECT k.grant_id, k.site, k.statement FROM grant_key k
-             JOIN acknowledgement own ON own.grant_id = k.grant_id AND own.site = ?1
-             WHERE k.site <> ?1
+             JOIN acknowledgement own ON own.grant_id = k.grant_id AND own.site = $1
+             WHERE k.site <> $1
              AND NOT EXISTS (SELECT 1 FROM acknowledgement a WHERE a.grant_id = k.grant_id AND a.site = k.site)
              AND NOT EXISTS (SELECT 1 FROM wrap w WHERE w.grant_id = k.grant_id AND w.site = k.site)
              AND NOT EXISTS (SELECT 1 FROM refused_wrap r
-                             WHERE r.grant_id = k.grant_id AND r.site = k.site AND r.by_site = ?1)
-             AND (k.grant_id, k.site) > (?2, ?3)
-             ORDER BY k.grant_id, k.site LIMIT ?4",
+                             WHERE r.grant_id = k.grant_id AND r.site = k.site AND r.by_site = $1)
+             AND (k.grant_id, k.site) > ($2, $3)
+             ORDER BY k.grant_id, k.site LIMIT $4",
         )
         .bind(bytes(by))
         .bind(bytes(&after.0))
         .bind(bytes(&after.1))
-        .bind(most)
+        .bind(i64::from(most))
         .fetch_all(&self.0)
         .await?;
         rows.iter()
@@ -145,7 +149,7 @@ impl Store {
         wrapped: &[u8],
     ) -> Result<KeyKept> {
         let mut transaction = self.write().await?;
-        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = ? AND site = ?")
+        let row = sqlx::query("SELECT key FROM grant_key WHERE grant_id = $1 AND site = $2")
             .bind(bytes(grant))
             .bind(bytes(to))
             .fetch_optional(&mut *transaction)
@@ -156,8 +160,8 @@ impl Store {
             None => return Ok(KeyKept::None),
         }
         sqlx::query(
-            "INSERT INTO wrap (grant_id, site, wrapped, by_site) SELECT ?1, ?2, ?3, ?4
-             WHERE NOT EXISTS (SELECT 1 FROM acknowledgement WHERE grant_id = ?1 AND site = ?2)
+            "INSERT INTO wrap (grant_id, site, wrapped, by_site) SELECT $1, $2, $3, $4
+             WHERE NOT EXISTS (SELECT 1 FROM acknowledgement WHERE grant_id = $1 AND site = $2)
              ON CONFLICT DO NOTHING",
         )
         .bind(bytes(grant))
@@ -175,27 +179,29 @@ impl Store {
     pub(crate) async fn refuse_wrap(&self, grant: &Id, site: &Id, all: &BTreeSet<Id>) -> Result<Option<Id>> {
         let mut transaction = self.write().await?;
         let row = sqlx::query(
-            "DELETE FROM wrap WHERE grant_id = ? AND site = ? AND by_site IS NOT NULL RETURNING by_site",
+            "DELETE FROM wrap WHERE grant_id = $1 AND site = $2 AND by_site IS NOT NULL RETURNING by_site",
         )
         .bind(bytes(grant))
         .bind(bytes(site))
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(by) = row.map(|row| id(&row, "by_site")).transpose()? else { return Ok(None) };
-        sqlx::query("INSERT OR IGNORE INTO refused_wrap (grant_id, site, by_site) VALUES (?, ?, ?)")
-            .bind(bytes(grant))
-            .bind(bytes(site))
-            .bind(bytes(&by))
-            .execute(&mut *transaction)
-            .await?;
-        let refused = sqlx::query("SELECT by_site FROM refused_wrap WHERE grant_id = ? AND site = ?")
+        sqlx::query(
+            "INSERT INTO refused_wrap (grant_id, site, by_site) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind(bytes(grant))
+        .bind(bytes(site))
+        .bind(bytes(&by))
+        .execute(&mut *transaction)
+        .await?;
+        let refused = sqlx::query("SELECT by_site FROM refused_wrap WHERE grant_id = $1 AND site = $2")
             .bind(bytes(grant))
             .bind(bytes(site))
             .fetch_all(&mut *transaction)
             .await?;
         let refused: BTreeSet<Id> = refused.iter().map(|row| id(row, "by_site")).collect::<Result<_>>()?;
         if all.is_subset(&refused) {
-            sqlx::query("DELETE FROM refused_wrap WHERE grant_id = ? AND site = ?")
+            sqlx::query("DELETE FROM refused_wrap WHERE grant_id = $1 AND site = $2")
                 .bind(bytes(grant))
                 .bind(bytes(site))
                 .execute(&mut *transaction)
@@ -224,10 +230,10 @@ impl Store {
         let mut transaction = self.write().await?;
         for (grant, site) in grants {
             for sql in [
-                "DELETE FROM wrap WHERE grant_id = ? AND site = ?",
-                "DELETE FROM acknowledgement WHERE grant_id = ? AND site = ?",
-                "DELETE FROM refused_wrap WHERE grant_id = ? AND site = ?",
-                "DELETE FROM grant_key WHERE grant_id = ? AND site = ?",
+                "DELETE FROM wrap WHERE grant_id = $1 AND site = $2",
+                "DELETE FROM acknowledgement WHERE grant_id = $1 AND site = $2",
+                "DELETE FROM refused_wrap WHERE grant_id = $1 AND site = $2",
+                "DELETE FROM grant_key WHERE grant_id = $1 AND site = $2",
             ] {
                 sqlx::query(sql).bind(bytes(grant)).bind(bytes(site)).execute(&mut *transaction).await?;
             }
@@ -237,12 +243,12 @@ impl Store {
 
     /// The grants whose shares a site has acknowledged.
     pub(crate) async fn held_by(&self, site: &Id) -> Result<BTreeSet<Id>> {
-        self.grants("SELECT grant_id FROM acknowledgement WHERE site = ?", site).await
+        self.grants("SELECT grant_id FROM acknowledgement WHERE site = $1", site).await
     }
 
     /// The grants of which a wrap lies ready for a site.
     pub(crate) async fn wrapped_for(&self, site: &Id) -> Result<BTreeSet<Id>> {
-        self.grants("SELECT grant_id FROM wrap WHERE site = ?", site).await
+        self.grants("SELECT grant_id FROM wrap WHERE site = $1", site).await
     }
 
     async fn grants(&self, sql: &'static str, site: &Id) -> Result<BTreeSet<Id>> {
@@ -258,12 +264,14 @@ impl Store {
         wraps: &BTreeMap<Id, Vec<u8>>,
     ) -> Result<()> {
         let mut transaction = self.write().await?;
-        sqlx::query("DELETE FROM wrap WHERE grant_id = ?")
+        sqlx::query("DELETE FROM wrap WHERE grant_id = $1")
             .bind(bytes(grant))
             .execute(&mut *transaction)
             .await?;
         sqlx::query(
-            "INSERT OR REPLACE INTO card_share (grant_id, card_point, site_point, sealed) VALUES (?, ?, ?, ?)",
+            "INSERT INTO card_share (grant_id, card_point, site_point, sealed) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (grant_id) DO UPDATE
+             SET card_point = excluded.card_point, site_point = excluded.site_point, sealed = excluded.sealed",
         )
         .bind(bytes(grant))
         .bind(share.card_point.to_compressed().as_slice())
@@ -272,7 +280,7 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         for (site, wrapped) in wraps {
-            sqlx::query("INSERT INTO wrap (grant_id, site, wrapped) VALUES (?, ?, ?)")
+            sqlx::query("INSERT INTO wrap (grant_id, site, wrapped) VALUES ($1, $2, $3)")
                 .bind(bytes(grant))
                 .bind(bytes(site))
                 .bind(wrapped)
@@ -283,27 +291,16 @@ impl Store {
     }
 
     pub(crate) async fn card_share(&self, grant: &Id) -> Result<Option<CardShareRow>> {
-        let row = sqlx::query("SELECT card_point, site_point, sealed FROM card_share WHERE grant_id = ?")
-            .bind(bytes(grant))
-            .fetch_optional(&self.0)
-            .await?;
-        row.map(|row| {
-            Ok(CardShareRow {
-                card_point: point(&row, "card_point")?,
-                site_point: point(&row, "site_point")?,
-                sealed: row.try_get("sealed")?,
-            })
-        })
-        .transpose()
+        card_share(&self.0, grant).await
     }
 
     pub(crate) async fn forget_card_share(&self, grant: &Id) -> Result<()> {
-        sqlx::query("DELETE FROM card_share WHERE grant_id = ?").bind(bytes(grant)).execute(&self.0).await?;
+        sqlx::query("DELETE FROM card_share WHERE grant_id = $1").bind(bytes(grant)).execute(&self.0).await?;
         Ok(())
     }
 
     pub(crate) async fn wrap(&self, grant: &Id, site: &Id) -> Result<Option<Vec<u8>>> {
-        let row = sqlx::query("SELECT wrapped FROM wrap WHERE grant_id = ? AND site = ?")
+        let row = sqlx::query("SELECT wrapped FROM wrap WHERE grant_id = $1 AND site = $2")
             .bind(bytes(grant))
             .bind(bytes(site))
             .fetch_optional(&self.0)
@@ -311,18 +308,14 @@ impl Store {
         row.map(|row| Ok(row.try_get("wrapped")?)).transpose()
     }
 
-    pub(crate) async fn wrapped_to(&self, grant: &Id) -> Result<BTreeSet<Id>> {
-        self.sites("SELECT site FROM wrap WHERE grant_id = ?", grant).await
-    }
-
     pub(crate) async fn acknowledge(&self, grant: &Id, site: &Id) -> Result<()> {
         let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO acknowledgement (grant_id, site) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO acknowledgement (grant_id, site) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(bytes(grant))
             .bind(bytes(site))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("DELETE FROM wrap WHERE grant_id = ? AND site = ?")
+        sqlx::query("DELETE FROM wrap WHERE grant_id = $1 AND site = $2")
             .bind(bytes(grant))
             .bind(bytes(site))
             .execute(&mut *transaction)
@@ -331,12 +324,7 @@ impl Store {
     }
 
     pub(crate) async fn acknowledged(&self, grant: &Id) -> Result<BTreeSet<Id>> {
-        self.sites("SELECT site FROM acknowledgement WHERE grant_id = ?", grant).await
-    }
-
-    async fn sites(&self, sql: &'static str, grant: &Id) -> Result<BTreeSet<Id>> {
-        let rows = sqlx::query(sql).bind(bytes(grant)).fetch_all(&self.0).await?;
-        rows.iter().map(|row| id(row, "site")).collect()
+        sites(&self.0, "SELECT site FROM acknowledgement WHERE grant_id = $1", grant).await
     }
 
     /// Grants of which something is kept that a card or a site still waits for.
@@ -354,15 +342,41 @@ impl Store {
         let mut transaction = self.write().await?;
         for grant in grants {
             for sql in [
-                "DELETE FROM wrap WHERE grant_id = ?",
-                "DELETE FROM card_share WHERE grant_id = ?",
-                "DELETE FROM grant_key WHERE grant_id = ?",
-                "DELETE FROM acknowledgement WHERE grant_id = ?",
-                "DELETE FROM refused_wrap WHERE grant_id = ?",
+                "DELETE FROM wrap WHERE grant_id = $1",
+                "DELETE FROM card_share WHERE grant_id = $1",
+                "DELETE FROM grant_key WHERE grant_id = $1",
+                "DELETE FROM acknowledgement WHERE grant_id = $1",
+                "DELETE FROM refused_wrap WHERE grant_id = $1",
             ] {
                 sqlx::query(sql).bind(bytes(grant)).execute(&mut *transaction).await?;
             }
         }
         Ok(transaction.commit().await?)
     }
+}
+
+/// What is kept for a card, as of this transaction.
+pub(crate) async fn card_share(database: impl AnyExecutor<'_>, grant: &Id) -> Result<Option<CardShareRow>> {
+    let row = sqlx::query("SELECT card_point, site_point, sealed FROM card_share WHERE grant_id = $1")
+        .bind(bytes(grant))
+        .fetch_optional(database)
+        .await?;
+    row.map(|row| {
+        Ok(CardShareRow {
+            card_point: point(&row, "card_point")?,
+            site_point: point(&row, "site_point")?,
+            sealed: row.try_get("sealed")?,
+        })
+    })
+    .transpose()
+}
+
+/// The sites that something is wrapped to, as of this transaction.
+pub(crate) async fn wrapped_to(database: impl AnyExecutor<'_>, grant: &Id) -> Result<BTreeSet<Id>> {
+    sites(database, "SELECT site FROM wrap WHERE grant_id = $1", grant).await
+}
+
+async fn sites(database: impl AnyExecutor<'_>, sql: &'static str, grant: &Id) -> Result<BTreeSet<Id>> {
+    let rows = sqlx::query(sql).bind(bytes(grant)).fetch_all(database).await?;
+    rows.iter().map(|row| id(row, "site")).collect()
 }

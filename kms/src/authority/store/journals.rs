@@ -1,7 +1,7 @@
 //! The audit journals of sites.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
 use warifu_api::wire::audit::{AlarmKind, CollectedJournal, JournalAlarm, Opening};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::{Position, Row, SignedHead};
@@ -14,12 +14,12 @@ use crate::authority::error::AuthorityError;
 
 const DAMAGED: AuthorityError = AuthorityError::Damaged { what: "journal" };
 
-fn digest(row: &SqliteRow, column: &str) -> Result<Digest> {
+fn digest(row: &AnyRow, column: &str) -> Result<Digest> {
     let bytes: Vec<u8> = row.try_get(column)?;
     bytes.try_into().map(Digest).map_err(|_| DAMAGED)
 }
 
-fn head_of(row: &SqliteRow) -> Result<SignedHead> {
+fn head_of(row: &AnyRow) -> Result<SignedHead> {
     let signature: Vec<u8> = row.try_get("signature")?;
     Ok(SignedHead {
         site: id(row, "site")?,
@@ -31,7 +31,7 @@ fn head_of(row: &SqliteRow) -> Result<SignedHead> {
     })
 }
 
-fn row_of(row: &SqliteRow) -> Result<Row> {
+fn row_of(row: &AnyRow) -> Result<Row> {
     Ok(Row {
         index: unsigned(row, "idx")?,
         time: unsigned(row, "time")?,
@@ -55,7 +55,7 @@ impl Store {
     /// The journals of one site in the order in which they were begun, or of all sites.
     pub(crate) async fn journals(&self, site: Option<&Id>) -> Result<Vec<CollectedJournal>> {
         let rows = sqlx::query(
-            "SELECT * FROM journal WHERE site = ?1 OR ?1 IS NULL ORDER BY CASE WHEN ?1 IS NULL THEN site END, place",
+            "SELECT * FROM journal WHERE site = $1 OR $1 IS NULL ORDER BY CASE WHEN $1 IS NULL THEN site END, place",
         )
         .bind(site.map(|site| site.as_bytes().to_vec()))
         .fetch_all(&self.0)
@@ -74,7 +74,7 @@ impl Store {
     pub(crate) async fn keep_rows(&self, before: Position, kept: &KeptRows<'_>) -> Result<bool> {
         let KeptRows { rows, head, now } = kept;
         let mut transaction = self.write().await?;
-        let stored = sqlx::query("SELECT place, size, head FROM journal WHERE site = ? AND journal = ?")
+        let stored = sqlx::query("SELECT place, size, head FROM journal WHERE site = $1 AND journal = $2")
             .bind(bytes(&head.site))
             .bind(bytes(&head.journal))
             .fetch_optional(&mut *transaction)
@@ -87,8 +87,8 @@ impl Store {
                 }
                 let place: i64 = row.try_get("place")?;
                 sqlx::query(
-                    "UPDATE journal SET size = ?, head = ?, time = ?, signature = ?, received_at = ?,
-                     waiting_since = COALESCE(waiting_since, ?) WHERE place = ?",
+                    "UPDATE journal SET size = $1, head = $2, time = $3, signature = $4, received_at = $5,
+                     waiting_since = COALESCE(waiting_since, $6) WHERE place = $7",
                 )
                 .bind(to_sql(head.size))
                 .bind(head.head.as_bytes().as_slice())
@@ -104,9 +104,9 @@ impl Store {
             None if before.size != 0 => return Ok(false),
             None => {
                 give_up_former(&mut transaction, &head.site, *now).await?;
-                sqlx::query(
+                sqlx::query_scalar(
                     "INSERT INTO journal (site, journal, size, head, time, signature, received_at, waiting_since)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING place",
                 )
                 .bind(bytes(&head.site))
                 .bind(bytes(&head.journal))
@@ -116,15 +116,14 @@ impl Store {
                 .bind(head.signature.0.as_slice())
                 .bind(to_sql(*now))
                 .bind(to_sql(*now))
-                .execute(&mut *transaction)
+                .fetch_one(&mut *transaction)
                 .await?
-                .last_insert_rowid()
             }
         };
         for row in *rows {
             sqlx::query(
                 "INSERT INTO journal_row (place, idx, time, card, member, grant_id, unit, file, previous)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(place)
             .bind(to_sql(row.index))
@@ -177,7 +176,7 @@ impl Store {
     ) -> Result<Vec<Row>> {
         let rows = sqlx::query(
             "SELECT r.* FROM journal_row r JOIN journal j USING (place)
-             WHERE j.site = ? AND j.journal = ? AND r.idx >= ? ORDER BY r.idx LIMIT ?",
+             WHERE j.site = $1 AND j.journal = $2 AND r.idx >= $3 ORDER BY r.idx LIMIT $4",
         )
         .bind(bytes(site))
         .bind(bytes(journal))
@@ -192,7 +191,7 @@ impl Store {
     pub(crate) async fn openings(&self, file: &Digest, limit: usize) -> Result<Vec<Opening>> {
         let rows = sqlx::query(
             "SELECT j.site, j.journal, r.* FROM journal_row r JOIN journal j USING (place)
-             WHERE r.file = ? ORDER BY r.time, r.place, r.idx LIMIT ?",
+             WHERE r.file = $1 ORDER BY r.time, r.place, r.idx LIMIT $2",
         )
         .bind(file.as_bytes().as_slice())
         .bind(to_sql(limit as u64))
@@ -223,7 +222,7 @@ impl Store {
         let mut transaction = self.write().await?;
         for (site, journal, size) in heads {
             sqlx::query(
-                "UPDATE journal SET waiting_since = CASE WHEN size > ? THEN ? END WHERE site = ? AND journal = ?",
+                "UPDATE journal SET waiting_since = CASE WHEN size > $1 THEN $2 END WHERE site = $3 AND journal = $4",
             )
             .bind(to_sql(size))
             .bind(to_sql(now))
@@ -237,11 +236,12 @@ impl Store {
 
     /// Up to `limit` receipts from a place on, in the order in which they came, each with its place.
     pub(crate) async fn all_receipts(&self, from: u64, limit: usize) -> Result<Vec<(u64, Envelope)>> {
-        let rows = sqlx::query("SELECT place, envelope FROM receipt WHERE place >= ? ORDER BY place LIMIT ?")
-            .bind(to_sql(from))
-            .bind(to_sql(limit as u64))
-            .fetch_all(&self.0)
-            .await?;
+        let rows =
+            sqlx::query("SELECT place, envelope FROM receipt WHERE place >= $1 ORDER BY place LIMIT $2")
+                .bind(to_sql(from))
+                .bind(to_sql(limit as u64))
+                .fetch_all(&self.0)
+                .await?;
         rows.iter()
             .map(|row| {
                 let text: String = row.try_get("envelope")?;
@@ -254,8 +254,8 @@ impl Store {
 }
 
 /// The journal that the site wrote before, if there is one, is written no more.
-async fn give_up_former(transaction: &mut Transaction<'static, Sqlite>, site: &Id, at: Millis) -> Result<()> {
-    let former = sqlx::query("SELECT * FROM journal WHERE site = ? ORDER BY place DESC LIMIT 1")
+async fn give_up_former(transaction: &mut Transaction<'static, Any>, site: &Id, at: Millis) -> Result<()> {
+    let former = sqlx::query("SELECT * FROM journal WHERE site = $1 ORDER BY place DESC LIMIT 1")
         .bind(bytes(site))
         .fetch_optional(&mut **transaction)
         .await?;
@@ -265,9 +265,9 @@ async fn give_up_former(transaction: &mut Transaction<'static, Sqlite>, site: &I
     raise_in(transaction, &alarm).await
 }
 
-async fn raise_in(transaction: &mut Transaction<'static, Sqlite>, alarm: &JournalAlarm) -> Result<()> {
+async fn raise_in(transaction: &mut Transaction<'static, Any>, alarm: &JournalAlarm) -> Result<()> {
     sqlx::query(
-        "INSERT INTO journal_alarm (site, journal, kind, idx, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO journal_alarm (site, journal, kind, idx, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     )
     .bind(bytes(&alarm.site))
     .bind(bytes(&alarm.journal))

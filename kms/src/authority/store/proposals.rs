@@ -33,8 +33,8 @@ impl Store {
         let mut transaction = self.write().await?;
         for signer in signers {
             let row = sqlx::query(
-                "SELECT COUNT(*) AS proposals, COALESCE(SUM(LENGTH(CAST(request AS BLOB))), 0) AS bytes
-                 FROM proposal JOIN proposal_signer USING (digest) WHERE member = ? AND request IS NOT NULL",
+                "SELECT COUNT(*) AS proposals, CAST(COALESCE(SUM(OCTET_LENGTH(request)), 0) AS BIGINT) AS bytes
+                 FROM proposal JOIN proposal_signer USING (digest) WHERE member = $1 AND request IS NOT NULL",
             )
             .bind(bytes(signer))
             .fetch_one(&mut *transaction)
@@ -45,14 +45,14 @@ impl Store {
                 return Ok(false);
             }
         }
-        sqlx::query("INSERT INTO proposal (digest, expires_at, request, ended) VALUES (?, ?, ?, NULL)")
+        sqlx::query("INSERT INTO proposal (digest, expires_at, request, ended) VALUES ($1, $2, $3, NULL)")
             .bind(kept.digest.as_bytes().as_slice())
             .bind(to_sql(kept.expires_at))
             .bind(&kept.request)
             .execute(&mut *transaction)
             .await?;
         for signer in signers {
-            sqlx::query("INSERT INTO proposal_signer (digest, member) VALUES (?, ?)")
+            sqlx::query("INSERT INTO proposal_signer (digest, member) VALUES ($1, $2)")
                 .bind(kept.digest.as_bytes().as_slice())
                 .bind(bytes(signer))
                 .execute(&mut *transaction)
@@ -79,7 +79,7 @@ impl Store {
     }
 
     pub(crate) async fn proposal(&self, digest: &Digest) -> Result<Option<String>> {
-        let row = sqlx::query("SELECT request FROM proposal WHERE digest = ? AND request IS NOT NULL")
+        let row = sqlx::query("SELECT request FROM proposal WHERE digest = $1 AND request IS NOT NULL")
             .bind(digest.as_bytes().as_slice())
             .fetch_optional(&self.0)
             .await?;
@@ -87,7 +87,7 @@ impl Store {
     }
 
     pub(crate) async fn proposal_standing(&self, digest: &Digest) -> Result<Option<ProposalStanding>> {
-        let row = sqlx::query("SELECT ended FROM proposal WHERE digest = ?")
+        let row = sqlx::query("SELECT ended FROM proposal WHERE digest = $1")
             .bind(digest.as_bytes().as_slice())
             .fetch_optional(&self.0)
             .await?;
@@ -101,7 +101,7 @@ impl Store {
     }
 
     pub(crate) async fn signed_proposal(&self, digest: &Digest, member: &Id) -> Result<bool> {
-        let row = sqlx::query("SELECT 1 FROM proposal_signer WHERE digest = ? AND member = ?")
+        let row = sqlx::query("SELECT 1 FROM proposal_signer WHERE digest = $1 AND member = $2")
             .bind(digest.as_bytes().as_slice())
             .bind(bytes(member))
             .fetch_optional(&self.0)
@@ -113,7 +113,7 @@ impl Store {
     /// bring it back.
     pub(crate) async fn withdraw_proposal(&self, digest: &Digest) -> Result<()> {
         sqlx::query(
-            "UPDATE proposal SET request = NULL, ended = 'withdrawn' WHERE digest = ? AND ended IS NULL",
+            "UPDATE proposal SET request = NULL, ended = 'withdrawn' WHERE digest = $1 AND ended IS NULL",
         )
         .bind(digest.as_bytes().as_slice())
         .execute(&self.0)
@@ -124,7 +124,7 @@ impl Store {
     /// Erases what has expired at `at`.
     pub(crate) async fn expire_proposals(&self, at: Millis) -> Result<()> {
         let over = sqlx::query(
-            "SELECT 1 FROM proposal WHERE (ended IS NULL AND expires_at < ?) OR expires_at < ? LIMIT 1",
+            "SELECT 1 FROM proposal WHERE (ended IS NULL AND expires_at < $1) OR expires_at < $2 LIMIT 1",
         )
         .bind(to_sql(at))
         .bind(to_sql(at.saturating_sub(ENDED_KEPT_MS)))
@@ -135,12 +135,12 @@ impl Store {
         }
         let mut transaction = self.write().await?;
         sqlx::query(
-            "UPDATE proposal SET request = NULL, ended = 'expired' WHERE expires_at < ? AND ended IS NULL",
+            "UPDATE proposal SET request = NULL, ended = 'expired' WHERE expires_at < $1 AND ended IS NULL",
         )
         .bind(to_sql(at))
         .execute(&mut *transaction)
         .await?;
-        sqlx::query("DELETE FROM proposal WHERE expires_at < ?")
+        sqlx::query("DELETE FROM proposal WHERE expires_at < $1")
             .bind(to_sql(at.saturating_sub(ENDED_KEPT_MS)))
             .execute(&mut *transaction)
             .await?;
@@ -149,7 +149,7 @@ impl Store {
 
     /// Deletes everything of a proposal whose order is in the ledger.
     pub(crate) async fn forget_proposal(&self, digest: &Digest) -> Result<()> {
-        sqlx::query("DELETE FROM proposal WHERE digest = ?")
+        sqlx::query("DELETE FROM proposal WHERE digest = $1")
             .bind(digest.as_bytes().as_slice())
             .execute(&self.0)
             .await?;

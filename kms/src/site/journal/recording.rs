@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{AnyConnection, AnyPool};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use warifu_api::error::{ErrorBody, ErrorCode};
@@ -59,7 +59,7 @@ struct Request {
 
 impl Recorder {
     /// The recorder, and the task that writes.
-    pub(in crate::site) fn new(pool: SqlitePool) -> (Self, impl Future<Output = ()> + Send) {
+    pub(in crate::site) fn new(pool: AnyPool) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, waiting) = mpsc::channel(WAITING);
         let written = Arc::new(Notify::new());
         let recorder = Self { requests, compared: watch::Sender::new(false), written: written.clone() };
@@ -98,7 +98,7 @@ impl Recorder {
     }
 }
 
-async fn write(pool: SqlitePool, mut waiting: mpsc::Receiver<Request>, written: Arc<Notify>) {
+async fn write(pool: AnyPool, mut waiting: mpsc::Receiver<Request>, written: Arc<Notify>) {
     while let Some(first) = waiting.recv().await {
         let mut rows = first.answers.len();
         let mut batch = vec![first];
@@ -124,7 +124,7 @@ async fn write(pool: SqlitePool, mut waiting: mpsc::Receiver<Request>, written: 
     }
 }
 
-async fn commit(pool: &SqlitePool, batch: &[Request]) -> Result<(), SiteError> {
+async fn commit(pool: &AnyPool, batch: &[Request]) -> Result<(), SiteError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let last = last(&mut transaction).await?;
     let mut position = last.map(|row| Position { size: row.index.saturating_add(1), head: row.hash() });
@@ -156,14 +156,14 @@ async fn commit(pool: &SqlitePool, batch: &[Request]) -> Result<(), SiteError> {
     Ok(())
 }
 
-async fn last(connection: &mut SqliteConnection) -> Result<Option<Row>, SiteError> {
+async fn last(connection: &mut AnyConnection) -> Result<Option<Row>, SiteError> {
     let row = sqlx::query("SELECT * FROM site_journal ORDER BY idx DESC LIMIT 1")
         .fetch_optional(connection)
         .await?;
     row.as_ref().map(|row| Stored::of_row(row)?.checked()).transpose()
 }
 
-async fn insert(connection: &mut SqliteConnection, row: &Row, hash: &Digest) -> Result<(), SiteError> {
+async fn insert(connection: &mut AnyConnection, row: &Row, hash: &Digest) -> Result<(), SiteError> {
     sqlx::query(
         "INSERT INTO site_journal (idx, time_ms, card, member, grant_id, unit, file, previous, hash) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

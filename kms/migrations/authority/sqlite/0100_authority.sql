@@ -1,8 +1,7 @@
 -- What the authority keeps beside the ledger. Ids are 16 bytes, digests 32, points 33 (SEC1 compressed); instants are
 -- milliseconds since the Unix epoch, UTC.
 
--- Where each statement stands in the ledger, by its digest; written before its leaf. A row whose index the ledger has not
--- reached belongs to an append that did not happen.
+-- Where each statement stands in the ledger, by its digest; written with its leaf.
 CREATE TABLE entry (
     digest BLOB NOT NULL PRIMARY KEY,
     position INTEGER NOT NULL UNIQUE,

@@ -1,0 +1,5 @@
+-- The ledger as it was received: each leaf in the exact bytes that the tree hashes.
+CREATE TABLE ledger_leaf (
+    idx   BIGINT NOT NULL PRIMARY KEY CHECK (idx >= 0),
+    bytes BYTEA    NOT NULL
+);

@@ -1,0 +1,5 @@
+-- The kms has shown two ledgers, which differ at so many leaves or before: nothing is followed any more, restarts included.
+CREATE TABLE ledger_fork (
+    one BIGINT PRIMARY KEY CHECK (one = 1),
+    size BIGINT NOT NULL
+);
