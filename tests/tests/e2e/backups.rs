@@ -29,7 +29,7 @@ fn text(output: &Output) -> String {
 }
 
 /// What a console's command says after this word.
-fn said(output: &Output, word: &str) -> String {
+pub(crate) fn said(output: &Output, word: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {word} in {text}{}", String::from_utf8_lossy(&output.stderr)))
@@ -38,14 +38,14 @@ fn said(output: &Output, word: &str) -> String {
 
 impl Play {
     /// A command at a console that has to succeed.
-    fn console(&self, name: &str, args: &[&str]) -> Output {
+    pub(crate) fn console(&self, name: &str, args: &[&str]) -> Output {
         let output = self.town.at_console(name, args).unwrap();
         assert!(output.status.success(), "{name} {args:?}: {}", text(&output));
         output
     }
 
     /// A command at a console that has to fail; what it says, in English.
-    fn console_refuses(&self, name: &str, args: &[&str]) -> String {
+    pub(crate) fn console_refuses(&self, name: &str, args: &[&str]) -> String {
         let output = self.town.at_console(name, &[&["--lang", "en"], args].concat()).unwrap();
         assert!(!output.status.success(), "{name} {args:?} did it");
         text(&output)
@@ -87,7 +87,7 @@ impl Play {
 
     /// The restored kms gets from the ca what it lacks, and then two officers order that it is the kms. Everybody finds it at the
     /// old address, a site that was away too.
-    fn the_kms_serves_again(&mut self, sealed: &Path, leaves: u64) {
+    pub(crate) fn the_kms_serves_again(&mut self, sealed: &Path, leaves: u64) {
         self.town.stop("omachi");
         self.town.start("kms").unwrap();
         self.town.stop("desk");

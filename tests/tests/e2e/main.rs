@@ -19,6 +19,7 @@ mod lines;
 mod monitoring;
 mod outages;
 mod personal;
+mod postgres;
 mod road;
 mod rotation;
 mod scan;
