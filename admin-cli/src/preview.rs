@@ -147,6 +147,13 @@ impl<'a> Preview<'a> {
             ),
             Act::SiteRemoved { site } => say("act-site-removed", &[("name", self.site(site))]),
             Act::FileShredded { file } => say("act-file-shredded", &[("file", file.to_string())]),
+            Act::SlipRevoked { slips, index: None } => {
+                say("act-slips-revoked", &[("slips", slips.to_string())])
+            }
+            Act::SlipRevoked { slips, index: Some(index) } => say(
+                "act-slip-revoked",
+                &[("slips", slips.to_string()), ("number", index.saturating_add(1).to_string())],
+            ),
             Act::CustodiansChanged { service, threshold, cards } => say(
                 "act-custodians",
                 &[

@@ -7,7 +7,8 @@ use warifu_ledger::statement::{HalfHolder, ServiceKeys};
 
 const LOG: &str = "cosignatures";
 /// Names of its own keys in the token.
-pub(crate) const LABELS: Labels = Labels { tls: "tls", signing: "statements", log: Some(LOG) };
+pub(crate) const LABELS: Labels =
+    Labels { tls: "tls", signing: "statements", log: Some(LOG), transport: None };
 
 /// The keys. Cheap to clone.
 #[derive(Clone)]

@@ -442,6 +442,7 @@ fn ends_something(envelope: &Envelope) -> bool {
                 | Act::CardEnrolled(_)
                 | Act::GrantOrdered { .. }
                 | Act::FileShredded { .. }
+                | Act::SlipRevoked { .. }
         )
     })
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use warifu_crash_point::{CrashPoint, reached_blocking};
-use warifu_hardware::hsm::{Ed25519Key, Hsm, HsmError, SigningKey};
+use warifu_hardware::hsm::{AgreementKey, Ed25519Key, Hsm, HsmError, SigningKey};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, PublicKey};
 use warifu_ledger::state::State;
@@ -27,6 +27,8 @@ pub struct Labels {
     pub signing: &'static str,
     /// The key that signs checkpoints; a site has none.
     pub log: Option<&'static str>,
+    /// The key to which parts of routed files are sealed; a site alone has one.
+    pub transport: Option<&'static str>,
 }
 
 /// One of the two places that a token has for a service's own keys.
@@ -63,6 +65,8 @@ pub struct OwnKeys {
     pub signing: SigningKey,
     /// Checkpoints.
     pub log: Option<Ed25519Key>,
+    /// What is sealed to this service.
+    pub transport: Option<AgreementKey>,
     hsm: Hsm,
     labels: &'static Labels,
     place: Place,
@@ -88,6 +92,7 @@ impl OwnKeys {
             tls: hsm.ensure_signing_key(&place.label(labels.tls))?,
             signing: hsm.ensure_signing_key(&place.label(labels.signing))?,
             log: labels.log.map(|log| hsm.ensure_ed25519_key(&place.label(log))).transpose()?,
+            transport: labels.transport.map(|key| hsm.ensure_agreement_key(&place.label(key))).transpose()?,
             hsm: hsm.clone(),
             labels,
             place,
@@ -115,6 +120,7 @@ impl OwnKeys {
             signing: PublicKey(self.signing.public_key()),
             tls: PublicKey(self.tls.public_key()),
             log: self.log.as_ref().map(|log| Base64(log.public())),
+            transport: self.transport.as_ref().map(|key| PublicKey(key.public_key())),
         }
     }
 
@@ -154,6 +160,7 @@ impl OwnKeys {
             match key {
                 Beside::Signing(label) => self.hsm.signing_key_destroy(&label)?,
                 Beside::Log(label) => self.hsm.ed25519_key_destroy(&label)?,
+                Beside::Transport(label) => self.hsm.agreement_key_destroy(&label)?,
             }
             reached_blocking(CrashPoint::FormerKeyDestroyed);
         }
@@ -176,6 +183,12 @@ impl OwnKeys {
             && former.iter().any(|keys| keys.log == Some(Base64(key)))
         {
             found.push(Beside::Log(label));
+        }
+        if let Some(label) = self.labels.transport.map(|key| place.label(key))
+            && let Some(key) = there(self.hsm.agreement_key_there(&label))?
+            && former.iter().any(|keys| keys.transport == Some(PublicKey(key)))
+        {
+            found.push(Beside::Transport(label));
         }
         Ok(found)
     }
@@ -232,6 +245,7 @@ impl OwnKeys {
 enum Beside {
     Signing(String),
     Log(String),
+    Transport(String),
 }
 
 /// A key, if it is there.
@@ -247,14 +261,18 @@ fn there<T>(found: Result<T, HsmError>) -> Result<Option<T>, HsmError> {
 fn public_at(hsm: &Hsm, labels: &Labels, place: Place) -> Result<Option<ServiceKeys>, HsmError> {
     let key = |name: &str| there(hsm.signing_key_there(&place.label(name)));
     let (Some(tls), Some(signing)) = (key(labels.tls)?, key(labels.signing)?) else { return Ok(None) };
-    let log = match labels.log {
-        None => None,
-        Some(name) => match there(hsm.ed25519_key_there(&place.label(name)))? {
-            Some(log) => Some(Base64(log)),
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(ServiceKeys { signing: PublicKey(signing), tls: PublicKey(tls), log }))
+    let log = labels.log.map(|name| there(hsm.ed25519_key_there(&place.label(name)))).transpose()?;
+    let transport =
+        labels.transport.map(|name| there(hsm.agreement_key_there(&place.label(name)))).transpose()?;
+    if log == Some(None) || transport == Some(None) {
+        return Ok(None);
+    }
+    Ok(Some(ServiceKeys {
+        signing: PublicKey(signing),
+        tls: PublicKey(tls),
+        log: log.flatten().map(Base64),
+        transport: transport.flatten().map(PublicKey),
+    }))
 }
 
 /// Whether a token has these keys, in either place. Blocks.

@@ -81,7 +81,7 @@ const BRINGING_STRANGERS: usize = 4;
 
 const LOG: &str = "log";
 /// Names of its own keys in the token.
-const LABELS: Labels = Labels { tls: "tls", signing: "signing", log: Some(LOG) };
+const LABELS: Labels = Labels { tls: "tls", signing: "signing", log: Some(LOG), transport: None };
 
 /// The authority's keys, in its token.
 pub(crate) struct Keys {

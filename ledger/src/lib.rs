@@ -23,6 +23,7 @@ pub mod journal;
 pub mod key;
 pub mod leaf;
 pub mod register;
+pub mod slip;
 pub mod state;
 pub mod statement;
 pub mod tile;

@@ -27,6 +27,7 @@ mod keys;
 mod member;
 mod order;
 mod rejected;
+mod routing;
 mod standing;
 mod unit;
 
@@ -36,6 +37,7 @@ pub use fold::Refused;
 pub use journals::Journals;
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
+pub use routing::NotRouted;
 
 /// How many live grants one card holds at most: the retired key slots of SP 800-73-4.
 pub const GRANTS_PER_CARD: usize = 20;
@@ -218,6 +220,8 @@ pub struct State {
     /// Orders that executed, by expiry and digest, until they have expired.
     executed: Set<(Millis, Digest)>,
     shredded: Set<Digest>,
+    /// Slips that were revoked: one of a batch, or all.
+    revoked_slips: Set<(Id, Option<u64>)>,
     custodians: Map<HalfHolder, Custodians>,
     /// Members who are custodians of a service's backups, or were.
     ever_custodians: Set<(HalfHolder, Id)>,

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use warifu_split_key::half::HalfRole;
+use warifu_split_key::point::Point;
+use warifu_split_key::routing::SEALED_PART;
 
 use crate::journal::SignedHead;
 use crate::key::{Base64, Bytes, PublicKey};
@@ -45,6 +47,8 @@ statement!(GrantKey, "grant-key");
 statement!(Profile, "profile");
 statement!(Backup, "backup");
 statement!(RestoreRequest, "restore-request");
+statement!(Slips, "slips");
+statement!(Released, "released");
 
 /// Entry 0 of every ledger: who founds the organization, with which services and under which policy.
 ///
@@ -95,6 +99,16 @@ pub struct ServiceKeys {
     /// Signs (kms) or cosigns (ca) checkpoints: Ed25519, 32 bytes. Absent for a site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Base64<32>>,
+    /// The parts of routed files are sealed to it (P-15.3). A site alone has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<PublicKey>,
+}
+
+impl ServiceKeys {
+    /// Its points on P-256.
+    pub fn points(&self) -> impl Iterator<Item = Point> {
+        [self.signing, self.tls].into_iter().chain(self.transport).map(|key| key.0)
+    }
 }
 
 /// What a service's console prints and signs with its own key before it is founded or joins; and, signed with the keys that it
@@ -308,6 +322,12 @@ pub enum FactBody {
         /// One head for each journal that has grown, at most [`HEADS_LIMIT`](crate::journal::HEADS_LIMIT).
         heads: Vec<SignedHead>,
     },
+    /// That files were routed (P-15.8).
+    #[serde(rename = "slips.batched")]
+    SlipsBatched {
+        /// The digests of the [`Slips`], at most [`BATCHES_LIMIT`](crate::slip::BATCHES_LIMIT).
+        slips: BTreeSet<Digest>,
+    },
 }
 
 /// One public half of a unit key with its proof of possession (P-3.2).
@@ -488,4 +508,50 @@ pub struct RestoreRequest {
     pub keys: ServiceKeys,
     /// The key in the new token to which pieces are sealed.
     pub transport: PublicKey,
+}
+
+/// Files go to other units without being read: one signature over many (P-15.1). Signed by the card (9C) whose grant it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slips {
+    /// The organization's name.
+    pub organization: Digest,
+    /// Random.
+    pub id: Id,
+    /// The unit whose files they are, or to which they were routed before.
+    pub unit: Id,
+    /// The signing card's grant to that unit: to route, or to open.
+    pub grant: Id,
+    /// The first instant at which they are over.
+    pub expires_at: Millis,
+    /// How many they are: 1 to [`SLIPS_LIMIT`](crate::slip::SLIPS_LIMIT).
+    pub count: u64,
+    /// The RFC 6962 root over them (P-15.2).
+    pub root: Digest,
+}
+
+/// A site's parts of routed files, for one site that serves their targets (P-15.5). Signed by the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Released {
+    /// The organization's name.
+    pub organization: Digest,
+    /// The site that computed them.
+    pub site: Id,
+    /// The digest of the [`Slips`].
+    pub slips: Digest,
+    /// The site to whose transport key they are sealed.
+    pub to: Id,
+    /// The parts.
+    pub parts: Vec<SitePart>,
+}
+
+/// A site's part of one routed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SitePart {
+    /// The slip's place.
+    pub index: u64,
+    /// The part, sealed ([`warifu_split_key::routing::Part::Site`]).
+    pub sealed: Base64<SEALED_PART>,
 }

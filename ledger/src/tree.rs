@@ -124,9 +124,14 @@ impl Tree {
 /// Whether [`Tree::inclusion`]'s proof shows that the leaf of these exact bytes is the one at `index` under a checkpoint.
 #[must_use]
 pub fn is_included(leaf: &[u8], index: u64, proof: &[Digest], checkpoint: &Checkpoint) -> bool {
+    is_leaf_under(leaf, index, proof, checkpoint.size, &checkpoint.root)
+}
+
+/// The same under the root of any tree of `size` leaves.
+#[must_use]
+pub fn is_leaf_under(leaf: &[u8], index: u64, proof: &[Digest], size: u64, root: &Digest) -> bool {
     let proof = proof.iter().map(|hash| Hash(hash.0)).collect();
-    let (size, root) = (checkpoint.size, Hash(checkpoint.root.0));
-    tlog::check_record(&proof, size, root, index, tlog::record_hash(&entry(leaf))).is_ok()
+    tlog::check_record(&proof, size, Hash(root.0), index, tlog::record_hash(&entry(leaf))).is_ok()
 }
 
 struct Stored<'a>(&'a Tree);

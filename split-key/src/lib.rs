@@ -14,6 +14,7 @@ pub mod issuer;
 pub mod keeper;
 pub mod partial;
 pub mod point;
+pub mod routing;
 mod scalar;
 
 pub use grant::{GrantError, check_grant, unit_key};

@@ -67,6 +67,7 @@ impl Spoken for Rejected {
             | Self::JournalNotFurther { .. }
             | Self::JournalOver { .. }
             | Self::JournalHeadsCount { .. } => said("rejected-journal").with("why", self),
+            Self::SlipsCount { .. } => said("rejected-slips"),
             other => said("rejected-other").with("why", other),
         }
     }

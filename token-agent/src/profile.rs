@@ -125,7 +125,7 @@ mod tests {
 
     fn service(label: &str) -> ServiceKeys {
         let [signing, tls] = ["signing", "tls"].map(|use_for| public(&format!("{label} {use_for}")));
-        ServiceKeys { signing, tls, log: None }
+        ServiceKeys { signing, tls, log: None, transport: None }
     }
 
     fn profile() -> Profile {

@@ -382,6 +382,10 @@ impl Pkcs11Token {
         self.pair_there(KeyKind::Ed25519, label, ed25519_public)
     }
 
+    pub(super) fn agreement_key_there(&self, label: &str) -> Result<Point, HsmError> {
+        self.pair_there(KeyKind::Agree, label, |session, public| p256_public(session, public, label))
+    }
+
     fn pair_there<T>(
         &self,
         kind: KeyKind,
@@ -412,6 +416,10 @@ impl Pkcs11Token {
 
     pub(super) fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError> {
         self.destroy_service_pair(KeyKind::Ed25519, label)
+    }
+
+    pub(super) fn agreement_key_destroy(&self, label: &str) -> Result<(), HsmError> {
+        self.destroy_service_pair(KeyKind::Agree, label)
     }
 
     fn destroy_service_pair(&self, kind: KeyKind, label: &str) -> Result<(), HsmError> {

@@ -38,6 +38,13 @@ pub trait Token: Send + Sync {
     /// As for [`Self::signing_key_there`].
     fn ed25519_key_there(&self, label: &str) -> Result<[u8; 32], HsmError>;
 
+    /// As [`Self::signing_key_there`], of the P-256 key agreement key of that name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::signing_key_there`].
+    fn agreement_key_there(&self, label: &str) -> Result<Point, HsmError>;
+
     /// Destroys the P-256 signing key of that name, for ever. One that is not there is fine.
     ///
     /// # Errors
@@ -51,6 +58,13 @@ pub trait Token: Send + Sync {
     ///
     /// [`HsmError`].
     fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError>;
+
+    /// Destroys the P-256 key agreement key of that name, for ever. One that is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    fn agreement_key_destroy(&self, label: &str) -> Result<(), HsmError>;
 
     /// See [`Hsm::ensure_signing_key`](super::Hsm::ensure_signing_key).
     ///
@@ -193,8 +207,10 @@ impl Token for Pkcs11Token {
         fn probe(&self) -> Result<Mechanisms, HsmError>;
         fn signing_key_there(&self, label: &str) -> Result<Point, HsmError>;
         fn ed25519_key_there(&self, label: &str) -> Result<[u8; 32], HsmError>;
+        fn agreement_key_there(&self, label: &str) -> Result<Point, HsmError>;
         fn signing_key_destroy(&self, label: &str) -> Result<(), HsmError>;
         fn ed25519_key_destroy(&self, label: &str) -> Result<(), HsmError>;
+        fn agreement_key_destroy(&self, label: &str) -> Result<(), HsmError>;
         fn signing_key(&self, label: &str) -> Result<Point, HsmError>;
         fn sign_digest(&self, label: &str, digest: &[u8; 32]) -> Result<[u8; 64], HsmError>;
         fn ed25519_key(&self, label: &str) -> Result<[u8; 32], HsmError>;

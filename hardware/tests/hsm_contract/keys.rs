@@ -159,6 +159,12 @@ pub(crate) fn what_was_destroyed_signs_no_more(stage: &Stage) {
     hsm.ed25519_key_destroy("k").unwrap();
     assert!(missing(log.sign(b"m").map(drop)) && missing(hsm.ed25519_key_there("k").map(drop)));
     other.sign_digest([1; 32]).unwrap();
+    let transport = hsm.ensure_agreement_key("k").unwrap();
+    let (_, peer) = ephemeral(1);
+    transport.agree(&peer).unwrap();
+    assert_eq!(hsm.agreement_key_there("k").unwrap(), transport.public_key());
+    hsm.agreement_key_destroy("k").unwrap();
+    assert!(missing(transport.agree(&peer).map(drop)) && missing(hsm.agreement_key_there("k").map(drop)));
     // Again, or what a crash has left half done.
     hsm.signing_key_destroy("k").unwrap();
     hsm.ensure_signing_key("k").unwrap();

@@ -35,7 +35,8 @@ use super::store::Store;
 use super::vault::{Vault, blocking};
 
 /// Names of the site's own keys in its token.
-pub(super) const LABELS: Labels = Labels { tls: "tls", signing: "signing", log: None };
+pub(super) const LABELS: Labels =
+    Labels { tls: "tls", signing: "signing", log: None, transport: Some("transport") };
 
 /// Requests that bring a large order, at once: from callers whose key the ledger knows, and from anybody.
 const BRINGING_KNOWN: usize = 8;

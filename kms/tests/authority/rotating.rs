@@ -17,7 +17,7 @@ use crate::fixture::*;
 use crate::stage::{DEADLINE, Stage, code, staged};
 use crate::town::Town;
 
-static LABELS: Labels = Labels { tls: "tls", signing: "signing", log: Some("log") };
+static LABELS: Labels = Labels { tls: "tls", signing: "signing", log: Some("log"), transport: None };
 
 impl Stage {
     fn own(&self) -> OwnKeys {

@@ -109,10 +109,12 @@ pub(crate) fn log_key(service: &str) -> ed25519_dalek::SigningKey {
 }
 
 pub(crate) fn service_keys(service: &str) -> ServiceKeys {
+    let of_authority = service.starts_with("ca") || service.starts_with("kms");
     ServiceKeys {
         signing: public(&format!("{service} signing")),
         tls: public(&format!("{service} tls")),
-        log: Some(Base64(log_key(service).verifying_key().to_bytes())),
+        log: of_authority.then(|| Base64(log_key(service).verifying_key().to_bytes())),
+        transport: (!of_authority).then(|| public(&format!("{service} transport"))),
     }
 }
 

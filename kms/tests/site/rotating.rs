@@ -14,7 +14,7 @@ use crate::rewrapping::{grant_key, sites_of, wraps_among};
 use crate::stage::test;
 use crate::town::Town;
 
-static LABELS: Labels = Labels { tls: "tls", signing: "signing", log: None };
+static LABELS: Labels = Labels { tls: "tls", signing: "signing", log: None, transport: Some("transport") };
 
 impl Town {
     /// New keys that wait in the site's token, by a statement that both have signed.

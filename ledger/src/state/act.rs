@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fold::check_policy;
+use super::keys::site_keys_are_whole;
 use super::order::{Needs, Signers};
 use super::unit::{Change, is_for_outsiders};
 use super::{CardState, CardStatus, Contract, Grant, Kind, Rejected, Site, State, Unit};
@@ -70,7 +71,8 @@ impl State {
             Act::SiteJoined { site, name, keys, address } => {
                 signers.satisfy(two_officers())?;
                 self.must_be_new(Kind::Site, *site, self.sites.contains_key(site))?;
-                self.first_sight([keys.signing.0, keys.tls.0])?;
+                site_keys_are_whole(*site, keys)?;
+                self.first_sight(keys.points())?;
                 let joined =
                     Site { name: name.record, keys: keys.clone(), address: address.clone(), removed: false };
                 self.sites.insert_mut(*site, joined);
@@ -236,6 +238,10 @@ impl State {
                 signers.satisfy(two_officers())?;
                 self.shredded.insert_mut(*file);
                 Ok(())
+            }
+            Act::SlipRevoked { slips, index } => {
+                signers.satisfy(ending(false))?;
+                self.revoke_slip(*slips, *index)
             }
         }
     }

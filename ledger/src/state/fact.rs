@@ -3,6 +3,7 @@
 use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
 use warifu_split_key::{GrantError, check_grant, unit_key};
 
+use super::routing::slips_batched;
 use super::{Issued, Kind, Rejected, State};
 use crate::ahead::Found;
 use crate::dsse::Envelope;
@@ -51,6 +52,7 @@ impl State {
                 self.grant_issued(*grant, *order, issued)
             }
             FactBody::JournalsBatched { heads } => self.journals_batched(heads, found),
+            FactBody::SlipsBatched { slips } => slips_batched(slips),
         }
     }
 

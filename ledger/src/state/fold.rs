@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use warifu_split_key::point::Point;
 
+use super::keys::NO_TRANSPORT;
 use super::{LONGEST_LEASE_MS, Rejected, State};
 use crate::ahead::{Checked, Found};
 use crate::dsse::SIGNATURE_LIMIT;
@@ -46,6 +47,9 @@ impl State {
         if ![ca_log, kms_log].iter().all(checkpoint::is_log_key) {
             return Err(Rejected::NotFounding { why: "a log key is no Ed25519 public key" });
         }
+        if founding.ca.transport.is_some() || founding.kms.transport.is_some() {
+            return Err(Rejected::NotFounding { why: NO_TRANSPORT });
+        }
         let mut log_keys = Set::new_sync();
         log_keys.insert_mut(ca_log.0);
         log_keys.insert_mut(kms_log.0);
@@ -84,13 +88,14 @@ impl State {
             role_holders: Set::new_sync(),
             executed: Set::new_sync(),
             shredded: Set::new_sync(),
+            revoked_slips: Set::new_sync(),
             custodians: Map::new_sync(),
             ever_custodians: Set::new_sync(),
             journals: Map::new_sync(),
         };
         check_policy(&founding.policy)?;
         for keys in [&founding.ca, &founding.kms] {
-            state.first_sight([keys.signing.0, keys.tls.0])?;
+            state.first_sight(keys.points())?;
         }
         for officer in &founding.officers {
             state.enrol(officer, leaf.at(), true)?;

@@ -95,8 +95,10 @@ impl State {
             return malformed("an order gives a service other keys once");
         }
         match (service, keys.log) {
-            (ServiceId::Site(site), None) => self.serving_site(&site)?,
-            (ServiceId::Site(_), Some(_)) => return malformed("a site signs no checkpoints"),
+            (ServiceId::Site(site), _) => {
+                self.serving_site(&site)?;
+                site_keys_are_whole(site, keys)?;
+            }
             (ServiceId::Ca | ServiceId::Kms, log) => {
                 let Some(log) = log.filter(is_log_key) else {
                     return malformed("the log key is missing, or is no Ed25519 public key");
@@ -105,9 +107,12 @@ impl State {
                     return malformed("the log key was used before");
                 }
                 self.log_keys.insert_mut(log.0);
+                if keys.transport.is_some() {
+                    return malformed(NO_TRANSPORT);
+                }
             }
         }
-        self.first_sight([keys.signing.0, keys.tls.0])?;
+        self.first_sight(keys.points())?;
         let former = match service {
             ServiceId::Ca => std::mem::replace(&mut self.ca, Arc::new(keys.clone())),
             ServiceId::Kms => std::mem::replace(&mut self.kms, Arc::new(keys.clone())),
@@ -164,4 +169,19 @@ impl State {
             }
         }
     }
+}
+
+/// Why ca and kms have no transport key in the ledger.
+pub(super) const NO_TRANSPORT: &str = "a site alone has a transport key";
+
+/// A site signs no checkpoints, and has a key to which others seal (P-15.3).
+pub(super) fn site_keys_are_whole(site: Id, keys: &ServiceKeys) -> Result<(), Rejected> {
+    let service = ServiceId::Site(site);
+    if keys.log.is_some() {
+        return Err(Rejected::KeysMalformed { service, why: "a site signs no checkpoints" });
+    }
+    if keys.transport.is_none() {
+        return Err(Rejected::KeysMalformed { service, why: "a site has a transport key" });
+    }
+    Ok(())
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     Grant,
     /// A site.
     Site,
+    /// Slips.
+    Slip,
 }
 
 impl std::fmt::Display for Kind {
@@ -32,6 +34,7 @@ impl std::fmt::Display for Kind {
             Self::Unit => "unit",
             Self::Grant => "grant",
             Self::Site => "site",
+            Self::Slip => "slip",
         })
     }
 }
@@ -387,6 +390,12 @@ pub enum Rejected {
     /// No heads, or more than one fact takes.
     #[error("{count} heads of journals are none, or too many for one fact")]
     JournalHeadsCount {
+        /// How many.
+        count: usize,
+    },
+    /// No slips, or more than one fact takes.
+    #[error("{count} batches of slips are none, or too many for one fact")]
+    SlipsCount {
         /// How many.
         count: usize,
     },

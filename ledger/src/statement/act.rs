@@ -323,6 +323,15 @@ pub enum Act {
         /// SHA-256 over the x-coordinate of a stanza's encapsulated key.
         file: Digest,
     },
+    /// What was routed by these slips, or by one of them, is opened no more.
+    #[serde(rename = "slip.revoked")]
+    SlipRevoked {
+        /// [`super::Slips::id`].
+        slips: Id,
+        /// Which of them; all if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<u64>,
+    },
 }
 
 impl Act {

@@ -105,10 +105,12 @@ pub(crate) fn card(label: &str) -> Card {
 }
 
 pub(crate) fn service_keys(service: &str) -> ServiceKeys {
+    let of_authority = service.starts_with("ca") || service.starts_with("kms");
     ServiceKeys {
         signing: public_of(&format!("{service} signing")),
         tls: public_of(&format!("{service} tls")),
-        log: matches!(service, "ca" | "kms").then(|| log_public(service)),
+        log: of_authority.then(|| log_public(service)),
+        transport: (!of_authority).then(|| public_of(&format!("{service} transport"))),
     }
 }
 
@@ -399,14 +401,17 @@ pub(crate) fn custodians(service: HalfHolder, threshold: u8, cards: &[&str]) -> 
 
 /// A service speaks with the keys of this label from here on.
 pub(crate) fn recovered(service: HalfHolder, label: &str) -> Act {
-    let keys = ServiceKeys { log: Some(log_public(label)), ..service_keys(label) };
+    let keys = ServiceKeys { log: Some(log_public(label)), transport: None, ..service_keys(label) };
     Act::AuthorityRecovered { service, keys }
 }
 
 /// A service goes on with the keys of this label, which it made beside those that it has.
 pub(crate) fn rotated(service: ServiceId, label: &str) -> Act {
-    let log = (!matches!(service, ServiceId::Site(_))).then(|| log_public(label));
-    Act::KeyRotated { service, keys: ServiceKeys { log, ..service_keys(label) } }
+    let keys = match service {
+        ServiceId::Site(_) => ServiceKeys { log: None, ..service_keys(label) },
+        _ => ServiceKeys { log: Some(log_public(label)), transport: None, ..service_keys(label) },
+    };
+    Act::KeyRotated { service, keys }
 }
 
 // Halves and shares, by the label of their unit and of their card.

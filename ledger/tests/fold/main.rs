@@ -23,6 +23,7 @@ mod revocation;
 mod road;
 mod roles;
 mod rotated;
+mod routing;
 mod signing;
 mod tiles;
 mod units;

@@ -10,12 +10,16 @@ use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal;
+use warifu_ledger::key::Base64;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Record};
+use warifu_ledger::slip::{ProvedSlip, Slip};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, ServiceId, Stamp, Statement,
+    Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released, ServiceId, SitePart, Slips,
+    Stamp, Statement,
 };
+use warifu_split_key::routing::Part;
 
 use crate::fixture::*;
 
@@ -206,6 +210,62 @@ fn journal_vector() {
     town.state.check_fact(&envelope).unwrap();
     let FactBody::JournalsBatched { heads } = fact else { unreachable!() };
     assert_eq!(json!(heads[0].head), previous);
+}
+
+#[test]
+fn slips_vector() {
+    let town = crate::routing::town();
+    let of: Vec<Slip> = ["a", "b", "c"]
+        .iter()
+        .zip(0..)
+        .map(|(file, index)| crate::routing::slip(index, file, if index == 1 { "welfare" } else { "tax" }))
+        .collect();
+    let slips = crate::routing::slips(&town, "michi", "front", &of);
+    let envelope = envelope_by_cards(&slips, &["michi"]);
+    let comment = "Three files routed with one signature: the statement that the dispatcher's card signed, each slip with its encoding and its proof, and the infos of both seals for the first one (the seals here are 113 bytes of 07).";
+    let mut made = envelope_vector(comment, &["michi 9C"], &envelope);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let proved = slips.prove(of.clone()).unwrap();
+    made["slips"] = proved
+        .iter()
+        .map(|proved| {
+            let encoded = hex(&proved.slip.routed_file(&slips).encoded());
+            json!({"slip": proved.slip, "proof": proved.proof, "encoded": encoded})
+        })
+        .collect();
+    let file = of[0].routed_file(&slips);
+    made["info_card_part"] = json!(hex(&file.info(Part::Card)));
+    made["info_site_part"] = json!(hex(&file.info(Part::Site(id("main").0))));
+    check("slips", &made);
+
+    // From the file alone.
+    let from_file: Slips = verified("slips");
+    assert_eq!(from_file, slips);
+    for entry in read("slips")["slips"].as_array().unwrap() {
+        let slip = serde_json::from_value(entry["slip"].clone()).unwrap();
+        let proof = serde_json::from_value(entry["proof"].clone()).unwrap();
+        assert!(from_file.has(&ProvedSlip { slip, proof }));
+    }
+    town.state.read_slips(&envelope).unwrap();
+
+    let released = Released {
+        organization: town.organization(),
+        site: id("main"),
+        slips: envelope.digest(),
+        to: id("branch"),
+        parts: vec![SitePart { index: 0, sealed: Base64([7; 113]) }],
+    };
+    let comment =
+        "A site's parts of the files in slips.json, for the site branch (the seal here is 113 bytes of 07).";
+    let by_main = envelope_by_services(&released, &["main"]);
+    check("released", &envelope_vector(comment, &["main signing"], &by_main));
+    assert_eq!(verified::<Released>("released"), released);
+
+    let fact = FactBody::SlipsBatched { slips: [envelope.digest()].into() };
+    let comment = "The fact that the slips in slips.json were there by then.";
+    let stated = town.fact(fact.clone(), &["ca", "kms"]);
+    check("fact-slips-batched", &envelope_vector(comment, &["ca signing", "kms signing"], &stated));
+    assert_eq!(verified::<Fact>("fact-slips-batched").fact, fact);
 }
 
 #[test]

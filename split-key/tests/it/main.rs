@@ -11,6 +11,7 @@ mod grants;
 mod half_proofs;
 mod interop;
 mod opening;
+mod routing;
 mod secrets;
 
 use p256::{NonZeroScalar, PublicKey, SecretKey};

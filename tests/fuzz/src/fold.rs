@@ -72,7 +72,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 33] = [
+    let acts: [Act; 34] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -106,6 +106,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         custodians(HalfHolder::Ca, 2, &["sakura", "kenji", "hanako"]),
         recovered(HalfHolder::Ca, "ca 2"),
         rotated(ServiceId::Site(id("main")), "main 2"),
+        Act::SlipRevoked { slips: id("slips"), index: Some(1) },
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::Bytes;
+use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
-    Backup, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, RestoreRequest, ServiceKind,
-    ServiceStatement, Stamp, Statement,
+    Backup, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, Released, RestoreRequest,
+    ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Statement,
 };
 
 use crate::fixture::{
@@ -55,6 +55,22 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             keys: service_keys("main"),
             address: Some("main.example:8443".to_owned()),
         };
+        let slips = Slips {
+            organization,
+            id: id("slips"),
+            unit: id("front"),
+            grant: id("grant"),
+            expires_at: T0 + DAY,
+            count: 2,
+            root: Digest::of(b"root"),
+        };
+        let released = Released {
+            organization,
+            site: id("main"),
+            slips: Digest::of(b"slips"),
+            to: id("branch"),
+            parts: vec![SitePart { index: 1, sealed: Base64([7; 113]) }],
+        };
         let mut envelopes: Vec<Envelope> = town.leaves.iter().map(|leaf| leaf.envelope().clone()).collect();
         envelopes.extend([
             order,
@@ -62,6 +78,8 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             envelope_by_services(&stamp, &["kms"]),
             envelope_by_services(&key, &["main"]),
             envelope_by_services(&service, &["main"]),
+            envelope_by_cards(&slips, &["michi"]),
+            envelope_by_services(&released, &["main"]),
             envelope_by_services(&profile_of(organization), &["kms"]),
             envelope_by_cards(&receipt, &[]),
         ]);
@@ -103,7 +121,20 @@ macro_rules! kinds {
     };
 }
 
-kinds!(Founding, Order, Fact, Stamp, Receipt, ServiceStatement, GrantKey, Profile, Backup, RestoreRequest);
+kinds!(
+    Founding,
+    Order,
+    Fact,
+    Stamp,
+    Receipt,
+    ServiceStatement,
+    GrantKey,
+    Profile,
+    Backup,
+    RestoreRequest,
+    Slips,
+    Released
+);
 
 /// The payload types that have a target.
 #[must_use]

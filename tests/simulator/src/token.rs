@@ -147,11 +147,19 @@ impl Token for MemoryToken {
         }
     }
 
+    fn agreement_key_there(&self, label: &str) -> Result<Point, HsmError> {
+        self.signing_key_there(label)
+    }
+
     fn signing_key_destroy(&self, _: &str) -> Result<(), HsmError> {
         Ok(())
     }
 
     fn ed25519_key_destroy(&self, _: &str) -> Result<(), HsmError> {
+        Ok(())
+    }
+
+    fn agreement_key_destroy(&self, _: &str) -> Result<(), HsmError> {
         Ok(())
     }
 

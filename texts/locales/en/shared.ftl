@@ -63,6 +63,7 @@ kind-contract = contract
 kind-unit = unit
 kind-grant = grant
 kind-site = site
+kind-slip = routing
 kind-proposal = waiting order
 
 rejected-malformed = The order is not well formed ({ $why }).
@@ -158,6 +159,8 @@ rejected-not-founding = It cannot found an organization (three officers are need
 rejected-unsound = What the services recorded about a key is not sound ({ $why }).
     .remedy = Stop here, and call the helpdesk.
 rejected-journal = What the services recorded about a site's audit journal is not sound ({ $why }).
+    .remedy = Stop here, and call the helpdesk.
+rejected-slips = What the services recorded about routed files is not sound: there is none, or too much at once.
     .remedy = Stop here, and call the helpdesk.
 rejected-other = The ledger refuses this order ({ $why }).
     .remedy = Check what you ordered.

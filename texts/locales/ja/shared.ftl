@@ -63,6 +63,7 @@ kind-contract = 契約
 kind-unit = 宛先
 kind-grant = 権限
 kind-site = 拠点
+kind-slip = 振り分け
 kind-proposal = 承認待ちの指図
 
 rejected-malformed = 指図の形式が正しくありません（{ $why }）。
@@ -159,6 +160,8 @@ rejected-unsound = サービスが作った鍵の記録が正しくありませ�
     .remedy = 作業を止めて、情報システム担当に連絡してください。
 rejected-journal = サービスが作った、拠点の監査記録についての記載が正しくありません（{ $why }）。
     .remedy = 作業を止めて、情報システム担当に連絡してください。
+rejected-slips = サービスが作った、振り分けたファイルについての記載が正しくありません（一つもないか、一度に多すぎます）。
+    .remedy = ここで作業を止め、問い合わせ先に連絡してください。
 rejected-other = 台帳がこの指図を断りました（{ $why }）。
     .remedy = 指図の内容を確かめてください。
 

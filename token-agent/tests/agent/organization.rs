@@ -63,6 +63,7 @@ impl Service {
             signing: self.signing.public_key().into(),
             tls: self.tls.public_key().into(),
             log: None,
+            transport: None,
         }
     }
 }

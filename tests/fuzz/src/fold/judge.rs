@@ -227,7 +227,7 @@ pub(super) fn no_key_twice(state: &State) {
     let former = all.flat_map(|service| state.former_keys(service)).map(|(_, keys)| keys);
     let now = both.into_iter().map(|service| state.keys_of(service));
     let services = now.chain(former).chain(state.sites().map(|(_, site)| &site.keys));
-    let mut points: Vec<Point> = services.flat_map(|keys| [keys.signing.0, keys.tls.0]).collect();
+    let mut points: Vec<Point> = services.flat_map(|keys| keys.points()).collect();
     for (_, card) in state.cards() {
         points.extend([card.card.authentication.0, card.card.signature.0, card.card.transport.0]);
     }
