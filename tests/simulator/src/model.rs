@@ -395,10 +395,18 @@ impl Book {
             "I4: a partial left though a stamp has spoken of {size} leaves and {} are folded",
             self.ledger.len()
         );
-        let told = leaving.folded.checked_sub(1).and_then(|last| self.told.get(last)).cloned();
-        let told = told.unwrap_or_default();
-        if let Some(why) = told.forbids(self.site, card, grant, &file, floor) {
-            bail!("I2: a partial left though {why}");
+        // The site looked at some moment from the request on: a card may have been resumed since.
+        let since = leaving.folded.checked_sub(1).and_then(|last| self.told.get(last..)).unwrap_or_default();
+        let forbidden = |told: &Told| told.forbids(self.site, card, grant, &file, floor);
+        match since.split_first() {
+            None => bail!("I2: a partial left though nothing was folded"),
+            Some((first, later)) => {
+                if let Some(why) = forbidden(first)
+                    && later.iter().all(|told| forbidden(told).is_some())
+                {
+                    bail!("I2: a partial left though {why}");
+                }
+            }
         }
         let suspended = self.kept.suspended.values().any(|(suspended, until)| {
             *suspended == card && leaving.site_time.is_some_and(|time| time <= *until)
