@@ -177,6 +177,7 @@ async fn run(config: &Config) -> Result<(), Fault> {
     let mut stop = process::Stop::listen()?;
     let (hsm, keys) = open_keys(config)?;
     let pool = open_database(config).await?;
+    let watchers = monitor::listen(config.monitor.as_ref()).await?;
     let mut begun = false;
     loop {
         let service = Service::start(config, config.kms.key()?, keys.clone(), pool.clone()).await?;
@@ -187,7 +188,7 @@ async fn run(config: &Config) -> Result<(), Fault> {
         let watched = service.watched(hsm.clone());
         let ended = tokio::select! {
             worked = service.run(stop.told()) => worked?,
-            watched = monitor::serve(config.monitor.as_ref(), "ca", watched) => {
+            watched = monitor::serve(watchers.as_ref(), "ca", watched) => {
                 watched?;
                 Ended::Told
             }

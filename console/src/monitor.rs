@@ -27,7 +27,8 @@ use warifu_api::server::{Limits, serve_plain};
 use warifu_replica::Replica;
 use warifu_replica::follow::Follower;
 
-use crate::{ConsoleError, process};
+use crate::ConsoleError;
+use crate::process::{self, Port};
 
 /// Those who watch are few.
 const WATCHERS: usize = 16;
@@ -122,18 +123,29 @@ pub fn hindrance_of_follower(follower: &Follower) -> Option<&'static str> {
     follower.fresh().is_none().then_some("no-lease")
 }
 
-/// Serves what `watched` shows until this is dropped; where nothing is configured, does nothing for ever. `service` is what the
-/// figures call it.
+/// Takes the port, if one is configured, for as long as the program runs: nobody else gets it while a service begins anew, whom that
+/// would end.
 ///
 /// # Errors
 /// [`ConsoleError::Listen`].
+pub async fn listen(monitor: Option<&Monitor>) -> Result<Option<Port>, ConsoleError> {
+    let Some(monitor) = monitor else { return Ok(None) };
+    let port = Port::of(process::bind(&monitor.listen).await?)?;
+    tracing::info!(address = monitor.listen, "figures are served");
+    Ok(Some(port))
+}
+
+/// Serves what `watched` shows until this is dropped; without a port, does nothing for ever. `service` is what the figures call it.
+///
+/// # Errors
+/// [`ConsoleError::System`].
 pub async fn serve(
-    monitor: Option<&Monitor>,
+    port: Option<&Port>,
     service: &'static str,
     watched: Arc<dyn Watched>,
 ) -> Result<(), ConsoleError> {
-    let Some(monitor) = monitor else { return std::future::pending().await };
-    let listener = process::bind(&monitor.listen).await?;
+    let Some(port) = port else { return std::future::pending().await };
+    let listener = port.listener()?;
     let limits = Limits {
         strangers: WATCHERS,
         header: PATIENCE,
@@ -141,7 +153,6 @@ pub async fn serve(
         strangers_lifetime: PATIENCE,
         ..Limits::default()
     };
-    tracing::info!(address = monitor.listen, "figures are served");
     serve_plain(listener, router(service, watched), limits, std::future::pending()).await;
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Following a kms authority: its ledger stream and its stamps.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -114,8 +117,12 @@ pub struct Following {
     pub longest_lease_ms: u64,
     /// Whether it brings its leaves to a kms that was restored from a backup and lacks them: the ca does.
     pub brings_leaves: bool,
+    /// No time that it gives is before this one: the latest that it has written down before it was started.
+    pub not_before: Millis,
     /// Whether a fork halts it for good, restarts included: a site answers nothing any more until people have set it up anew.
     pub halts_for_good: bool,
+    /// The file that keeps that where the database can take nothing any more: it needs no room on the disk.
+    pub halt_mark: Option<PathBuf>,
 }
 
 impl Following {
@@ -136,7 +143,29 @@ impl Following {
             clock,
             longest_lease_ms: LONGEST_LEASE_MS,
             brings_leaves: false,
+            not_before: 0,
             halts_for_good: false,
+            halt_mark: None,
+        }
+    }
+}
+
+impl Following {
+    /// Notes a fork at `size` leaves in the file for that. Its length is the size: it has no content, which a full disk would not
+    /// take.
+    fn mark(&self, size: u64) -> io::Result<()> {
+        let Some(path) = &self.halt_mark else { return Err(io::ErrorKind::NotFound.into()) };
+        let file = File::create(path)?;
+        file.set_len(size)?;
+        file.sync_all()?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// The size that was noted. What cannot be looked at counts as noted.
+    fn marked(&self) -> Option<u64> {
+        match fs::metadata(self.halt_mark.as_ref()?) {
+            Ok(mark) => Some(mark.len()),
+            Err(error) => (error.kind() != io::ErrorKind::NotFound).then_some(0),
         }
     }
 }
@@ -288,13 +317,18 @@ impl Shared {
         if let Some(state) = replica.state() {
             following.kms.set(state.kms().tls.0);
         }
-        let fork = replica.fork().filter(|_| following.halts_for_good && stands(Guard::HaltKept));
+        let fork = replica.fork().or_else(|| following.marked());
+        let fork = fork.filter(|_| following.halts_for_good && stands(Guard::HaltKept));
         if let Some(size) = fork {
             tracing::error!(size, "HALTED: the kms has shown two ledgers before the restart");
         }
         let halted = fork.map(|size| Halt::Fork { size });
         Ok(Self {
-            lease: Mutex::new(Lease::new(following.longest_lease_ms).after(replica.last_stamp())),
+            lease: Mutex::new(
+                Lease::new(following.longest_lease_ms)
+                    .after(replica.last_stamp())
+                    .not_before(following.not_before),
+            ),
             following,
             replica,
             status: watch::Sender::new(FollowStatus { halted, ..FollowStatus::default() }),
@@ -309,7 +343,7 @@ impl Shared {
     }
 
     fn fresh(&self) -> Option<Fresh> {
-        let lease = self.lease();
+        let mut lease = self.lease();
         if self.status.borrow().halted.is_some() {
             return None;
         }
@@ -332,7 +366,12 @@ impl Shared {
         if let Some(size) = fork.filter(|_| self.following.halts_for_good)
             && let Err(error) = self.replica.forked(size).await
         {
-            tracing::error!(%error, "a restart will have forgotten that the kms has shown two ledgers");
+            match self.following.mark(size) {
+                Ok(()) => tracing::error!(%error, "the database could not take the halt: a file keeps it"),
+                Err(unmarked) => tracing::error!(
+                    %error, %unmarked, "DO NOT RESTART: a restart will have forgotten that the kms has shown two ledgers"
+                ),
+            }
         }
     }
 

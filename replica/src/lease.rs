@@ -76,13 +76,15 @@ pub struct Lease {
     held: Option<Held>,
     /// Leaves and time of the last stamp that counted, whatever became of the lease.
     earlier: Option<(u64, Millis)>,
+    /// The latest time that was given out. A stamp that was longer on its way puts the clock ahead of the next one's.
+    given: Millis,
 }
 
 impl Lease {
     /// A lease of `lease_ms` milliseconds that does not run yet.
     #[must_use]
     pub fn new(lease_ms: u64) -> Self {
-        Self { lease_ms, nonce: None, held: None, earlier: None }
+        Self { lease_ms, nonce: None, held: None, earlier: None, given: 0 }
     }
 
     /// The same lease after a restart: no stamp counts that goes back behind the last one before it, of so many leaves and
@@ -90,6 +92,13 @@ impl Lease {
     #[must_use]
     pub fn after(mut self, last_stamp: Option<(u64, Millis)>) -> Self {
         self.earlier = last_stamp.filter(|_| stands(Guard::StampsOutliveRestarts));
+        self
+    }
+
+    /// The same lease, whose time is never before this one: what was written down with it before a restart.
+    #[must_use]
+    pub fn not_before(mut self, time: Millis) -> Self {
+        self.given = time;
         self
     }
 
@@ -152,11 +161,13 @@ impl Lease {
 
     /// The time, if the lease runs and everything that its stamp's checkpoint contains is folded into `state`.
     ///
-    /// It is never behind the last leaf, whatever the stamp says: an authority's slow clock gives nobody more time.
+    /// It is never behind the last leaf, whatever the stamp says: an authority's slow clock gives nobody more time. And it never
+    /// goes back (P-5.5): it stands until the stamp's time has come so far.
     #[must_use]
-    pub fn site_time(&self, boot_ms: u64, state: &State) -> Option<Millis> {
+    pub fn site_time(&mut self, boot_ms: u64, state: &State) -> Option<Millis> {
         let (held, elapsed, _) = self.running(boot_ms, state)?;
-        Some(held.time.saturating_add(elapsed).max(state.last_at()))
+        self.given = held.time.saturating_add(elapsed).max(state.last_at()).max(self.given);
+        Some(self.given)
     }
 
     /// How long the site may still answer without news, in milliseconds; 0 if it may not answer now.

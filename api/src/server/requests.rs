@@ -1,8 +1,7 @@
-//! The requests of a listener: numbered for the log, and counted, so that it can wait for their answers when it stops.
+//! The requests of a listener: each with a random number for the log, and counted, so that it can wait for their answers when it stops.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +23,6 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// How long the answers to what was asked before a listener was told to stop may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Numbers are unique within a process.
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// What a listener that stops waits for. Clones are the same.
 #[derive(Clone)]
@@ -71,8 +67,14 @@ impl Closing {
     }
 }
 
+/// A number that finds a request in the log again. Counted, it would tell whoever asks twice how much others ask.
+fn draw() -> u64 {
+    // Zero, where the system has no randomness: nothing hangs on it, and no connection is made without.
+    getrandom::u64().unwrap_or_default()
+}
+
 async fn answered(State(closing): State<Closing>, request: Request, next: Next) -> Response {
-    let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    let number = draw();
     closing.open.send_modify(|open| *open += 1);
     let open = Open(closing.open.clone());
     // Paths hold ids and digests alone; what is personal or secret is in bodies.

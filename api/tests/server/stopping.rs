@@ -93,7 +93,7 @@ async fn a_stream_of_events_ends_with_its_listener() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_number_of_its_request() {
+async fn every_answer_has_a_number_of_its_request_that_tells_nothing_of_others() {
     let address = served(Router::new().route("/who", get(|| async { Json("you") }))).await;
     let mut numbers = Vec::new();
     for path in ["/who", "/who", "/nowhere"] {
@@ -106,6 +106,6 @@ async fn every_answer_has_the_number_of_its_request() {
         let number = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).expect(&answer);
         numbers.push(number.parse::<u64>().unwrap());
     }
-    numbers.dedup();
-    assert_eq!(numbers.len(), 3);
+    // By chance, they are so near each other once in a quintillion times.
+    assert!(numbers.windows(2).all(|two| two[0].abs_diff(two[1]) > 100), "{numbers:?}");
 }

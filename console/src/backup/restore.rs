@@ -202,14 +202,18 @@ async fn check_halves(
                 HalfHolder::Ca => issuer.point.0,
                 HalfHolder::Kms => keeper.point.0,
             };
-            let right = match halves.get(&unit) {
-                Some(half) => half.public == shown && !missing.contains(&unit),
-                None => missing.contains(&unit),
-            };
-            if !right {
+            if !is_right(halves.get(&unit).map(|half| &half.public), &shown, missing.contains(&unit)) {
                 return Err(BackupFault::OtherHalf { unit });
             }
         }
+    }
+}
+
+/// A half is what the ledger shows, or it is not there and the manifest says so; what it calls missing is not there.
+fn is_right(half: Option<&Point>, shown: &Point, is_missing: bool) -> bool {
+    match half {
+        Some(half) => half == shown && !is_missing,
+        None => is_missing,
     }
 }
 
@@ -231,4 +235,20 @@ async fn put(pool: &AnyPool, kept: &Kept, halves: &BTreeMap<Id, Resealed>) -> Re
         }
     }
     Ok(transaction.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_10_7_a_half_is_the_ledgers_or_is_said_to_be_missing_and_never_both() {
+        let [shown, other] = [1, 2].map(|byte| IssuerHalf::from_bytes(&[byte; 32]).unwrap().public());
+        assert!(!is_right(None, &shown, false), "nobody said that it is missing");
+        assert!(!is_right(Some(&other), &shown, false), "another half");
+        assert!(!is_right(Some(&shown), &shown, true), "said to be missing, and there");
+        assert!(!is_right(Some(&other), &shown, true));
+        assert!(is_right(Some(&shown), &shown, false));
+        assert!(is_right(None, &shown, true));
+    }
 }

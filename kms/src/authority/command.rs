@@ -146,13 +146,14 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
     if without_ca {
         authority.do_not_wait_for_the_ca();
     }
+    let watchers = monitor::listen(config.monitor.as_ref()).await?;
     let crls = process::Port::of(process::bind(&config.crl_listen()).await?)?;
     let port = process::Port::of(process::listen(&config.listen).await?)?;
     loop {
         let ended = tokio::select! {
             served = authority.serve(port.listener()?, stop.told()) => served?,
             () = authority.serve_crls(crls.listener()?, std::future::pending()) => Ended::Told,
-            watched = monitor::serve(config.monitor.as_ref(), "authority", authority.clone()) => {
+            watched = monitor::serve(watchers.as_ref(), "authority", authority.clone()) => {
                 watched?;
                 Ended::Told
             }

@@ -105,6 +105,7 @@ async fn serve(config: &Config) -> Result<(), SiteError> {
     let organization = config.organization.ok_or(SiteError::NoOrganization)?;
     let kms_tls_key = config.kms.key()?.ok_or(SiteError::NoKmsKey)?;
     let mut stop = process::Stop::listen()?;
+    let watchers = monitor::listen(config.monitor.as_ref()).await?;
     let mut port = None;
     loop {
         let site = Service::start(Settings {
@@ -113,6 +114,7 @@ async fn serve(config: &Config) -> Result<(), SiteError> {
             organization,
             kms_address: config.kms.address.clone(),
             kms_tls_key,
+            halt_mark: Some(config.data.join("halted")),
             clock: Arc::new(SystemClock),
             rate: Rate::default(),
         })
@@ -125,7 +127,7 @@ async fn serve(config: &Config) -> Result<(), SiteError> {
         };
         let ended = tokio::select! {
             served = site.serve(port.listener()?, stop.told()) => served?,
-            watched = monitor::serve(config.monitor.as_ref(), "site", site.watched()) => {
+            watched = monitor::serve(watchers.as_ref(), "site", site.watched()) => {
                 watched?;
                 Ended::Told
             }

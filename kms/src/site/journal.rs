@@ -4,6 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row as _};
 use warifu_ledger::Id;
 use warifu_ledger::journal::{BrokenAt, Position, Row};
+use warifu_ledger::statement::Millis;
 
 use super::error::SiteError;
 use super::store::{digest_of, id_of, signed, unsigned};
@@ -49,6 +50,16 @@ impl Journal {
             .zip(rows.iter().skip(1))
             .all(|(one, next)| one.hash() == next.previous && one.index.checked_add(1) == Some(next.index));
         if linked { Ok(rows) } else { Err(SiteError::Damaged { what: "journal" }) }
+    }
+
+    /// The time of its last row, if that is as it was written; 0 if it has none.
+    pub(super) async fn last_time(&self) -> Result<Millis, SiteError> {
+        match recording::last(&mut *self.pool.acquire().await?).await {
+            Ok(row) => Ok(row.map_or(0, |row| row.time)),
+            // The journal will be given up for it (P-13.4).
+            Err(SiteError::Damaged { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Journal::rows`], unchecked: what the kms is to judge.

@@ -1,6 +1,7 @@
 //! A running site: what its parts share, and its tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sqlx::AnyPool;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub kms_address: String,
     /// The authority's TLS key, until the ledger is here and names it.
     pub kms_tls_key: Point,
+    /// The file that keeps a halt for a fork where the database can take nothing any more; none, and a restart on a full disk
+    /// forgets it.
+    pub halt_mark: Option<PathBuf>,
     /// The clock of its lease.
     pub clock: Arc<dyn Clock>,
     /// How often a card may ask.
@@ -80,6 +84,7 @@ pub(super) struct Core {
     pub(super) kms: Client,
     /// For questions that the kms may let wait: one connection answers one after the other.
     pub(super) kms_waiting: Client,
+    halt_mark: Option<PathBuf>,
     pub(super) clock: Arc<dyn Clock>,
     own: OwnKeys,
     keys: ServiceKeys,
@@ -249,6 +254,7 @@ impl Core {
             kms,
             kms_waiting,
             clock: settings.clock,
+            halt_mark: settings.halt_mark,
             own,
             keys,
             named_at_start,
@@ -369,10 +375,20 @@ impl Core {
     }
 
     /// As whom it follows: as nobody before it has joined.
-    pub(super) fn following(&self, site: Option<Id>, kms_address: &str, kms: Pin) -> Following {
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub(super) async fn following(
+        &self,
+        site: Option<Id>,
+        kms_address: &str,
+        kms: Pin,
+    ) -> Result<Following, SiteError> {
         let site = site.unwrap_or(Id([0; 16]));
+        let not_before = self.journal.last_time().await?;
         let following = Following::new(site, self.identity.clone(), kms_address, kms, self.clock.clone());
-        Following { halts_for_good: true, ..following }
+        let halt_mark = self.halt_mark.clone();
+        Ok(Following { halts_for_good: true, halt_mark, not_before, ..following })
     }
 
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.
@@ -380,10 +396,12 @@ impl Core {
         let mut size = self.replica.subscribe();
         loop {
             let id = self.replica.state().and_then(|state| self.site_id(&state));
-            let following = self.following(id, &kms_address, kms.clone());
             // Leaves are read from the replica, whoever appended them; nobody listens here.
             let (appended, _) = mpsc::channel(1);
-            match Follower::start(following, self.replica.clone(), appended) {
+            let following = self.following(id, &kms_address, kms.clone()).await;
+            let started = following
+                .and_then(|following| Ok(Follower::start(following, self.replica.clone(), appended)?));
+            match started {
                 Ok(follower) => {
                     let status = follower.status();
                     self.set_follower(Arc::new(follower));

@@ -44,7 +44,7 @@ impl Steps {
         let state = replica.state().ok_or(SiteError::NotJoined)?;
         let site = core.site_id(&state).ok_or(SiteError::NotJoined)?;
         let (appended, _) = mpsc::channel(1);
-        let follower = Follower::idle(core.following(Some(site), &address, pin), replica, appended)?;
+        let follower = Follower::idle(core.following(Some(site), &address, pin).await?, replica, appended)?;
         let follower = Arc::new(follower);
         core.set_follower(follower.clone());
         core.want_all();

@@ -12,6 +12,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Receipt;
 
 use crate::people::*;
+use crate::revocation::forked;
 use crate::stage::test;
 use crate::town::{Town, ask, code};
 
@@ -162,6 +163,29 @@ test! {
         assert_eq!(receipt.destroyed, [grant_id("hanako", "tax")].into());
         assert!(town.key_pairs().is_empty());
         assert_eq!(town.journal().await.len(), answered);
+    }
+}
+
+test! {
+    in SMALL_DISK;
+    async fn a_halt_for_a_fork_is_kept_though_the_disk_is_full(folder) {
+        let mut town = Town::working(folder).await;
+        let data = town.config.data.clone();
+        let card = town.card("hanako");
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(town.pool()).await.unwrap();
+        let full = Full::fill(&data).unwrap();
+        while ask(&card, &item("hanako", "tax", "a")).await.is_ok() {}
+        let order = signed(&forked(&town), ["sakura 9C".to_owned()]);
+        assert_eq!(town.bring(&order, None).await, Err(ErrorCode::Fork));
+        assert_eq!(ask(&card, &item("hanako", "tax", "a")).await, Err(ErrorCode::Fork));
+        let in_the_database: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM ledger_fork").fetch_one(town.pool()).await.unwrap();
+        assert_eq!(in_the_database, 0, "the disk was to be full");
+
+        // There is room again, and a restart: nothing is answered, though the kms shows the right ledger and stamps.
+        drop(full);
+        town.restart().await;
+        assert_eq!(town.open("hanako", "tax", "a").await, Err(ErrorCode::Fork));
     }
 }
 

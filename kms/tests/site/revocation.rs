@@ -270,18 +270,24 @@ test! {
     }
 }
 
+/// An order whose signer saw another ledger, which the kms has signed as well.
+pub(crate) fn forked(town: &Town) -> Order {
+    let state = town.kms.state();
+    let other = Checkpoint { size: state.tree().size(), root: Digest([6; 32]) };
+    Order {
+        organization: state.organization(),
+        id: id("forked"),
+        expires_at: T0 + DAY,
+        seen: sign_checkpoint(&state.organization(), &other),
+        acts: vec![revoke_card("hanako")],
+    }
+}
+
 test! {
     async fn an_order_over_another_ledger_of_the_same_kms_halts_the_site(folder) {
         let mut town = Town::working(folder).await;
         let state = town.kms.state();
-        let forked = Checkpoint { size: state.tree().size(), root: Digest([6; 32]) };
-        let order = Order {
-            organization: state.organization(),
-            id: id("forked"),
-            expires_at: T0 + DAY,
-            seen: sign_checkpoint(&state.organization(), &forked),
-            acts: vec![revoke_card("hanako")],
-        };
+        let order = forked(&town);
         // Anybody can say so; only the kms's and an officer's signature prove it.
         let mut nobody = order.clone();
         nobody.seen = note(&state).replace("\n\n", "\n\nx");

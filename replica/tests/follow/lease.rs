@@ -254,3 +254,22 @@ fn a_shorter_lease_bites_at_once() {
     lease.set_lease_ms(LEASE);
     assert_eq!(lease.site_time(1, &town.state), None);
 }
+
+/// P-5.5: a stamp that was long on its way puts the site's time ahead; the next one does not put it back.
+#[test]
+fn p_5_5_site_time_never_goes_back() {
+    let town = Town::working();
+    let mut lease = Lease::new(LEASE);
+    // The nonce took 5 s to the kms.
+    renew(&mut lease, &town.state, "slow", 0, town.at + 5_000);
+    assert_eq!(lease.site_time(10_000, &town.state), Some(town.at + 15_000));
+    renew(&mut lease, &town.state, "fast", 10_000, town.at + 10_000);
+    assert_eq!(lease.site_time(10_000, &town.state), Some(town.at + 15_000), "it stands");
+    assert_eq!(lease.site_time(14_999, &town.state), Some(town.at + 15_000));
+    assert_eq!(lease.site_time(15_001, &town.state), Some(town.at + 15_001), "and goes on");
+    // Nor does a restart: what was written down with a time is not undone.
+    let mut again = Lease::new(LEASE).not_before(town.at + 15_000);
+    assert_eq!(again.site_time(0, &town.state), None, "it is no lease");
+    renew(&mut again, &town.state, "again", 20, town.at + 11_000);
+    assert_eq!(again.site_time(20, &town.state), Some(town.at + 15_000));
+}

@@ -149,6 +149,7 @@ impl Place {
                     organization: self.organization,
                     kms_address: self.address(Who::Kms),
                     kms_tls_key: self.kms_tls,
+                    halt_mark: None,
                     clock: Arc::new(SystemClock),
                     rate: Rate { burst: 1 << 20, ..Rate::default() },
                 })

@@ -3,12 +3,16 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use p256::ecdsa::Signature;
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use warifu_ledger::Digest;
 use warifu_ledger::ahead::Ahead;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
+use warifu_ledger::journal::SignedHead;
+use warifu_ledger::key::Base64;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::state::State;
+use warifu_ledger::state::{Journals, State};
 use warifu_ledger::statement::{
     Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, Policy, Right, Role, ServiceId,
     UnitKind,
@@ -164,6 +168,10 @@ pub(crate) fn orders_seeds() -> Vec<Vec<u8>> {
             seeds.push(vec![0, 0, 0, act, label, label, 0, 0, 0, 0, 0, 0, 1, 0]);
         }
     }
+    for site in 0..3 {
+        // A head; then more rows of the same journal; then another journal.
+        seeds.push(vec![8, 0, 1, site, 1, 0, 1, 7, 8, 0, 1, site, 1, 0, 2, 8, 8, 0, 1, site, 1, 1, 1, 9]);
+    }
     for unit in 0..6 {
         seeds.push(vec![0, 0, 0, 7, unit, 0, 0, 0, 0, 6, 0, unit, 0]);
         seeds.push(vec![0, 0, 0, 11, 9, unit, 0, 0, 7, 0, 9, unit, 0]);
@@ -173,7 +181,7 @@ pub(crate) fn orders_seeds() -> Vec<Vec<u8>> {
 
 /// One leaf. Whether it was accepted.
 fn step(town: &mut Town, script: &mut Cursor<'_>) -> bool {
-    let kind = script.below(8);
+    let kind = script.below(9);
     let plain = script.byte() == 0;
     match kind {
         6 => {
@@ -194,6 +202,7 @@ fn step(town: &mut Town, script: &mut Cursor<'_>) -> bool {
             let body = twisted_grant(town, card, unit, twist);
             fact(town, body, plain, script)
         }
+        8 => journals(town, plain, script),
         _ => {
             let signers = if plain { TWO.to_vec() } else { subset(script, &CARDS) };
             let later = if plain { 1000 } else { *script.pick(&[1000, 0, 61_000, DAY, 8 * DAY, 29 * DAY]) };
@@ -269,6 +278,45 @@ fn fact(town: &mut Town, body: FactBody, plain: bool, script: &mut Cursor<'_>) -
     let envelope = town.fact(body, services);
     let accepted = apply(town, envelope, &[], None, 0);
     assert!(!accepted || services == ["ca", "kms"], "a fact of one service was accepted");
+    accepted
+}
+
+/// Heads of audit journals, of any site and signed by any.
+fn journals(town: &mut Town, plain: bool, script: &mut Cursor<'_>) -> bool {
+    let before = town.state.clone();
+    let mut rightly = true;
+    let heads: Vec<SignedHead> = (0..script.below(4))
+        .map(|_| {
+            let site = *script.pick(&SITES);
+            let by = if script.below(4) == 0 { *script.pick(&SITES) } else { site };
+            rightly &= by == site && before.site(&id(site)).is_some();
+            let (journal, size) = (id(&format!("journal {}", script.below(3))), script.below(4) as u64);
+            let mut head = SignedHead {
+                site: id(site),
+                journal,
+                size,
+                head: Digest::of(&[script.byte()]),
+                time: town.at,
+                signature: Base64([0; 64]),
+            };
+            let digest = head.digest(&town.organization());
+            let signed: Signature = key(&format!("{by} signing")).sign_prehash(digest.as_bytes()).unwrap();
+            head.signature = Base64(signed.to_bytes().into());
+            head
+        })
+        .collect();
+    let accepted = fact(town, FactBody::JournalsBatched { heads: heads.clone() }, plain, script);
+    assert!(!accepted || rightly, "a head that its site did not sign was accepted");
+    for head in heads.iter().filter(|_| accepted) {
+        let after = town.state.journals(&head.site).expect("it has a head in the ledger");
+        let known = before.journals(&head.site);
+        assert!(!known.is_some_and(|known| known.former.contains_key(&head.journal)), "a journal came back");
+        if let Some(known) = known.filter(|known| known.current == head.journal) {
+            assert!(head.size > known.head.size, "a journal lost rows");
+        }
+        let kept = |known: &Journals| known.former.keys().all(|journal| after.former.contains_key(journal));
+        assert!(known.is_none_or(kept), "a journal that was given up is forgotten");
+    }
     accepted
 }
 

@@ -274,6 +274,7 @@ impl World {
                             organization,
                             kms_address: "kms".to_owned(),
                             kms_tls_key: keys::public("kms tls"),
+                            halt_mark: None,
                             clock,
                             rate: Rate { burst: 1 << 20, in_flight: 8, ..Rate::default() },
                         };

@@ -127,6 +127,8 @@ async fn write(pool: AnyPool, mut waiting: mpsc::Receiver<Request>, written: Arc
 async fn commit(pool: &AnyPool, batch: &[Request]) -> Result<(), SiteError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let last = last(&mut transaction).await?;
+    // Who asked first may be written last; time does not go back for that (P-5.5).
+    let mut time = last.as_ref().map_or(0, |row| row.time);
     let mut position = last.map(|row| Position { size: row.index.saturating_add(1), head: row.hash() });
     for request in batch {
         for answer in &request.answers {
@@ -137,9 +139,10 @@ async fn commit(pool: &AnyPool, batch: &[Request]) -> Result<(), SiteError> {
                     Position::start(&request.organization, &request.site, &journal)
                 }
             };
+            time = time.max(answer.time());
             let row = Row {
                 index: before.size,
-                time: answer.time(),
+                time,
                 card: answer.card(),
                 member: answer.member(),
                 grant: answer.grant(),
@@ -156,7 +159,7 @@ async fn commit(pool: &AnyPool, batch: &[Request]) -> Result<(), SiteError> {
     Ok(())
 }
 
-async fn last(connection: &mut AnyConnection) -> Result<Option<Row>, SiteError> {
+pub(super) async fn last(connection: &mut AnyConnection) -> Result<Option<Row>, SiteError> {
     let row = sqlx::query("SELECT * FROM site_journal ORDER BY idx DESC LIMIT 1")
         .fetch_optional(connection)
         .await?;
