@@ -108,6 +108,9 @@ pub(crate) enum Audit {
         /// The files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Count instead, for each card and site, the answers that were for none of these files
+        #[arg(long)]
+        others: bool,
     },
     /// No site answers any more for a file (two officers): nobody opens it, ever
     Shred {
@@ -143,16 +146,24 @@ pub(crate) enum Audit {
         #[arg(long, value_name = "FILE")]
         earlier: Option<PathBuf>,
     },
-    /// What such a file proves of a member's cards, to be printed: what they reach, who ended them, each receipt, each opening
+    /// What is proved of a member's cards, of one card or of a file, to be printed: who ended them, each receipt, each opening
+    #[command(group(clap::ArgGroup::new("subject").required(true).args(["member", "card_number", "about"])))]
     Evidence {
-        /// The file
-        file: PathBuf,
+        /// A file that `export` wrote [default: asked of the services now]
+        #[arg(requires = "organization", value_name = "FILE")]
+        file: Option<PathBuf>,
         /// The organization's founding hash, as written down at the founding
-        #[arg(long, value_name = "HASH")]
-        organization: String,
+        #[arg(long, value_name = "HASH", requires = "file")]
+        organization: Option<String>,
         /// The member
         #[arg(long)]
-        member: String,
+        member: Option<String>,
+        /// The card: the number on it, or its id
+        #[arg(long = "card-number", value_name = "NUMBER")]
+        card_number: Option<String>,
+        /// The file that was opened (.age)
+        #[arg(long, value_name = "FILE")]
+        about: Option<PathBuf>,
         /// Where to write it
         #[arg(long, short)]
         out: PathBuf,
@@ -347,6 +358,9 @@ pub(crate) struct Why {
     /// Wait and show each site's receipt
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Then write evidence of it, which `audit verify` checks anywhere, and the same in words beside it, to be printed
+    #[arg(long, value_name = "FILE", requires = "watch")]
+    pub(crate) evidence: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

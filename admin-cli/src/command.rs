@@ -63,11 +63,13 @@ pub(crate) async fn end_access(
     book: &Book,
     acts: Vec<Act>,
     records: Vec<Record>,
-    watch: bool,
+    watching: impl Into<watch::Watching<'_>>,
 ) -> Result<(), Fault> {
+    let watching = watching.into();
+    watching.check()?;
     desk.screen.agree()?;
     let request = desk.signed(book, acts, records).await?;
-    watch::end_access(desk, book, request, watch).await
+    watch::end_access(desk, book, request, watching).await
 }
 
 /// Says that what is wished for is the case already: nothing is ordered, and that is no fault.

@@ -11,6 +11,7 @@ use warifu_api::wire::agent::{
     AgentFault, CardInReader, Cards, Forward, ForwardTo, Forwarded, PinText, SignAnswer, SignRequest,
     Standing, Status, Unlock,
 };
+use warifu_api::wire::audit::{CollectedJournal, JournalAlarm, JournalAlarms, Journals};
 use warifu_api::wire::authority::{Appended, CheckpointAnswer, Holdings, Proposals, PukEscrow, Records};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
@@ -304,6 +305,36 @@ impl<'a> Desk<'a> {
         self.get(Some(book.reader_card), &format!("/v1/sites/{site}/holdings")).await
     }
 
+    /// Every audit journal that the kms has, site by site, in the order in which they were begun.
+    pub(crate) async fn journals(&self, book: &Book) -> Result<Vec<CollectedJournal>, Fault> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let path = format!("/v1/audit/journals?from={from}");
+            let Journals { journals, next } = self.get(Some(book.reader_card), &path).await?;
+            all.extend(journals);
+            match next {
+                Some(next) if next > from => from = next,
+                _ => break,
+            }
+        }
+        all.sort_by_key(|journal| journal.site);
+        Ok(all)
+    }
+
+    /// Everything that was found wrong with them.
+    pub(crate) async fn journal_alarms(&self, book: &Book) -> Result<Vec<JournalAlarm>, Fault> {
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let path = format!("/v1/audit/alarms?from={from}");
+            let JournalAlarms { alarms, next } = self.get(Some(book.reader_card), &path).await?;
+            all.extend(alarms);
+            match next {
+                Some(next) if next > from => from = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+
     /// The ledger as far as kms and ca have both signed it, from what this desk has folded on, with that checkpoint.
     pub(crate) async fn cosigned_ledger(&self, book: &Book) -> Result<(Vec<Bytes>, String), Fault> {
         let ledger = |error: &dyn std::fmt::Display| Fault::Ledger(error.to_string());
@@ -405,6 +436,13 @@ fn is_about_the_card(code: ErrorCode) -> bool {
 }
 
 impl Book {
+    /// What a file says whose every signature was verified: to read words from. Nothing can be asked or ordered by it.
+    pub(crate) fn of_file(state: State, names: BTreeMap<Id, Name>) -> Self {
+        let at = state.last_at();
+        let (commitments, seen, leaves) = (Commitments::default(), String::new(), Vec::new());
+        Self { state, names, commitments, seen, leaves, reader_card: 0, at }
+    }
+
     /// The organization's time zone, which days and times are shown in.
     pub(crate) fn zone(&self) -> Zone {
         Zone::named(&self.state.founding().zone)

@@ -138,6 +138,12 @@ pub(crate) enum Fault {
         /// How many.
         count: usize,
     },
+    /// An audit file that is evidence of one order, and has no journals.
+    #[error("{path} is evidence of one order")]
+    AuditFileOfOneOrder {
+        /// The file.
+        path: String,
+    },
     /// Not 64 hexadecimal digits.
     #[error("not a fingerprint: {text}")]
     NotAFingerprint {
@@ -342,6 +348,7 @@ impl Fault {
             | Self::SheetBad { .. }
             | Self::NotForUnits { .. }
             | Self::NotAuditFile { .. }
+            | Self::AuditFileOfOneOrder { .. }
             | Self::NotAFingerprint { .. }
             | Self::NoCardLeft { .. }
             | Self::NotAnOfficer { .. }

@@ -61,8 +61,16 @@ fn main() -> ExitCode {
             let verified = audit::offline(&screen, file, organization, earlier.as_deref());
             verified.map(|()| ExitCode::SUCCESS).map_err(|fault| (fault, None))
         }
-        Command::Audit(Audit::Evidence { file, organization, member, out }) => {
-            let written = audit::evidence(&screen, file, organization, member, out);
+        Command::Audit(Audit::Evidence {
+            file: Some(file),
+            organization: Some(organization),
+            member,
+            card_number,
+            about,
+            out,
+        }) => {
+            let wanted = audit::wanted(member.clone(), card_number.clone(), about.as_deref());
+            let written = wanted.and_then(|of| audit::evidence(&screen, file, organization, &of, out));
             written.map(|()| ExitCode::SUCCESS).map_err(|fault| (fault, None))
         }
         _ => run(cli, &screen),

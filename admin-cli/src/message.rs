@@ -105,6 +105,7 @@ impl Spoken for Fault {
             })
             .with("path", path)
             .with("why", source),
+            Self::AuditFileOfOneOrder { path } => said("fault-audit-file-of-one-order").with("path", path),
             Self::AuditUnsound { count } => said("fault-audit-unsound").with("count", count),
             Self::NotAFingerprint { text } => said("fault-not-a-fingerprint").with("text", text),
             Self::NotCosigned => said("fault-not-cosigned"),

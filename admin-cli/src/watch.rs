@@ -2,6 +2,7 @@
 //! site may lack. Receipts count from whichever way they come first.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -10,12 +11,15 @@ use serde_json::json;
 use warifu_api::wire::agent::ForwardTo;
 use warifu_api::wire::authority::{Appended, OrderRequest, Receipts};
 use warifu_api::wire::site::{RevocationRequest, Status};
+use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::PublicKey;
-use warifu_ledger::statement::{Receipt, ServiceKeys};
+use warifu_ledger::statement::{Order, Receipt, ServiceKeys};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::table::pad;
 
+use crate::args::Why;
+use crate::command::audit::order::{self as evidence, Sent};
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 
@@ -23,6 +27,37 @@ use crate::fault::Fault;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long until a kms that does not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What comes after an order was sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Watching<'a> {
+    /// Whether every site's receipt is waited for, and shown.
+    receipts: bool,
+    /// Where evidence of it is written then.
+    evidence: Option<&'a Path>,
+}
+
+impl From<bool> for Watching<'_> {
+    fn from(receipts: bool) -> Self {
+        Self { receipts, evidence: None }
+    }
+}
+
+impl<'a> From<&'a Why> for Watching<'a> {
+    fn from(why: &'a Why) -> Self {
+        Self { receipts: why.watch, evidence: why.evidence.as_deref() }
+    }
+}
+
+impl Watching<'_> {
+    /// Before anything is signed: nothing is in the place of the evidence.
+    ///
+    /// # Errors
+    /// [`Fault::File`].
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.evidence.map_or(Ok(()), evidence::check_place)
+    }
+}
 
 struct Awaited {
     name: String,
@@ -34,9 +69,12 @@ struct Awaited {
 struct Watch<'a> {
     desk: &'a Desk<'a>,
     order: Digest,
+    /// How many leaves the order stands on: a site that has not read them has not acted on it.
+    stands_on: u64,
     sent: Instant,
     awaited: BTreeMap<Id, Awaited>,
     confirmed: Vec<serde_json::Value>,
+    receipts: BTreeMap<Id, Envelope>,
 }
 
 /// Hands the order to the kms and brings it to every site at once, each whatever the other does: a kms that refuses or is
@@ -49,31 +87,43 @@ pub(crate) async fn end_access(
     desk: &Desk<'_>,
     book: &Book,
     request: OrderRequest,
-    watch: bool,
+    watching: impl Into<Watching<'_>>,
 ) -> Result<(), Fault> {
-    let Ended { json, outcome } = carry_out(desk, book, request, watch).await;
+    let Ended { json, outcome, evidence } = carry_out(desk, book, request, watching).await;
     if let Some(json) = json {
         desk.screen.result(&json, String::new);
     }
-    outcome
+    // Which sites have not confirmed was shown; that there is no evidence was not.
+    evidence.and(outcome)
 }
 
 /// What became of an order that ends access.
 pub(crate) struct Ended {
     /// For programs: the order, if the kms took it, and which sites have confirmed. None if nobody took it.
     pub(crate) json: Option<serde_json::Value>,
-    /// As for [`end_access`].
+    /// As for [`end_access`], but for the evidence.
     pub(crate) outcome: Result<(), Fault>,
+    /// Why the evidence that was wished for is not written. What was ordered is ordered all the same.
+    pub(crate) evidence: Result<(), Fault>,
 }
 
 /// As [`end_access`], for an order that is not the end of its command.
-pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderRequest, watch: bool) -> Ended {
+pub(crate) async fn carry_out(
+    desk: &Desk<'_>,
+    book: &Book,
+    request: OrderRequest,
+    watching: impl Into<Watching<'_>>,
+) -> Ended {
+    let watching = watching.into();
+    let watch = watching.receipts;
     let mut state = Watch {
         desk,
         order: request.envelope.digest(),
+        stands_on: stands_on(book, &request.envelope),
         sent: Instant::now(),
         awaited: sites(book),
         confirmed: Vec::new(),
+        receipts: BTreeMap::new(),
     };
     let mut brought: FuturesUnordered<_> = state
         .awaited
@@ -106,6 +156,13 @@ pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderReques
             state.show_outstanding(book, appended).await;
         }
     }
+    let evidence = match (watching.evidence, &appended) {
+        (Some(out), Ok(_)) => {
+            let receipts = std::mem::take(&mut state.receipts);
+            evidence::write(desk, book, Sent { envelope: &request.envelope, receipts }, out).await
+        }
+        _ => Ok(()),
+    };
     let outstanding: Vec<&String> = state.awaited.values().map(|site| &site.name).collect();
     // An order that the kms did not take is no order that is done, whatever sites have acted on it.
     let order = appended.as_ref().ok().map(|appended| appended.digest);
@@ -115,7 +172,14 @@ pub(crate) async fn carry_out(desk: &Desk<'_>, book: &Book, request: OrderReques
         Ok(_) if watch && !state.awaited.is_empty() => Err(Fault::NotConfirmed),
         appended => appended.map(|_| ()),
     };
-    Ended { json, outcome }
+    Ended { json, outcome, evidence }
+}
+
+/// The size of the ledger that whoever signed the order has seen.
+fn stands_on(book: &Book, order: &Envelope) -> u64 {
+    let seen = order.statement::<Order>().ok().map(|order| order.seen);
+    let read = seen.and_then(|note| Checkpoint::read(&note, &book.state.organization()).ok());
+    read.map_or(0, |checkpoint| checkpoint.size)
 }
 
 fn sites(book: &Book) -> BTreeMap<Id, Awaited> {
@@ -136,9 +200,9 @@ impl Watch<'_> {
     /// Takes a receipt, if it is the site's own and for this order.
     fn confirm(&mut self, id: Id, envelope: &Envelope, show: bool) {
         let Some(site) = self.awaited.get(&id) else { return };
-        let sound = envelope
-            .verified::<Receipt>(&site.keys.signing)
-            .is_ok_and(|receipt| receipt.site == id && receipt.order == self.order);
+        let sound = envelope.verified::<Receipt>(&site.keys.signing).is_ok_and(|receipt| {
+            receipt.site == id && receipt.order == self.order && receipt.folded >= self.stands_on
+        });
         let screen = self.desk.screen;
         if !sound {
             screen.say_with("receipt-unsound", &[("site", site.name.clone())]);
@@ -149,6 +213,7 @@ impl Watch<'_> {
             let name = pad(&site.name, 16);
             screen.say_with("receipt", &[("site", name), ("milliseconds", milliseconds.to_string())]);
         }
+        self.receipts.insert(id, envelope.clone());
         self.confirmed.push(json!({ "site": site.name, "milliseconds": milliseconds }));
         self.awaited.remove(&id);
     }

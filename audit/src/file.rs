@@ -1,5 +1,6 @@
 //! The file: JSON, one value a line (P-14.1).
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read as _, Write};
 
 use serde::de::DeserializeOwned;
@@ -28,6 +29,19 @@ pub struct Header {
     pub organization: Digest,
     /// The checkpoint over all leaves in the file, signed by the kms and the ca.
     pub checkpoint: String,
+    /// Which order the file is evidence of, if it is of one alone: then it has the receipts for that, and no journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Subject>,
+}
+
+/// The order that a file is evidence of (P-14.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The order's digest.
+    pub order: Digest,
+    /// The sites whose receipts are in the file.
+    pub confirmed: BTreeSet<Id>,
 }
 
 /// Every other line: an object with one member.
@@ -74,7 +88,7 @@ pub enum FileError {
         /// Its version.
         version: u32,
     },
-    /// A line that is none, or longer than [`LINE_LIMIT`].
+    /// A line that is none, longer than [`LINE_LIMIT`], or of a journal in a file that has none.
     #[error("line {line} cannot be read")]
     Line {
         /// Its number, from 1.
@@ -131,8 +145,13 @@ impl<R: BufRead> Reader<R> {
     pub fn next_line(&mut self) -> Result<Option<Line>, FileError> {
         let Some(bytes) = next_line(&mut self.input, LINE_LIMIT)? else { return Ok(None) };
         self.line += 1;
-        let line = bytes.and_then(|bytes| parse(&bytes)).ok_or(FileError::Line { line: self.line })?;
-        Ok(Some(line))
+        let line = bytes.and_then(|bytes| parse(&bytes)).filter(|line| self.takes(line));
+        line.map(Some).ok_or(FileError::Line { line: self.line })
+    }
+
+    /// Evidence of one order has nothing of journals: nobody would hold that against the ledger.
+    fn takes(&self, line: &Line) -> bool {
+        self.header.order.is_none() || !matches!(line, Line::Row(_) | Line::Head(_))
     }
 }
 

@@ -14,6 +14,7 @@ use warifu_ledger::{Digest, Id};
 
 use crate::file::{FileError, JournalRow, Line, Reader};
 use crate::journals::Journals;
+use crate::order::{OrderReport, Orders};
 
 /// How many leaves are checked at once.
 const AT_ONCE: usize = 1000;
@@ -83,6 +84,30 @@ pub enum Finding {
         /// The order that it names.
         order: Option<Digest>,
     },
+    /// A receipt by a key that was not the site's any more where the order stands in the ledger.
+    ReceiptOutdated {
+        /// The site that it names.
+        site: Id,
+        /// The order that it names.
+        order: Digest,
+    },
+    /// The file is evidence of an order that is not in its ledger, or that no site confirms.
+    OrderMissing {
+        /// The order.
+        order: Digest,
+    },
+    /// The file is evidence of one order, and this receipt is for another one.
+    ReceiptOfOtherOrder {
+        /// The site.
+        site: Id,
+        /// The order that it is for.
+        order: Digest,
+    },
+    /// The file says that it has this site's receipt, and has it not.
+    ReceiptMissing {
+        /// The site.
+        site: Id,
+    },
     /// A head of a journal that the site did not sign.
     HeadForged {
         /// The site that it names.
@@ -138,6 +163,8 @@ pub struct Report {
     pub given_up: Vec<(Id, Id, u64)>,
     /// When the last leaf was appended.
     pub until: Millis,
+    /// What it shows of the order that it is evidence of; none of a file with everything.
+    pub order: Option<OrderReport>,
     /// The records of the register, which name nothing until they were held against their commitments.
     pub records: Vec<Record>,
 }
@@ -153,7 +180,7 @@ pub fn verify(
 ) -> Result<Report, FileError> {
     let mut file = Reader::open(input)?;
     let header = file.header().clone();
-    let mut read = Read::default();
+    let mut read = Read { orders: Orders::of(header.order.clone()), ..Read::default() };
     if header.organization != pinned.organization {
         read.findings.push(Finding::OtherOrganization { found: header.organization });
     }
@@ -183,8 +210,11 @@ struct Read {
     leaves: Vec<Vec<u8>>,
     folded: u64,
     ahead: Ahead,
+    /// When each leaf was appended.
+    times: Vec<Millis>,
     refused: bool,
     journals: Journals,
+    orders: Orders,
     receipts: Vec<Envelope>,
     rows: Vec<JournalRow>,
     heads: Vec<SignedHead>,
@@ -228,6 +258,8 @@ impl Read {
                 heads.iter().for_each(|head| self.journals.head(head));
             }
             seen(leaf);
+            self.times.push(leaf.at());
+            self.orders.leaf(leaf, self.folded);
             self.folded += 1;
         }
         if let Some(why) = refused {
@@ -243,7 +275,16 @@ impl Read {
             }
             let Self { findings, rows, records, .. } = self;
             let (receipts, given_up) = (Vec::new(), Vec::new());
-            return Report { findings, state: None, receipts, rows, given_up, until: 0, records };
+            return Report {
+                findings,
+                state: None,
+                receipts,
+                rows,
+                given_up,
+                until: 0,
+                order: None,
+                records,
+            };
         };
         if !self.refused {
             self.check_checkpoint(&state, checkpoint);
@@ -252,7 +293,10 @@ impl Read {
             self.check_earlier(&state, earlier);
         }
         let receipts = self.check_receipts(&state);
-        self.check_journals(&state);
+        if !self.orders.is_of_one() {
+            self.check_journals(&state);
+        }
+        let order = std::mem::take(&mut self.orders).report(&receipts, &mut self.findings);
         let given_up = state
             .sites()
             .filter_map(|(site, _)| Some((site, state.journals(site)?)))
@@ -261,7 +305,8 @@ impl Read {
             })
             .collect();
         let Self { findings, rows, records, .. } = self;
-        Report { findings, until: state.last_at(), state: Some(state), receipts, rows, given_up, records }
+        let until = state.last_at();
+        Report { findings, until, state: Some(state), receipts, rows, given_up, order, records }
     }
 
     /// Signed by both, and of exactly these leaves.
@@ -323,6 +368,10 @@ impl Read {
             let key = keys.map(|keys| keys.signing);
             let receipt = key.and_then(|key| envelope.verified::<Receipt>(&key).ok());
             match receipt.filter(|receipt| receipt.organization == state.organization()) {
+                Some(receipt) if !self.orders.has_read_enough(&receipt) => {
+                    let Receipt { site, order, .. } = receipt;
+                    self.findings.push(Finding::ReceiptOutdated { site, order });
+                }
                 Some(receipt) => sound.push(receipt),
                 None => self.findings.push(Finding::ReceiptForged {
                     site: said.as_ref().map(|said| said.site),
@@ -336,7 +385,12 @@ impl Read {
     fn check_journals(&mut self, state: &State) {
         let organization = state.organization();
         for head in std::mem::take(&mut self.heads) {
-            let former = state.former_keys(ServiceId::Site(head.site)).map(|(_, keys)| keys.signing);
+            // A former key signs nothing after the leaf that put another one in its place.
+            let replaced_at = |leaf: u64| usize::try_from(leaf).ok().and_then(|leaf| self.times.get(leaf));
+            let former = state
+                .former_keys(ServiceId::Site(head.site))
+                .filter(|(until, _)| replaced_at(*until).is_some_and(|at| head.time < *at))
+                .map(|(_, keys)| keys.signing);
             let now = state.site(&head.site).map(|site| site.keys.signing);
             if former.chain(now).any(|key| head.is_signed(&organization, &key)) {
                 self.journals.head(&head);

@@ -91,7 +91,8 @@ impl Kept {
 
     fn file(&self) -> Vec<u8> {
         let organization = self.town.organization();
-        let header = Header { version: VERSION, organization, checkpoint: self.checkpoint.clone() };
+        let header =
+            Header { version: VERSION, organization, checkpoint: self.checkpoint.clone(), order: None };
         let mut file = Vec::new();
         write_line(&mut file, &header).unwrap();
         let leaves = self.leaves.iter().map(|leaf| Line::Leaf(Bytes(leaf.as_bytes().to_vec())));

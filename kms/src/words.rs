@@ -68,6 +68,7 @@ impl Spoken for AuthorityError {
             | Self::Crl(_)
             | Self::CrlOlder { .. }
             | Self::JournalGivenUp
+            | Self::JournalsTooMany
             | Self::Checkpoint(_)
             | Self::Wrap(_)
             | Self::Leaf(_)

@@ -81,16 +81,7 @@ impl LogKey {
         let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
         let verifiers = self.verifiers.as_ref().ok_or(CheckpointError::NotSigned(self.signer))?;
         parsed.verify(verifiers).map_err(|_| CheckpointError::NotSigned(self.signer))?;
-        let checkpoint = NoteCheckpoint::from_bytes(parsed.text()).map_err(|_| CheckpointError::Malformed)?;
-        if checkpoint.origin() != origin(&self.organization) {
-            return Err(CheckpointError::OtherOrganization);
-        }
-        let read = Checkpoint { size: checkpoint.size(), root: Digest(checkpoint.hash().0) };
-        let signatures = note.rsplit_once("\n\n").map_or(0, |(_, signatures)| signatures.lines().count());
-        if read.text(&self.organization)? != parsed.text() || signatures > SIGNATURE_LIMIT {
-            return Err(CheckpointError::Malformed);
-        }
-        Ok(read)
+        Checkpoint::read(note, &self.organization)
     }
 }
 
@@ -226,6 +217,24 @@ impl Checkpoint {
         key: &Base64<32>,
     ) -> Result<Self, CheckpointError> {
         LogKey::new(*organization, signer, key).verify(note)
+    }
+
+    /// What a note says whose signatures somebody has verified: that of an order which the fold has taken.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`], [`CheckpointError::OtherOrganization`].
+    pub fn read(note: &str, organization: &Digest) -> Result<Self, CheckpointError> {
+        let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
+        let checkpoint = NoteCheckpoint::from_bytes(parsed.text()).map_err(|_| CheckpointError::Malformed)?;
+        if checkpoint.origin() != origin(organization) {
+            return Err(CheckpointError::OtherOrganization);
+        }
+        let read = Self { size: checkpoint.size(), root: Digest(checkpoint.hash().0) };
+        let signatures = note.rsplit_once("\n\n").map_or(0, |(_, signatures)| signatures.lines().count());
+        if read.text(organization)? != parsed.text() || signatures > SIGNATURE_LIMIT {
+            return Err(CheckpointError::Malformed);
+        }
+        Ok(read)
     }
 
     /// Joins the signatures of two notes over the same text (the kms's and the ca's) into one note.

@@ -34,7 +34,7 @@ mod unit;
 pub use answer::NotAnswered;
 pub use custodians::{CUSTODIANS_LIMIT, Custodians};
 pub use fold::Refused;
-pub use journals::Journals;
+pub use journals::{BEGUN_LIMIT, BEGUN_WITHIN_MS, Journals};
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
 pub use routing::NotRouted;

@@ -66,6 +66,7 @@ impl Spoken for Rejected {
             Self::JournalNotSigned { .. }
             | Self::JournalNotFurther { .. }
             | Self::JournalOver { .. }
+            | Self::JournalsTooMany { .. }
             | Self::JournalHeadsCount { .. } => said("rejected-journal").with("why", self),
             Self::SlipsCount { .. } => said("rejected-slips"),
             other => said("rejected-other").with("why", other),

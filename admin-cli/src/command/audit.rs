@@ -2,18 +2,21 @@
 
 mod evidence;
 mod export;
+pub(crate) mod order;
 mod verify;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
 use warifu_api::ErrorCode;
-use warifu_api::wire::audit::{AlarmKind, Journals, Opening, Openings};
+use warifu_api::wire::audit::{AlarmKind, Opening, Openings};
 use warifu_envelope::TagStanza;
 use warifu_ledger::statement::{Act, Millis};
 use warifu_ledger::{Digest, Id};
 
+pub(crate) use evidence::Wanted;
 pub(crate) use verify::{evidence, offline};
 
 use super::replace::number;
@@ -29,10 +32,15 @@ const SHOWN: usize = 12;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Audit) -> Result<(), Fault> {
     match command {
-        Audit::WhoOpened { files } => {
+        Audit::WhoOpened { files, others } => {
             let asked = files.iter().map(|file| stanzas(file)).collect::<Result<Vec<_>, _>>()?;
             let book = desk.book().await?;
-            who_opened(desk, &book, asked).await
+            let known: BTreeSet<Digest> = asked.iter().flat_map(Asked::ids).collect();
+            if others {
+                count_others(desk, &book, &known).await
+            } else {
+                who_opened(desk, &book, asked).await
+            }
         }
         Audit::Shred { file, watch } => {
             let asked = stanzas(&file)?;
@@ -52,7 +60,33 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Audit) -> Result<(), Fault
             status(desk, &book).await
         }
         // It needs no agent, and is run before one is looked for.
-        Audit::Verify { .. } | Audit::Evidence { .. } => Ok(()),
+        Audit::Verify { .. } => Ok(()),
+        Audit::Evidence { member, card_number, about, out, .. } => {
+            let wanted = wanted(member, card_number, about.as_deref())?;
+            let book = desk.book().await?;
+            let collected = export::collected(desk, &book, &out).await?;
+            let organization = book.state.organization();
+            verify::evidence_in(desk.screen, collected.bytes.as_slice(), &out, organization, &wanted, &out)
+        }
+    }
+}
+
+/// Of whom or what evidence is asked: of exactly one.
+///
+/// # Errors
+/// [`Fault::NotForUnits`], [`Fault::File`] if it is a file, and that is none.
+pub(crate) fn wanted(
+    member: Option<String>,
+    card: Option<String>,
+    file: Option<&Path>,
+) -> Result<Wanted, Fault> {
+    match (member, card, file) {
+        (_, _, Some(file)) => {
+            let asked = stanzas(file)?;
+            Ok(Wanted::File { ids: asked.ids().collect(), path: asked.path })
+        }
+        (_, Some(card), None) => Ok(Wanted::Card(card)),
+        (member, None, None) => Ok(Wanted::Member(member.unwrap_or_default())),
     }
 }
 
@@ -134,6 +168,46 @@ async fn who_opened(desk: &Desk<'_>, book: &Book, asked: Vec<Asked>) -> Result<(
     Ok(())
 }
 
+/// How many partials each card got at each site that were for none of the known files.
+async fn count_others(desk: &Desk<'_>, book: &Book, known: &BTreeSet<Digest>) -> Result<(), Fault> {
+    let mut counts: BTreeMap<(Id, Id), u64> = BTreeMap::new();
+    for Opening { site, row, .. } in export::all_openings(desk, book).await? {
+        if !known.contains(&row.file) {
+            *counts.entry((row.card, site)).or_default() += 1;
+        }
+    }
+    let mut list = List::new(desk.screen, &["column-site", "column-name", "column-serial", "column-answers"]);
+    for ((card, site), count) in counts {
+        let row = OthersRow::of(book, card, site, count);
+        list.row([row.site.clone(), row.name.clone(), row.card.clone(), count.to_string()], &row)?;
+    }
+    list.show(desk.screen);
+    desk.screen.say("audit-what-others-are");
+    Ok(())
+}
+
+/// Partials for files that were not shown, for programs and tables.
+#[derive(Serialize)]
+struct OthersRow {
+    site: String,
+    name: String,
+    /// The card's number; its id where the card has not proved one.
+    card: String,
+    answers: u64,
+}
+
+impl OthersRow {
+    fn of(book: &Book, card: Id, site: Id, answers: u64) -> Self {
+        let found = book.state.card(&card);
+        Self {
+            site: book.site_name(&site),
+            name: found.map_or_else(|| card.to_string(), |found| book.member_name(&found.card.member)),
+            card: found.map_or_else(|| card.to_string(), |found| number(&card, found)),
+            answers,
+        }
+    }
+}
+
 /// One partial, for programs and tables.
 #[derive(Serialize)]
 struct OpeningRow {
@@ -198,12 +272,12 @@ async fn shred(desk: &mut Desk<'_>, book: &Book, asked: &Asked, watch: bool) -> 
 
 /// How far each journal is, and what was found wrong.
 async fn status(desk: &Desk<'_>, book: &Book) -> Result<(), Fault> {
-    let journals: Journals = desk.get(Some(book.reader_card), "/v1/audit/journals").await?;
+    let (journals, alarms) = (desk.journals(book).await?, desk.journal_alarms(book).await?);
     let columns = ["column-site", "column-rows", "column-committed", "column-when", "column-state"];
     let mut list = List::new(desk.screen, &columns);
-    for journal in &journals.journals {
+    for journal in &journals {
         let (site, id) = (journal.site, journal.head.journal);
-        let of_site = journals.alarms.iter().filter(|alarm| (alarm.site, alarm.journal) == (site, id));
+        let of_site = alarms.iter().filter(|alarm| (alarm.site, alarm.journal) == (site, id));
         let alarm = of_site.min_by_key(|alarm| alarm.kind);
         let committed = book.state.journals(&site).and_then(|all| {
             if all.current == id { Some(all.head.size) } else { all.former.get(&id).map(|end| end.size) }

@@ -69,12 +69,12 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Contract) -> Result<(), Fa
             if book.state.contract(&contract).is_some_and(|contract| contract.ended) {
                 return already(desk, "contract-ended-already", label);
             }
-            let record = reason(why.reason);
+            let record = reason(why.reason.clone());
             let act = Act::ContractEnded { contract, reason: record.as_ref().map(Record::commitment) };
             let grants = book.state.ended_by(&act).len();
             let name = book.state.contract(&contract).map(|c| book.name(&c.name)).unwrap_or(label);
             desk.screen.say_with("contract-end-preview", &[("name", name), ("grants", grants.to_string())]);
-            end_access(desk, &book, vec![act], record.into_iter().collect(), why.watch).await
+            end_access(desk, &book, vec![act], record.into_iter().collect(), &why).await
         }
         Contract::List => {
             let book = desk.book().await?;

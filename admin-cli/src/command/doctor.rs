@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use warifu_api::wire::agent::{AgentState, CardInReader, ForwardTo};
-use warifu_api::wire::audit::{AlarmKind, Journals};
+use warifu_api::wire::audit::AlarmKind;
 use warifu_api::wire::authority::{CheckpointAnswer, Status as Authority};
 use warifu_api::wire::site::Status as AtSite;
 use warifu_ledger::Id;
@@ -270,10 +270,8 @@ fn contracts(findings: &mut Findings, book: &Book, now: Millis) {
 
 /// What is wrong with sites' audit journals, where the card that reads may know.
 async fn journals(findings: &mut Findings, desk: &Desk<'_>, book: &Book) {
-    let Ok(journals) = desk.get::<Journals>(Some(book.reader_card), "/v1/audit/journals").await else {
-        return;
-    };
-    for alarm in journals.alarms {
+    let Ok(alarms) = desk.journal_alarms(book).await else { return };
+    for alarm in alarms {
         let values = [("site", book.site_name(&alarm.site).into()), ("row", alarm.row.into())];
         let (level, id) = match alarm.kind {
             AlarmKind::Broken => (Level::Fault, "journal-broken"),

@@ -28,7 +28,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
             if book.state.member(&member).is_some_and(|member| member.revoked) {
                 return already(desk, "member-revoked-already", label);
             }
-            let record = reason(why.reason);
+            let record = reason(why.reason.clone());
             let act = Act::MemberRevoked {
                 member,
                 effective_at: None,
@@ -37,7 +37,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Faul
             let grants = book.state.ended_by(&act).len();
             let name = book.state.member(&member).map(|m| book.name(&m.name.record)).unwrap_or(label);
             desk.screen.say_with("member-revoke-preview", &[("name", name), ("grants", grants.to_string())]);
-            end_access(desk, &book, vec![act], record.into_iter().collect(), why.watch).await
+            end_access(desk, &book, vec![act], record.into_iter().collect(), &why).await
         }
         Member::Units { label, add, remove, watch } => {
             super::units::change(desk, label, &add, &remove, watch).await

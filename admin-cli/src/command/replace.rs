@@ -58,6 +58,7 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
         desk.screen.say("replace-two-people");
     }
     desk.screen.agree()?;
+    watch::Watching::from(&told.why).check()?;
     let prepared = prepare(desk, serial, book.state.policy().unattested_cards).await?;
     let card = card_of(&prepared, member, of_old.card.name, of_old.card.contract);
     let card_id = card.card;
@@ -76,10 +77,10 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
             expires_at,
         });
     }
-    let record = reason(told.why.reason);
+    let record = reason(told.why.reason.clone());
     acts.push(Act::CardRevoked { card: old, reason: record.as_ref().map(Record::commitment) });
     let request = desk.signed(&book, acts, record.into_iter().collect()).await?;
-    let ended = watch::carry_out(desk, &book, request, told.why.watch).await;
+    let ended = watch::carry_out(desk, &book, request, &told.why).await;
     // A site that has not confirmed keeps the new card from nothing; what the kms did not take, does.
     match &ended.outcome {
         Ok(()) | Err(Fault::NotConfirmed) => {}
@@ -87,7 +88,7 @@ pub(super) async fn replace(desk: &mut Desk<'_>, told: Replacement) -> Result<()
     }
     let done = hand_out(desk, &book, serial, card_id, grants).await?;
     said(desk, &name, json!({ "card": card_id, "grants": done.0.imported, "old": ended.json }))?;
-    ended.outcome
+    ended.evidence.and(ended.outcome)
 }
 
 fn said(desk: &Desk<'_>, name: &str, json: serde_json::Value) -> Result<(), Fault> {

@@ -5,7 +5,8 @@
 //! | `GET /v1/journal` | site, also one that has left | → [`OwnJournals`]: what of its own journals is here |
 //! | `POST /v1/journal` | site, also one that has left | [`JournalRows`] → [`JournalTaken`] |
 //! | `GET /v1/journals/batch` | ca | → [`JournalBatch`]: the fact that commits heads, signed by the kms, once it is due |
-//! | `GET /v1/audit/journals` | an auditor's or officer's card | → [`Journals`] |
+//! | `GET /v1/audit/journals?from=N` | an auditor's or officer's card | → [`Journals`], at most 500 |
+//! | `GET /v1/audit/alarms?from=N` | an auditor's or officer's card | → [`JournalAlarms`], at most 500 |
 //! | `GET /v1/audit/journals/{site}/{journal}?from=N` | an auditor's or officer's card | → [`Rows`], at most 2,000 |
 //! | `GET /v1/audit/files/{file}` | an auditor's or officer's card | → [`Openings`]: every partial for that file, the first 10,000 |
 //! | `GET /v1/audit/receipts?from=N` | an auditor's or officer's card | → [`KeptReceipts`], at most 500 |
@@ -24,6 +25,10 @@ use super::at_most;
 pub const ROWS_LIMIT: usize = 2_000;
 /// The most openings in one [`Openings`].
 pub const OPENINGS_LIMIT: usize = 10_000;
+/// The most journals in one [`Journals`].
+pub const JOURNALS_LIMIT: usize = 500;
+/// The most alarms in one [`JournalAlarms`].
+pub const ALARMS_LIMIT: usize = 500;
 /// The most receipts in one [`KeptReceipts`].
 pub const RECEIPTS_LIMIT: usize = 500;
 
@@ -77,14 +82,26 @@ pub struct JournalBatch {
     pub fact: Option<Envelope>,
 }
 
-/// All journals that are here, and what is wrong with them.
+/// Journals that are here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journals {
-    /// By site, in the order in which they were begun.
+    /// In the order in which they were begun.
+    #[serde(deserialize_with = "at_most::<_, _, JOURNALS_LIMIT>")]
     pub journals: Vec<CollectedJournal>,
+    /// Where to read on; none after the last.
+    pub next: Option<u64>,
+}
+
+/// What was found wrong with journals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalAlarms {
     /// In the order in which they were found.
+    #[serde(deserialize_with = "at_most::<_, _, ALARMS_LIMIT>")]
     pub alarms: Vec<JournalAlarm>,
+    /// Where to read on; none after the last.
+    pub next: Option<u64>,
 }
 
 /// A journal as it is here.

@@ -114,7 +114,7 @@ impl Authority {
         Ok(entry.position)
     }
 
-    async fn leaf(&self, index: u64) -> Result<Leaf> {
+    pub(crate) async fn leaf(&self, index: u64) -> Result<Leaf> {
         let bytes = self.replica.leaves(index, 1).await?.pop();
         Ok(Leaf::from_bytes(bytes.ok_or(AuthorityError::Damaged { what: "ledger" })?)?)
     }

@@ -77,8 +77,8 @@ async fn journals(found: &mut Findings, database: &Place, state: &State) {
 
 async fn look_at_journals(found: &mut Findings, store: &Store, state: &State) -> super::Result<()> {
     let (mut rows, mut sound) = (0, true);
-    let journals = store.journals(None).await?;
-    for SignedHead { site, journal, size, head, .. } in journals.iter().map(|journal| &journal.head) {
+    let journals = store.all_journals(0, usize::MAX).await?;
+    for SignedHead { site, journal, size, head, .. } in journals.iter().map(|(_, journal)| &journal.head) {
         let committed = state.journals(site).and_then(|all| {
             let of_current = (all.current == *journal).then_some(all.head);
             of_current.or_else(|| all.former.get(journal).copied())
@@ -92,7 +92,7 @@ async fn look_at_journals(found: &mut Findings, store: &Store, state: &State) ->
             }
         }
     }
-    for alarm in store.journal_alarms().await? {
+    for (_, alarm) in store.journal_alarms(0, usize::MAX).await? {
         let site = site_name(store, state, &alarm.site).await?;
         let values = [("site", site.into()), ("row", alarm.row.into())];
         let (level, id) = match alarm.kind {

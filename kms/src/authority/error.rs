@@ -149,6 +149,9 @@ pub enum AuthorityError {
     /// Rows of a journal after which the site has begun another one.
     #[error("the site has begun another audit journal since")]
     JournalGivenUp,
+    /// More journals than a site may begin, or than wait to be committed.
+    #[error("the site has begun too many audit journals")]
+    JournalsTooMany,
     /// The checkpoint does not count.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -298,6 +301,7 @@ impl AuthorityError {
             | Self::Crl(_)
             | Self::CrlOlder { .. }
             | Self::JournalGivenUp
+            | Self::JournalsTooMany
             | Self::Checkpoint(_) => ErrorCode::Rejected,
             Self::TimedOut | Self::Busy => ErrorCode::Busy,
             Self::Hsm(_) => ErrorCode::HsmUnavailable,

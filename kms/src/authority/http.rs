@@ -93,6 +93,7 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/journal", get(own_journals).post(journal_rows))
         .route("/v1/journals/batch", get(journal_batch))
         .route("/v1/audit/journals", get(journals))
+        .route("/v1/audit/alarms", get(journal_alarms))
         .route("/v1/audit/journals/{site}/{journal}", get(rows))
         .route("/v1/audit/files/{file}", get(openings))
         .route("/v1/audit/receipts", get(all_receipts))
@@ -454,8 +455,20 @@ async fn journal_batch(State(authority): Shared, _: OfCa) -> Answer<audit::Journ
     answer(authority.journal_batch().await)
 }
 
-async fn journals(State(authority): Shared, _: OfAuditor) -> Answer<audit::Journals> {
-    answer(authority.journals().await)
+async fn journals(
+    State(authority): Shared,
+    _: OfAuditor,
+    Asked(From { from }): Asked<From>,
+) -> Answer<audit::Journals> {
+    answer(authority.journals(from).await)
+}
+
+async fn journal_alarms(
+    State(authority): Shared,
+    _: OfAuditor,
+    Asked(From { from }): Asked<From>,
+) -> Answer<audit::JournalAlarms> {
+    answer(authority.journal_alarms(from).await)
 }
 
 async fn rows(

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use warifu_api::wire::audit::{
-    AlarmKind, JournalAlarm, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, OPENINGS_LIMIT,
-    Openings, OwnJournal, OwnJournals, RECEIPTS_LIMIT, ROWS_LIMIT, Rows,
+    ALARMS_LIMIT, AlarmKind, CollectedJournal, JOURNALS_LIMIT, JournalAlarm, JournalAlarms, JournalBatch,
+    JournalRows, JournalTaken, Journals, KeptReceipts, OPENINGS_LIMIT, Openings, OwnJournal, OwnJournals,
+    RECEIPTS_LIMIT, ROWS_LIMIT, Rows,
 };
 use warifu_ledger::journal::{BrokenAt, HEADS_LIMIT, Position, Row, SignedHead};
-use warifu_ledger::state::{LONGEST_LEASE_MS, Rejected};
+use warifu_ledger::state::{BEGUN_LIMIT, LONGEST_LEASE_MS, Rejected, State};
 use warifu_ledger::statement::{Fact, FactBody};
 use warifu_ledger::{Digest, Id};
 
@@ -22,7 +23,7 @@ use super::{Authority, Result};
 impl Authority {
     /// What is here of a site's own journals.
     pub(crate) async fn own_journals(&self, site: Id) -> Result<OwnJournals> {
-        let journals = self.store.journals(Some(&site)).await?.into_iter().map(|journal| {
+        let journals = self.store.journals(&site).await?.into_iter().map(|journal| {
             let SignedHead { journal, size, head, .. } = journal.head;
             OwnJournal { journal, size, head }
         });
@@ -42,10 +43,13 @@ impl Authority {
             return Err(AuthorityError::NotOneself);
         }
         let first = rows.first().ok_or(AuthorityError::Malformed { why: "no rows".to_owned() })?.index;
-        let own = self.store.journals(Some(&site)).await?;
+        let own = self.store.journals(&site).await?;
         let known = own.iter().position(|journal| journal.head.journal == head.journal);
         if known.is_some_and(|place| place + 1 < own.len()) {
             return Err(AuthorityError::JournalGivenUp);
+        }
+        if known.is_none() {
+            may_begin(&state, &reporter, &own)?;
         }
         let before = match known.and_then(|place| own.get(place)) {
             Some(journal) => journal.head.position(),
@@ -97,7 +101,8 @@ impl Authority {
             match state.check_unsigned_fact(&fact(vec![head.clone()])) {
                 Ok(()) => heads.push((place, head)),
                 // The site has another key since: with its next rows it signs the journal anew.
-                Err(Rejected::JournalNotSigned { .. }) => {}
+                // Or it has begun so many journals that this one waits for another day.
+                Err(Rejected::JournalNotSigned { .. } | Rejected::JournalsTooMany { .. }) => {}
                 // Of a journal that was given up meanwhile.
                 Err(_) => in_the_ledger.push((head.site, head.journal, head.size)),
             }
@@ -132,9 +137,14 @@ impl Authority {
 
     // For those who audit.
 
-    pub(crate) async fn journals(&self) -> Result<Journals> {
-        let journals = self.store.journals(None).await?;
-        Ok(Journals { journals, alarms: self.store.journal_alarms().await? })
+    pub(crate) async fn journals(&self, from: u64) -> Result<Journals> {
+        let (journals, next) = page(self.store.all_journals(from, JOURNALS_LIMIT + 1).await?, JOURNALS_LIMIT);
+        Ok(Journals { journals, next })
+    }
+
+    pub(crate) async fn journal_alarms(&self, from: u64) -> Result<JournalAlarms> {
+        let (alarms, next) = page(self.store.journal_alarms(from, ALARMS_LIMIT + 1).await?, ALARMS_LIMIT);
+        Ok(JournalAlarms { alarms, next })
     }
 
     pub(crate) async fn rows(&self, site: Id, journal: Id, from: u64) -> Result<Rows> {
@@ -146,15 +156,45 @@ impl Authority {
     }
 
     pub(crate) async fn all_receipts(&self, from: u64) -> Result<KeptReceipts> {
-        let kept = self.store.all_receipts(from, RECEIPTS_LIMIT).await?;
-        let more = kept.len() == RECEIPTS_LIMIT;
-        let next = kept.last().filter(|_| more).map(|(place, _)| place.saturating_add(1));
-        Ok(KeptReceipts { receipts: kept.into_iter().map(|(_, envelope)| envelope).collect(), next })
+        let (receipts, next) = page(self.store.all_receipts(from, RECEIPTS_LIMIT + 1).await?, RECEIPTS_LIMIT);
+        Ok(KeptReceipts { receipts, next })
     }
+}
+
+/// The first `limit` of what was found, and the place of what comes after them.
+fn page<T>(mut found: Vec<(u64, T)>, limit: usize) -> (Vec<T>, Option<u64>) {
+    let next = found.get(limit).map(|(place, _)| *place);
+    found.truncate(limit);
+    (found.into_iter().map(|(_, item)| item).collect(), next)
+}
+
+/// Whether a site may begin another journal: it waits for those that it began before to come into the ledger, which takes some a
+/// day, and one that has left begins none (P-13.3).
+fn may_begin(state: &State, reporter: &OfReporter, own: &[CollectedJournal]) -> Result<()> {
+    let committed = |journal: &Id| {
+        let all = state.journals(&reporter.site);
+        all.is_some_and(|all| all.current == *journal || all.former.contains_key(journal))
+    };
+    let waiting = own.iter().filter(|journal| !committed(&journal.head.journal)).count();
+    let may = if reporter.removed { own.is_empty() } else { waiting < BEGUN_LIMIT as usize };
+    if may { Ok(()) } else { Err(AuthorityError::JournalsTooMany) }
 }
 
 /// Whether the rows follow what is here, one the other, and end in the head.
 fn follows(before: Position, rows: &[Row], head: &SignedHead) -> std::result::Result<(), BrokenAt> {
     let end = rows.iter().try_fold(before, |position, row| position.after(row))?;
     if end == head.position() { Ok(()) } else { Err(BrokenAt { index: end.size.saturating_sub(1) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+
+    #[test]
+    fn a_page_says_where_the_next_one_begins() {
+        let found = |places: &[u64]| places.iter().map(|place| (*place, *place)).collect::<Vec<_>>();
+        assert_eq!(page(found(&[2, 5, 9]), 2), (vec![2, 5], Some(9)));
+        assert_eq!(page(found(&[2, 5]), 2), (vec![2, 5], None));
+        assert_eq!(page(found(&[]), 2), (vec![], None));
+    }
 }

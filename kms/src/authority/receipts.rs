@@ -3,9 +3,10 @@
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{Receipts, SiteReceipt};
 use warifu_crash_point::{CrashPoint, reached};
+use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::LONGEST_LEASE_MS;
-use warifu_ledger::statement::{Millis, Receipt};
+use warifu_ledger::statement::{Millis, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
@@ -30,8 +31,12 @@ impl Authority {
         if receipt.site != site || receipt.organization != state.organization() {
             return Err(AuthorityError::NotOneself);
         }
-        if removed && self.entry(&receipt.order).await?.is_none_or(|entry| !entry.is_order) {
-            return Err(AuthorityError::NotFound { what: "order" });
+        match self.entry(&receipt.order).await?.filter(|entry| entry.is_order) {
+            Some(order) if receipt.folded < self.stands_on(&order).await? => {
+                return Err(AuthorityError::NotOneself);
+            }
+            None if removed => return Err(AuthorityError::NotFound { what: "order" }),
+            _ => {}
         }
         let received_at = self.clock.wall_ms();
         self.keeping.keep(ReceivedReceipt { order: receipt.order, site, envelope, received_at }).await?;
@@ -39,6 +44,14 @@ impl Authority {
         self.figures.receipts.inc();
         self.progressed();
         Ok(())
+    }
+
+    /// How many leaves an order stands on: who has read fewer cannot have acted on it, and a site's former key speaks for no more
+    /// than it was the site's key for (P-8.6).
+    async fn stands_on(&self, order: &Entry) -> Result<u64> {
+        let leaf = self.leaf(order.position).await?;
+        let said: Order = leaf.envelope().statement()?;
+        Ok(Checkpoint::read(&said.seen, &said.organization)?.size)
     }
 
     /// The receipts for an order; waits for a while for more than `known`.
@@ -61,6 +74,10 @@ impl Authority {
     async fn receipts_now(&self, order: &Entry) -> Result<Receipts> {
         let state = self.state()?;
         let mut received = self.store.receipts(&order.digest).await?;
+        // One that came before the order could not be held against it then.
+        let stands_on = self.stands_on(order).await?;
+        let has_read = |envelope: &Envelope| envelope.statement::<Receipt>().map(|said| said.folded);
+        received.retain(|_, (receipt, _)| has_read(receipt).is_ok_and(|folded| folded >= stands_on));
         let mut sites = Vec::new();
         for (id, site) in state.sites() {
             let (receipt, received_at) = received.remove(id).unzip();

@@ -3,14 +3,15 @@
 use p256::ecdsa::Signature;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use warifu_api::wire::audit::{
-    AlarmKind, JournalAlarm, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings,
-    OwnJournal, OwnJournals, Rows,
+    AlarmKind, CollectedJournal, JournalAlarm, JournalAlarms, JournalBatch, JournalRows, JournalTaken,
+    Journals, KeptReceipts, Openings, OwnJournal, OwnJournals, Rows,
 };
 use warifu_api::{Client, ClientError, ErrorCode};
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::{Position, Row, SignedHead};
 use warifu_ledger::key::Base64;
+use warifu_ledger::state::BEGUN_LIMIT;
 use warifu_ledger::statement::{Act, Role};
 use warifu_replica::clock::Clock as _;
 
@@ -85,8 +86,25 @@ fn taken(size: u64) -> JournalTaken {
     JournalTaken { size, broken_at: None }
 }
 
-async fn seen(town: &Town) -> Journals {
-    town.card("sakura").get("/v1/audit/journals").await.unwrap()
+/// What is here, and what is wrong with it.
+struct Seen {
+    journals: Vec<CollectedJournal>,
+    alarms: Vec<JournalAlarm>,
+}
+
+async fn seen(town: &Town) -> Seen {
+    let card = town.card("sakura");
+    let Journals { journals, .. } = card.get("/v1/audit/journals?from=0").await.unwrap();
+    let JournalAlarms { alarms, .. } = card.get("/v1/audit/alarms?from=0").await.unwrap();
+    Seen { journals, alarms }
+}
+
+/// As many journals as a site may begin in a day.
+const LABELS: [&str; BEGUN_LIMIT as usize] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+
+fn of_branch(label: &str) -> &'static str {
+    const OF_BRANCH: [&str; LABELS.len()] = ["b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8"];
+    OF_BRANCH[label.parse::<usize>().unwrap() - 1]
 }
 
 async fn batch(town: &Town) -> Option<Envelope> {
@@ -269,6 +287,53 @@ staged! {
         }
     }
 
+    async fn p_13_3_a_site_that_begins_journals_without_end_is_stopped(stage) {
+        let town = Town::working(&stage).await;
+        let main = town.site("main");
+        for label in LABELS {
+            post(&main, Journal::of(&town, "main", label, &["a"]).await.rows(0)).await.unwrap();
+        }
+        // More would wait than the ledger takes in a day; another site's do not matter.
+        let more = Journal::of(&town, "main", "more", &["a"]).await;
+        assert_eq!(code(post(&main, more.rows(0)).await), ErrorCode::Rejected);
+        post(&town.site("branch"), Journal::of(&town, "branch", "of branch", &["a"]).await.rows(0)).await.unwrap();
+        assert_eq!(seen(&town).await.journals.len(), LABELS.len() + 1);
+        stage.clock.advance_ms(HOUR);
+        town.fact(batch(&town).await.unwrap()).await.unwrap();
+        // Those are in the ledger. What comes now the kms takes, and the ledger on another day.
+        assert_eq!(post(&main, more.rows(0)).await.unwrap(), taken(1));
+        stage.clock.advance_ms(HOUR);
+        assert!(batch(&town).await.is_none());
+        stage.clock.advance_ms(DAY);
+        town.done([suspend("midori")], ONE).await;
+        town.fact(batch(&town).await.unwrap()).await.unwrap();
+        assert_eq!(town.state().await.journals(&id("main")).unwrap().current, id("more"));
+        // And one that has left begins none.
+        town.done([Act::SiteRemoved { site: id("main") }], TWO).await;
+        let after = Journal::of(&town, "main", "after", &["a"]).await;
+        assert_eq!(code(post(&town.site("main"), after.rows(0)).await), ErrorCode::Rejected);
+    }
+
+    async fn journals_and_alarms_are_read_page_by_page(stage) {
+        let town = Town::working(&stage).await;
+        for site in ["main", "branch"] {
+            for label in LABELS {
+                let label: &'static str = if site == "main" { label } else { of_branch(label) };
+                post(&town.site(site), Journal::of(&town, site, label, &["a"]).await.rows(0)).await.unwrap();
+            }
+        }
+        // From wherever one goes on, it is the rest.
+        let card = town.card("sakura");
+        let all = seen(&town).await;
+        assert_eq!((all.journals.len(), all.alarms.len()), (16, 14));
+        let rest: Journals = card.get("/v1/audit/journals?from=5").await.unwrap();
+        assert_eq!((rest.journals.as_slice(), rest.next), (&all.journals[4..], None));
+        let rest: JournalAlarms = card.get("/v1/audit/alarms?from=5").await.unwrap();
+        assert_eq!((rest.alarms.as_slice(), rest.next), (&all.alarms[4..], None));
+        let none: Journals = card.get("/v1/audit/journals?from=100").await.unwrap();
+        assert!(none.journals.is_empty());
+    }
+
     async fn a_site_that_was_removed_delivers_the_rest(stage) {
         let town = Town::working(&stage).await;
         let mut journal = Journal::of(&town, "main", "journal", &["a"]).await;
@@ -291,11 +356,12 @@ staged! {
             roles: roles.iter().copied().collect(),
         };
         town.done([enrol("goro")], TWO).await;
-        let (journals, file) = ("/v1/audit/journals", format!("/v1/audit/files/{}", Digest::of(b"a")));
+        let (journals, file) = ("/v1/audit/journals?from=0", format!("/v1/audit/files/{}", Digest::of(b"a")));
         let rows = format!("/v1/audit/journals/{}/{}?from=0", id("main"), id("journal"));
-        let receipts = "/v1/audit/receipts?from=0";
+        let (receipts, alarms) = ("/v1/audit/receipts?from=0", "/v1/audit/alarms?from=0");
         let refused = async |client: Client, who: &str| {
             assert_eq!(code(client.get::<Journals>(journals).await), ErrorCode::Forbidden, "{who}");
+            assert_eq!(code(client.get::<JournalAlarms>(alarms).await), ErrorCode::Forbidden, "{who}");
             assert_eq!(code(client.get::<Openings>(&file).await), ErrorCode::Forbidden, "{who}");
             assert_eq!(code(client.get::<Rows>(&rows).await), ErrorCode::Forbidden, "{who}");
             assert_eq!(code(client.get::<KeptReceipts>(receipts).await), ErrorCode::Forbidden, "{who}");

@@ -1,7 +1,7 @@
 //! Receipts, leases and cosignatures.
 
 use warifu_api::wire::Done;
-use warifu_api::wire::authority::{Cosignature, Receipts, SiteReceipt, StampRequest};
+use warifu_api::wire::authority::{Appended, Cosignature, Receipts, SiteReceipt, StampRequest};
 use warifu_api::{ClientError, ErrorCode};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
@@ -58,6 +58,8 @@ staged! {
             (main.clone(), "branch", "main"),
             (main.clone(), "main", "branch"),
             (Receipt { organization: Digest::of(b"other"), ..main.clone() }, "main", "main"),
+            // P-8.6: the order stands on two leaves.
+            (Receipt { folded: 1, ..main.clone() }, "main", "main"),
         ] {
             let envelope = envelope_by_services(&statement, &[signer]);
             let forged = town.site(caller).post::<Done>("/v1/receipts", &envelope).await;
@@ -84,6 +86,23 @@ staged! {
         let later = envelope_by_services(&later, &["main"]);
         let _: Done = town.site("main").post("/v1/receipts", &later).await.unwrap();
         assert_eq!(of(&receipts(&town, order).await, "main").receipt.as_ref(), Some(&envelope));
+    }
+
+    async fn p_8_6_a_receipt_by_who_has_not_read_what_the_order_stands_on_is_none(stage) {
+        let town = Town::founded(&stage).await;
+        town.done([site("main"), site("branch")], TWO).await;
+        // It comes before the order does.
+        let request = town.request([suspend("midori")], ONE).await;
+        let order = request.envelope.digest();
+        for (site, folded) in [("main", 1), ("branch", 2)] {
+            let said = Receipt { folded, ..receipt(&town, site, order).await };
+            let _: Done =
+                town.site(site).post("/v1/receipts", &envelope_by_services(&said, &[site])).await.unwrap();
+        }
+        let _: Appended = town.stranger().post("/v1/orders", &request).await.unwrap();
+        let shown = receipts(&town, order).await;
+        assert_eq!(of(&shown, "main").receipt, None);
+        assert!(of(&shown, "branch").receipt.is_some());
     }
 
     async fn a_removed_site_may_still_say_what_it_destroyed(stage) {

@@ -98,7 +98,7 @@ async fn head(town: &Town, stage: &Stage) -> Checkpoint {
 }
 
 staged! {
-    async fn the_log_is_audited_from_its_tiles_alone(stage) {
+    async fn p_4_23_the_log_is_audited_from_its_tiles_alone(stage) {
         let town = Town::working(&stage).await;
         let signers: &[&str] = &["sakura", "kenji"];
         // An order of more than an entry can be.
@@ -159,7 +159,7 @@ staged! {
         assert_eq!(audit(before.root).stderr, b"entry 0 is another one\n");
     }
 
-    async fn tiles_are_for_those_who_read_the_ledger(stage) {
+    async fn p_4_23_tiles_are_for_those_who_read_the_ledger(stage) {
         let town = Town::working(&stage).await;
         town.done([site("dmz")], TWO).await;
         town.done([warifu_ledger::statement::Act::SiteRemoved { site: id("dmz") }], TWO).await;
@@ -192,7 +192,7 @@ staged! {
         }
     }
 
-    async fn what_is_final_may_be_kept_and_nothing_else(stage) {
+    async fn p_4_23_what_is_final_may_be_kept_and_nothing_else(stage) {
         let town = Town::working(&stage).await;
         let size = town.leaves().await.len();
         let head = async |path: &str| {

@@ -1,11 +1,15 @@
 //! The audit journals of sites, as far as the ledger has their heads (P-13.3).
 
-use std::collections::BTreeMap;
-
-use super::{Kind, Rejected, State};
+use super::{Kind, Map, Rejected, State};
 use crate::Id;
 use crate::ahead::Found;
 use crate::journal::{HEADS_LIMIT, Position, SignedHead};
+use crate::statement::Millis;
+
+/// How many journals a site may begin within [`BEGUN_WITHIN_MS`]: an honest one begins another when it has lost its database.
+pub const BEGUN_LIMIT: u32 = 8;
+/// A day.
+pub const BEGUN_WITHIN_MS: Millis = 24 * 60 * 60 * 1000;
 
 /// How far the ledger has a site's journals.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +19,9 @@ pub struct Journals {
     /// Its last head in the ledger.
     pub head: Position,
     /// Those that it wrote before, with their last heads: nothing is added to them any more.
-    pub former: BTreeMap<Id, Position>,
+    pub former: Map<Id, Position>,
+    /// Since when those are counted that it has begun, and how many they are.
+    begun: (Millis, u32),
 }
 
 impl State {
@@ -39,23 +45,38 @@ impl State {
         if !found.head_is_signed(place, head, &self.organization, &site.keys.signing) {
             return Err(Rejected::JournalNotSigned { site: id });
         }
-        let mut journals = self.journals.get(&id).cloned();
-        if journals.as_ref().is_some_and(|journals| journals.former.contains_key(&head.journal)) {
+        let known = self.journals.get(&id);
+        if known.is_some_and(|known| known.former.contains_key(&head.journal)) {
             return Err(Rejected::JournalOver { site: id, journal: head.journal });
         }
-        let same = journals.as_ref().filter(|journals| journals.current == head.journal);
-        let committed = same.map_or(0, |journals| journals.head.size);
+        let same = known.filter(|known| known.current == head.journal);
+        let committed = same.map_or(0, |known| known.head.size);
         if head.size <= committed {
             return Err(Rejected::JournalNotFurther { site: id, size: head.size, committed });
         }
-        let mut former = BTreeMap::new();
-        if let Some(before) = journals.take() {
-            former = before.former;
-            if before.current != head.journal {
-                former.insert(before.current, before.head);
+        let (current, position) = (head.journal, head.position());
+        let journals = match (known, same) {
+            (Some(known), Some(_)) => Journals { head: position, ..known.clone() },
+            (Some(_), None) if site.removed => return Err(Rejected::JournalsTooMany { site: id }),
+            (Some(known), None) => Journals {
+                current,
+                head: position,
+                former: known.former.insert(known.current, known.head),
+                begun: self.begun(known.begun).ok_or(Rejected::JournalsTooMany { site: id })?,
+            },
+            (None, _) => {
+                Journals { current, head: position, former: Map::new_sync(), begun: (self.last_at, 1) }
             }
-        }
-        self.journals.insert_mut(id, Journals { current: head.journal, head: head.position(), former });
+        };
+        self.journals.insert_mut(id, journals);
         Ok(())
+    }
+
+    /// One more journal begun; none if there are too many. Time is that of the leaf before: who asks beforehand has no other.
+    fn begun(&self, (since, count): (Millis, u32)) -> Option<(Millis, u32)> {
+        if self.last_at >= since.saturating_add(BEGUN_WITHIN_MS) {
+            return Some((self.last_at, 1));
+        }
+        (count < BEGUN_LIMIT).then_some((since, count + 1))
     }
 }

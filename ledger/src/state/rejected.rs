@@ -387,6 +387,12 @@ pub enum Rejected {
         /// The journal.
         journal: Id,
     },
+    /// Too many journals that one site has begun within a day, or one that a site began which has left.
+    #[error("site {site} has begun more journals than it may")]
+    JournalsTooMany {
+        /// The site.
+        site: Id,
+    },
     /// No heads, or more than one fact takes.
     #[error("{count} heads of journals are none, or too many for one fact")]
     JournalHeadsCount {

@@ -5,7 +5,7 @@ use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::journal::{BrokenAt, HEADS_LIMIT, Position, Row, SignedHead};
 use warifu_ledger::key::Base64;
-use warifu_ledger::state::{Kind, Rejected};
+use warifu_ledger::state::{BEGUN_LIMIT, BEGUN_WITHIN_MS, Kind, Rejected};
 use warifu_ledger::statement::FactBody;
 use warifu_ledger::{Digest, Id};
 
@@ -192,4 +192,38 @@ fn p_13_3_a_fact_has_some_heads_and_not_too_many() {
     let count = HEADS_LIMIT + 1;
     let many = vec![head(&town, "journal", &["a"]); count];
     assert_eq!(town.fact_refused(batch(many)), Rejected::JournalHeadsCount { count });
+}
+
+/// P-13.3: who has a site's key fills nobody's memory with journals.
+#[test]
+fn p_13_3_a_site_begins_some_journals_a_day_and_none_once_it_has_left() {
+    let mut town = Town::working();
+    let labels: Vec<String> = (0..2 * BEGUN_LIMIT + 2).map(|n| format!("journal {n}")).collect();
+    let too_many = Rejected::JournalsTooMany { site: id("main") };
+    let limit = usize::try_from(BEGUN_LIMIT).unwrap();
+    for label in &labels[..limit] {
+        let next = head(&town, label, &["a"]);
+        commit(&mut town, [next]);
+    }
+    let more = head(&town, &labels[limit], &["a"]);
+    assert_eq!(town.fact_refused(batch([more.clone()])), too_many);
+    // The one that it writes goes on.
+    let on = head(&town, &labels[limit - 1], &["a", "b"]);
+    commit(&mut town, [on]);
+    // A day later, some more.
+    town.at += BEGUN_WITHIN_MS;
+    town.done([suspend("jiro")], ONE);
+    for label in &labels[limit..2 * limit] {
+        let next = head(&town, label, &["a"]);
+        commit(&mut town, [next]);
+    }
+    let more = head(&town, &labels[2 * limit], &["a"]);
+    assert_eq!(town.fact_refused(batch([more.clone()])), too_many);
+    assert_eq!(town.state.journals(&id("main")).unwrap().former.size(), 2 * limit - 1);
+
+    town.at += BEGUN_WITHIN_MS;
+    town.done([warifu_ledger::statement::Act::SiteRemoved { site: id("main") }], TWO);
+    assert_eq!(town.fact_refused(batch([more])), too_many, "it has left");
+    let rest = head(&town, &labels[2 * limit - 1], &["a", "b"]);
+    commit(&mut town, [rest]);
 }

@@ -115,7 +115,7 @@ fn kms_and_ca_sign_one_note_each_under_its_own_name() {
 
 /// P-4.2: the key id is SHA-256 of name, line feed, 0x04 and key; eight bytes of time come before the signature, which covers them.
 #[test]
-fn the_ca_cosigns_as_witnesses_do() {
+fn p_4_2_the_ca_cosigns_as_witnesses_do() {
     let town = Town::working();
     let (organization, head) = (town.organization(), town.head());
     let cosigned = note(&organization, &head, Signer::Ca);

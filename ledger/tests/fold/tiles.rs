@@ -34,7 +34,7 @@ fn leaf(index: u64) -> Vec<u8> {
 }
 
 #[test]
-fn inclusion_and_consistency_are_proved_from_tiles_alone() {
+fn p_4_23_inclusion_and_consistency_are_proved_from_tiles_alone() {
     const LEAVES: u64 = 66_000;
     let (mut trees, mut tree) = (BTreeMap::from([(0, Tree::default())]), Tree::default());
     for index in 0..LEAVES {
@@ -60,7 +60,7 @@ fn inclusion_and_consistency_are_proved_from_tiles_alone() {
 }
 
 #[test]
-fn a_tile_is_there_once_the_log_has_come_so_far() {
+fn p_4_23_a_tile_is_there_once_the_log_has_come_so_far() {
     let mut tree = Tree::default();
     for index in 0..300 {
         tree = tree.append(&leaf(index)).unwrap();
@@ -83,7 +83,7 @@ fn a_tile_is_there_once_the_log_has_come_so_far() {
 }
 
 #[test]
-fn a_tile_has_one_path() {
+fn p_4_23_a_tile_has_one_path() {
     for path in ["0/000", "5/x001/x234/067", "entries/x001/000.p/255", "entries/999.p/1", "1/001.p/12"] {
         assert_eq!(path.parse::<Tile>().unwrap().to_string(), path);
     }
@@ -130,7 +130,7 @@ fn a_tile_has_one_path() {
 
 /// P-4.22: an entry's length is written in two bytes, so of a longer leaf the log has the digest.
 #[test]
-fn a_long_leaf_has_a_short_entry() {
+fn p_4_22_a_long_leaf_has_a_short_entry() {
     let (longest, longer) = (vec![b'x'; ENTRY_LIMIT], vec![b'x'; ENTRY_LIMIT + 1]);
     assert_eq!(entry(&longest), longest);
     let expected = [b"warifu/long-leaf/v1".as_slice(), &Sha256::digest(&longer)].concat();

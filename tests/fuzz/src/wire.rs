@@ -8,7 +8,8 @@ use warifu_api::wire::agent::{
     Unblock, Unlock,
 };
 use warifu_api::wire::audit::{
-    JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals, Rows,
+    JournalAlarms, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals,
+    Rows,
 };
 use warifu_api::wire::authority::{
     Appended, BroughtLeaves, Certificate, CheckpointAnswer, Cosignature, Crl, Directory, HalfRequest,
@@ -80,11 +81,14 @@ types! {
     JournalTaken => [json!({"size": 2, "broken_at": null}), json!({"size": 2, "broken_at": 1})];
     JournalBatch => [json!({"fact": envelopes()[2]}), json!({"fact": null})];
     Journals => [json!({
-        "journals": [{"site": id("main"), "head": head(), "received_at": 5}],
+        "journals": [{"site": id("main"), "head": head(), "received_at": 5}], "next": 2,
+    })];
+    JournalAlarms => [json!({
         "alarms": [
             {"site": id("main"), "journal": id("journal"), "kind": "broken", "row": 1, "at": 6},
             {"site": id("main"), "journal": id("journal"), "kind": "given-up", "row": 2, "at": 7},
         ],
+        "next": null,
     })];
     Rows => [json!({"rows": [row(), row()]})];
     Openings => [json!({"openings": [{"site": id("main"), "journal": id("journal"), "row": row()}]})];

@@ -225,3 +225,97 @@ fn who_opened_is_known_and_whoever_changes_the_records_is_found_out() {
         assert_eq!((&findings[0]["finding"], code), (&json!("rolled-back"), Some(2)), "{findings:?}");
     });
 }
+
+/// A contract ends while one site is cut off: what is written of it stands by itself, and whatever is changed in it is named.
+#[test]
+fn the_evidence_of_a_revocation_stands_without_any_service_and_no_forgery_does() {
+    private(READERS, |readers| {
+        let mut play = Play::new(readers, 60);
+        let [(confirmed, confirmed_name), (_, cut_off_name)] = [SITES[0], SITES[1]];
+        play.alone_at(confirmed);
+        let out = play.path("acme.evidence");
+        let words =
+            ["--lang", "ja", "contract", "end", "acme", "--reason", "契約終了", "--watch", "--evidence"];
+        let told = play.town.try_admin(&[&words[..], &[out.to_str().unwrap()]].concat()).unwrap();
+        let said = String::from_utf8_lossy(&told.stdout).into_owned();
+        // Not every site has confirmed, and each is shown: one in milliseconds, one with the moment by which its lease is over.
+        assert_eq!(told.status.code(), Some(5), "{said}");
+        let line = |name: &str| said.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+        assert!(line(confirmed_name).contains('✓') && line(confirmed_name).contains("ミリ秒"), "{said}");
+        assert!(
+            said.lines().any(|line| line.contains(cut_off_name) && line.contains("自動的に止まります")),
+            "{said}"
+        );
+        let printed = fs::read_to_string(play.path("acme.evidence.txt")).unwrap();
+        for part in [confirmed_name, cut_off_name, "受領なし", "アクメ", "署名"] {
+            assert!(printed.contains(part), "{part}: {printed}");
+        }
+        assert!(!printed.contains("契約終了"), "the reason stays in the register");
+
+        // Without any service.
+        for service in ["kms", "ca", confirmed] {
+            play.town.kill(service);
+        }
+        assert_eq!(play.verified(&out, &[]), (vec![], Some(0)));
+        let organization = play.town.organization().to_owned();
+        let verify = ["--json", "audit", "verify", out.to_str().unwrap(), "--organization", &organization];
+        let shown: Value = serde_json::from_str(&play.town.admin(&verify).unwrap()).unwrap();
+        assert_eq!(shown["order"]["confirmed"][0]["site"], confirmed_name, "{shown}");
+        assert_eq!(shown["order"]["outstanding"], json!([cut_off_name]), "{shown}");
+        assert!(shown["order"]["leases_end"].as_u64() > shown["order"]["at"].as_u64(), "{shown}");
+        let other = "0".repeat(64);
+        let verify = ["audit", "verify", out.to_str().unwrap(), "--organization", &other];
+        assert_eq!(
+            play.town.try_admin(&verify).unwrap().status.code(),
+            Some(2),
+            "pinned to another founding"
+        );
+        let of_member = ["audit", "evidence", out.to_str().unwrap(), "--organization", &organization];
+        let of_member = [&of_member[..], &["--member", "taro", "-o", "none"]].concat();
+        assert_eq!(play.town.try_admin(&of_member).unwrap().status.code(), Some(1), "it has no journals");
+
+        let named = |play: &Play, change: &mut dyn FnMut(&mut Value)| {
+            let forged = play.forged(&out, change);
+            let (findings, code) = play.verified(&forged, &[]);
+            assert_eq!(code, Some(2), "{findings:?}");
+            findings.iter().map(|finding| finding["finding"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let found = named(&play, &mut |line| {
+            if let Some(order) = line.pointer_mut("/order/order") {
+                *order = json!("0".repeat(64));
+            }
+        });
+        assert!(found.contains(&"order-missing".to_owned()), "another order: {found:?}");
+        let found = named(&play, &mut |line| {
+            if let Some(signature) = line.pointer_mut("/receipt/signatures/0/sig") {
+                *signature = json!(format!("{}A==", "A".repeat(85)));
+            }
+        });
+        assert_eq!(found, ["receipt-forged"], "another key's signature");
+        let found = named(&play, &mut |line| {
+            if let Some(payload) = line.pointer_mut("/receipt/payload") {
+                use base64::Engine as _;
+                let engine = base64::prelude::BASE64_STANDARD;
+                let bytes = engine.decode(payload.as_str().unwrap()).unwrap();
+                let mut receipt: Value = serde_json::from_slice(&bytes).unwrap();
+                receipt["time"] = json!(receipt["time"].as_u64().unwrap() - 60_000);
+                *payload = json!(engine.encode(receipt.to_string()));
+            }
+        });
+        assert_eq!(found, ["receipt-forged"], "another time");
+        let found = named(&play, &mut |line| {
+            if line.get("receipt").is_some() {
+                *line = Value::Null;
+            }
+        });
+        assert_eq!(found, ["receipt-missing"], "a receipt taken out");
+        let found = named(&play, &mut |line| {
+            if let Some(note) = line.get_mut("checkpoint") {
+                let without =
+                    note.as_str().unwrap().lines().filter(|line| !line.contains("/ca ")).collect::<Vec<_>>();
+                *note = json!(without.join("\n") + "\n");
+            }
+        });
+        assert_eq!(found, ["checkpoint-not-signed"], "no cosignature");
+    });
+}

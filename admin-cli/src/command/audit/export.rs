@@ -1,10 +1,9 @@
 //! What auditors take away: a table for a spreadsheet, or everything, to be verified elsewhere.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::json;
-use warifu_api::wire::audit::{Journals, KeptReceipts, Opening, Rows};
+use warifu_api::wire::audit::{KeptReceipts, Opening, Rows};
 use warifu_api::wire::authority::Records;
 use warifu_audit::{Header, JournalRow, Line, VERSION, write_line};
 use warifu_envelope::Overwrite;
@@ -30,14 +29,8 @@ pub(super) async fn sheet(
 ) -> Result<(), Fault> {
     let from = first_day.map(|day| day::begins(&book.zone(), day)).transpose()?.unwrap_or_default();
     let until = last_day.map(|day| day::ends(&book.zone(), day)).transpose()?.unwrap_or(Millis::MAX);
-    let mut openings = Vec::new();
-    for SignedHead { site, journal, size, .. } in heads(desk, book).await? {
-        for row in rows(desk, book, &SignedHeadOf { site, journal, size }).await? {
-            if (from..until).contains(&row.time) {
-                openings.push(Opening { site, journal, row });
-            }
-        }
-    }
+    let mut openings = all_openings(desk, book).await?;
+    openings.retain(|opening| (from..until).contains(&opening.row.time));
     openings.sort_by_key(|opening| opening.row.time);
     let mut bytes = BYTE_ORDER_MARK.to_vec();
     let mut table = csv::Writer::from_writer(&mut bytes);
@@ -67,6 +60,31 @@ fn plain(cell: String) -> String {
 
 /// Writes the ledger under a checkpoint of kms and ca, the receipts, the journals and the register's names.
 pub(super) async fn whole(desk: &Desk<'_>, book: &Book, out: &Path) -> Result<(), Fault> {
+    let Collected { bytes, leaves, rows } = collected(desk, book, out).await?;
+    file::write(out, Overwrite::Refuse, &bytes)?;
+    let (path, organization) = (out.display().to_string(), book.state.organization());
+    let json = json!({ "file": path, "organization": organization, "leaves": leaves, "rows": rows });
+    desk.screen.result(&json, || {
+        let values = [
+            ("path", path.clone()),
+            ("leaves", leaves.to_string()),
+            ("rows", rows.to_string()),
+            ("hash", organization.to_string()),
+        ];
+        desk.screen.text("audit-file-written", &values)
+    });
+    Ok(())
+}
+
+/// An audit file that is not written yet.
+pub(super) struct Collected {
+    pub(super) bytes: Vec<u8>,
+    leaves: usize,
+    rows: usize,
+}
+
+/// Asks for all that an audit file has. `out` names what could not be written.
+pub(super) async fn collected(desk: &Desk<'_>, book: &Book, out: &Path) -> Result<Collected, Fault> {
     let reader = Some(book.reader_card);
     // The ledger first: what it has of the journals, the kms has as well.
     let (leaves, checkpoint) = desk.cosigned_ledger(book).await?;
@@ -74,18 +92,18 @@ pub(super) async fn whole(desk: &Desk<'_>, book: &Book, out: &Path) -> Result<()
     let unwritten = |source| file::fault(out, source);
     let mut bytes = Vec::new();
     let mut count = 0;
-    let mut output = BufWriter::new(&mut bytes);
     let organization = book.state.organization();
-    write_line(&mut output, &Header { version: VERSION, organization, checkpoint }).map_err(unwritten)?;
+    let header = Header { version: VERSION, organization, checkpoint, order: None };
+    write_line(&mut bytes, &header).map_err(unwritten)?;
     let leaves_written = leaves.len();
     for leaf in leaves {
-        write_line(&mut output, &Line::Leaf(leaf)).map_err(unwritten)?;
+        write_line(&mut bytes, &Line::Leaf(leaf)).map_err(unwritten)?;
     }
     let mut from = 0;
     loop {
         let kept: KeptReceipts = desk.get(reader, &format!("/v1/audit/receipts?from={from}")).await?;
         for receipt in kept.receipts {
-            write_line(&mut output, &Line::Receipt(receipt)).map_err(unwritten)?;
+            write_line(&mut bytes, &Line::Receipt(receipt)).map_err(unwritten)?;
         }
         match kept.next {
             Some(next) if next > from => from = next,
@@ -95,38 +113,33 @@ pub(super) async fn whole(desk: &Desk<'_>, book: &Book, out: &Path) -> Result<()
     for head in heads {
         let (site, journal) = (head.site, head.journal);
         let of = SignedHeadOf { site, journal, size: head.size };
-        write_line(&mut output, &Line::Head(head)).map_err(unwritten)?;
+        write_line(&mut bytes, &Line::Head(head)).map_err(unwritten)?;
         for row in rows(desk, book, &of).await? {
             count += 1;
-            write_line(&mut output, &Line::Row(JournalRow { site, journal, row })).map_err(unwritten)?;
+            write_line(&mut bytes, &Line::Row(JournalRow { site, journal, row })).map_err(unwritten)?;
         }
     }
     for record in desk.get::<Records>(reader, "/v1/register").await?.records {
         // Reasons, and what the ledger does not bear out, stay here.
         if book.names.contains_key(&record.id) {
-            write_line(&mut output, &Line::Record(record)).map_err(unwritten)?;
+            write_line(&mut bytes, &Line::Record(record)).map_err(unwritten)?;
         }
     }
-    output.flush().map_err(unwritten)?;
-    drop(output);
-    file::write(out, Overwrite::Refuse, &bytes)?;
-    let path = out.display().to_string();
-    let json = json!({ "file": path, "organization": organization, "leaves": leaves_written, "rows": count });
-    desk.screen.result(&json, || {
-        let values = [
-            ("path", path.clone()),
-            ("leaves", leaves_written.to_string()),
-            ("rows", count.to_string()),
-            ("hash", organization.to_string()),
-        ];
-        desk.screen.text("audit-file-written", &values)
-    });
-    Ok(())
+    Ok(Collected { bytes, leaves: leaves_written, rows: count })
+}
+
+/// Every partial that the kms knows of, by site and journal.
+pub(super) async fn all_openings(desk: &Desk<'_>, book: &Book) -> Result<Vec<Opening>, Fault> {
+    let mut openings = Vec::new();
+    for SignedHead { site, journal, size, .. } in heads(desk, book).await? {
+        let rows = rows(desk, book, &SignedHeadOf { site, journal, size }).await?;
+        openings.extend(rows.into_iter().map(|row| Opening { site, journal, row }));
+    }
+    Ok(openings)
 }
 
 async fn heads(desk: &Desk<'_>, book: &Book) -> Result<Vec<SignedHead>, Fault> {
-    let journals: Journals = desk.get(Some(book.reader_card), "/v1/audit/journals").await?;
-    Ok(journals.journals.into_iter().map(|journal| journal.head).collect())
+    Ok(desk.journals(book).await?.into_iter().map(|journal| journal.head).collect())
 }
 
 /// Which journal, and how much of it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,7 +12,8 @@ use warifu_ledger::register::Name;
 use warifu_ledger::{Digest, Id};
 use warifu_texts::Spoken as _;
 
-use super::evidence::{Endings, Evidence};
+use super::evidence::{Endings, Evidence, Wanted};
+use super::order::Account;
 use crate::day::{Zone, iso};
 use crate::fault::Fault;
 use crate::register::Commitments;
@@ -35,37 +36,64 @@ pub(crate) fn offline(
     let report = verify(file, &Pinned { organization, earlier }, |leaf| commitments.note(leaf))
         .map_err(|source| Fault::NotAuditFile { path: path.display().to_string(), source })?;
     let names = commitments.names(report.records.clone()).by_record;
+    let account = Account::of(&report, names.clone());
     let told = Told { screen, report: &report, names };
-    screen.result(&told.json(&organization.to_string()), || told.lines().join("\n"));
+    let mut json = told.json(&organization.to_string());
+    if let (Some(account), Some(json)) = (&account, json.as_object_mut()) {
+        json.insert("order".to_owned(), account.json());
+    }
+    screen.result(&json, || {
+        let account = account.map(|account| [vec![String::new()], account.lines(screen)].concat());
+        [told.lines(), account.unwrap_or_default()].concat().join("\n")
+    });
     match report.findings.len() {
         0 => Ok(()),
         count => Err(Fault::AuditUnsound { count }),
     }
 }
 
-/// Verifies a file, and writes what it proves of a member's cards. Nothing is written of a file that is not as it was signed.
+/// Verifies a file, and writes what it proves of a member's cards, a card or a file. Nothing is written of a file that is not as it
+/// was signed.
 ///
 /// # Errors
-/// As for [`offline`]; [`Fault::UnknownLabel`].
+/// As for [`offline`]; [`Fault::UnknownLabel`]; [`Fault::AuditFileOfOneOrder`] of a file that has no journals.
 pub(crate) fn evidence(
     screen: &Screen,
     path: &Path,
     organization: &str,
-    member: &str,
+    subject: &Wanted,
+    out: &Path,
+) -> Result<(), Fault> {
+    evidence_in(screen, open(path)?, path, parsed(organization)?, subject, out)
+}
+
+/// As [`evidence`], of what was read from `path`, or stands for it.
+///
+/// # Errors
+/// As for [`evidence`].
+pub(super) fn evidence_in(
+    screen: &Screen,
+    input: impl BufRead,
+    path: &Path,
+    organization: Digest,
+    wanted: &Wanted,
     out: &Path,
 ) -> Result<(), Fault> {
     let (mut commitments, mut endings) = (Commitments::default(), Endings::default());
-    let report =
-        verify(open(path)?, &Pinned { organization: parsed(organization)?, earlier: None }, |leaf| {
-            commitments.note(leaf);
-            endings.note(leaf);
-        });
-    let report = report.map_err(|source| Fault::NotAuditFile { path: path.display().to_string(), source })?;
+    let path = path.display().to_string();
+    let report = verify(input, &Pinned { organization, earlier: None }, |leaf| {
+        commitments.note(leaf);
+        endings.note(leaf);
+    });
+    let report = report.map_err(|source| Fault::NotAuditFile { path: path.clone(), source })?;
     let names = commitments.names(report.records.clone()).by_record;
     let (count, state) = (report.findings.len(), report.state.as_ref());
     let Some(state) = state.filter(|_| count == 0) else { return Err(Fault::AuditUnsound { count }) };
+    if report.order.is_some() {
+        return Err(Fault::AuditFileOfOneOrder { path });
+    }
     let evidence = Evidence { screen, report: &report, state, names: &names, endings: &endings };
-    let mut text = evidence.lines(&evidence.member(member)?).join("\n");
+    let mut text = evidence.lines(&evidence.subject(wanted)?).join("\n");
     text.push('\n');
     crate::file::write(out, Overwrite::Refuse, text.as_bytes())?;
     let written = out.display().to_string();
@@ -156,6 +184,15 @@ impl Told<'_> {
                 let order = order.map_or_else(|| "?".to_owned(), |order| order.to_string());
                 say("audit-receipt-forged", &[("site", site), ("order", order)])
             }
+            Finding::ReceiptOutdated { site, order } => {
+                say("audit-receipt-outdated", &[("site", self.site(site)), ("order", order.to_string())])
+            }
+            Finding::OrderMissing { order } => say("audit-order-missing", &[("order", order.to_string())]),
+            Finding::ReceiptOfOtherOrder { site, order } => say(
+                "audit-receipt-of-other-order",
+                &[("site", self.site(site)), ("order", order.to_string())],
+            ),
+            Finding::ReceiptMissing { site } => say("audit-receipt-missing", &[("site", self.site(site))]),
             Finding::HeadForged { site } => say("audit-head-forged", &[("site", self.site(site))]),
             Finding::RowChanged { site, first, last, .. } => say(
                 "audit-row-changed",
@@ -216,6 +253,10 @@ fn named(finding: &Finding) -> (&'static str, Option<Id>, Option<u64>, Option<u6
         Finding::RolledBack { have, earlier } => ("rolled-back", None, Some(*have), Some(*earlier)),
         Finding::EarlierNotSigned => ("earlier-not-signed", None, None, None),
         Finding::ReceiptForged { site, .. } => ("receipt-forged", *site, None, None),
+        Finding::ReceiptOutdated { site, .. } => ("receipt-outdated", Some(*site), None, None),
+        Finding::OrderMissing { .. } => ("order-missing", None, None, None),
+        Finding::ReceiptOfOtherOrder { site, .. } => ("receipt-of-other-order", Some(*site), None, None),
+        Finding::ReceiptMissing { site } => ("receipt-missing", Some(*site), None, None),
         Finding::HeadForged { site } => ("head-forged", Some(*site), None, None),
         Finding::RowChanged { site, first, last, .. } => {
             ("row-changed", Some(*site), Some(*first), Some(*last))

@@ -31,6 +31,11 @@ fn head_of(row: &AnyRow) -> Result<SignedHead> {
     })
 }
 
+fn collected_of(row: &AnyRow) -> Result<CollectedJournal> {
+    let head = head_of(row)?;
+    Ok(CollectedJournal { site: head.site, head, received_at: unsigned(row, "received_at")? })
+}
+
 fn row_of(row: &AnyRow) -> Result<Row> {
     Ok(Row {
         index: unsigned(row, "idx")?,
@@ -52,20 +57,23 @@ pub(crate) struct KeptRows<'a> {
 }
 
 impl Store {
-    /// The journals of one site in the order in which they were begun, or of all sites.
-    pub(crate) async fn journals(&self, site: Option<&Id>) -> Result<Vec<CollectedJournal>> {
-        let rows = sqlx::query(
-            "SELECT * FROM journal WHERE site = $1 OR $1 IS NULL ORDER BY CASE WHEN $1 IS NULL THEN site END, place",
-        )
-        .bind(site.map(|site| site.as_bytes().to_vec()))
-        .fetch_all(&self.0)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let head = head_of(row)?;
-                Ok(CollectedJournal { site: head.site, head, received_at: unsigned(row, "received_at")? })
-            })
-            .collect()
+    /// The journals of one site, in the order in which they were begun.
+    pub(crate) async fn journals(&self, site: &Id) -> Result<Vec<CollectedJournal>> {
+        let rows = sqlx::query("SELECT * FROM journal WHERE site = $1 ORDER BY place")
+            .bind(bytes(site))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(collected_of).collect()
+    }
+
+    /// Up to `limit` journals from a place on, in the order in which they were begun, each with its place.
+    pub(crate) async fn all_journals(&self, from: u64, limit: usize) -> Result<Vec<(u64, CollectedJournal)>> {
+        let rows = sqlx::query("SELECT * FROM journal WHERE place >= $1 ORDER BY place LIMIT $2")
+            .bind(to_sql(from))
+            .bind(to_sql(limit as u64))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(|row| Ok((unsigned(row, "place")?, collected_of(row)?))).collect()
     }
 
     /// Keeps rows that follow `before` and end in the head, unless others came first; whether it did.
@@ -148,21 +156,27 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    pub(crate) async fn journal_alarms(&self) -> Result<Vec<JournalAlarm>> {
-        let rows = sqlx::query("SELECT * FROM journal_alarm ORDER BY number").fetch_all(&self.0).await?;
+    /// Up to `limit` alarms from a number on, in the order in which they were found, each with its number.
+    pub(crate) async fn journal_alarms(&self, from: u64, limit: usize) -> Result<Vec<(u64, JournalAlarm)>> {
+        let rows = sqlx::query("SELECT * FROM journal_alarm WHERE number >= $1 ORDER BY number LIMIT $2")
+            .bind(to_sql(from))
+            .bind(to_sql(limit as u64))
+            .fetch_all(&self.0)
+            .await?;
         rows.iter()
             .map(|row| {
                 let kind = match row.try_get("kind")? {
                     "broken" => AlarmKind::Broken,
                     _ => AlarmKind::GivenUp,
                 };
-                Ok(JournalAlarm {
+                let alarm = JournalAlarm {
                     site: id(row, "site")?,
                     journal: id(row, "journal")?,
                     kind,
                     row: unsigned(row, "idx")?,
                     at: unsigned(row, "at")?,
-                })
+                };
+                Ok((unsigned(row, "number")?, alarm))
             })
             .collect()
     }
