@@ -42,6 +42,8 @@ pub(crate) struct Orders {
     earlier_leases_end: Millis,
     /// The sites that have joined and not left.
     sites: BTreeSet<Id>,
+    /// By when the lease of a site that has left is over.
+    left: BTreeMap<Id, Millis>,
 }
 
 impl Orders {
@@ -67,7 +69,10 @@ impl Orders {
         for change in changes {
             match change {
                 Change::Joined(site) => _ = self.sites.insert(site),
-                Change::Left(site) => _ = self.sites.remove(&site),
+                Change::Left(site) => {
+                    self.sites.remove(&site);
+                    self.left.insert(site, self.leases_end(leaf));
+                }
                 Change::Lease(lease_ms) => {
                     let end = leaf.at().saturating_add(self.lease_ms);
                     self.earlier_leases_end = self.earlier_leases_end.max(end);
@@ -84,15 +89,22 @@ impl Orders {
             self.seen.insert(digest, seen.size);
         }
         if self.subject.as_ref().is_some_and(|subject| subject.order == digest) {
+            // Whoever has left may not know it yet.
+            let leaving = self.left.iter().filter(|(_, end)| **end > leaf.at()).map(|(site, _)| *site);
             self.found = Some(OrderReport {
                 envelope: leaf.envelope().clone(),
                 order,
                 index,
                 at: leaf.at(),
-                outstanding: self.sites.clone(),
-                leases_end: self.earlier_leases_end.max(leaf.at().saturating_add(self.lease_ms)),
+                outstanding: self.sites.iter().copied().chain(leaving).collect(),
+                leases_end: self.leases_end(leaf),
             });
         }
+    }
+
+    /// By when all leases are over that a stamp from before this leaf let run.
+    fn leases_end(&self, leaf: &Leaf) -> Millis {
+        self.earlier_leases_end.max(leaf.at().saturating_add(self.lease_ms))
     }
 
     /// Whether whoever signed had read as much of the ledger as the order stands on: a site's former key speaks for no more of

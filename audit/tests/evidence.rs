@@ -247,3 +247,19 @@ fn replayed(town: &Town) -> Town {
     again.at = town.at;
     again
 }
+
+#[test]
+fn p_14_4_a_site_that_has_just_left_may_not_know_it() {
+    for (later, outstanding) in [(0, true), (9 * MINUTE, true), (10 * MINUTE, false)] {
+        let mut town = Town::working();
+        town.done([Act::SiteRemoved { site: id("branch") }], TWO);
+        town.at += later;
+        let order = town.done([revoke_card("hanako")], ONE);
+        let said = receipt(&town, "main", order, town.head().size);
+        let receipts = vec![envelope_by_services(&said, &["main"])];
+        let subject = Some(Subject { order, confirmed: [id("main")].into() });
+        let kept = Kept { checkpoint: joined(&town), town, subject, receipts, more: vec![] };
+        let found = kept.report().order.unwrap();
+        assert_eq!(found.outstanding.contains(&id("branch")), outstanding, "{later} ms later");
+    }
+}

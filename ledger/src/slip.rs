@@ -23,8 +23,8 @@ pub const LONGEST_SLIP_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlipId {
-    /// [`Slips::id`].
-    pub slips: Id,
+    /// The digest of the [`Slips`]: their `id` is whatever their signer chose.
+    pub slips: Digest,
     /// [`Slip::index`].
     pub index: u64,
 }
@@ -46,6 +46,43 @@ pub struct Slip {
     pub origin: Option<SlipId>,
     /// The card's part, sealed to the target ([`warifu_split_key::routing::Part::Card`]).
     pub seal: Base64<SEALED_PART>,
+}
+
+/// A slip with the statement among whose slips it was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The digest of the statement.
+    pub batch: Digest,
+    /// The statement.
+    pub slips: Slips,
+    /// The slip.
+    pub slip: Slip,
+}
+
+impl Sent {
+    /// By which others speak of it.
+    #[must_use]
+    pub fn id(&self) -> SlipId {
+        SlipId { slips: self.batch, index: self.slip.index }
+    }
+
+    /// Whether it lets the file go on that `before` brought: from the unit to which that one did, the same file, and for no
+    /// longer.
+    fn goes_on_from(&self, before: &Self) -> bool {
+        self.slip.origin == Some(before.id())
+            && self.slips.organization == before.slips.organization
+            && self.slips.unit == before.slip.target
+            && self.slip.ephemeral == before.slip.ephemeral
+            && self.slip.stanza == before.slip.stanza
+            && self.slips.expires_at <= before.slips.expires_at
+    }
+}
+
+/// Whether these are the way of one file: a slip, the one by which its file came to that one's unit, and so on to the first.
+#[must_use]
+pub fn is_way(way: &[Sent]) -> bool {
+    let goes_on = way.windows(2).all(|pair| matches!(pair, [sent, before] if sent.goes_on_from(before)));
+    goes_on && way.last().is_some_and(|first| first.slip.origin.is_none())
 }
 
 /// A slip with the proof that it is among those that were signed.

@@ -221,7 +221,7 @@ pub struct State {
     executed: Set<(Millis, Digest)>,
     shredded: Set<Digest>,
     /// Slips that were revoked: one of a batch, or all.
-    revoked_slips: Set<(Id, Option<u64>)>,
+    revoked_slips: Set<(Digest, Option<u64>)>,
     custodians: Map<HalfHolder, Custodians>,
     /// Members who are custodians of a service's backups, or were.
     ever_custodians: Set<(HalfHolder, Id)>,

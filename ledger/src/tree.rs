@@ -106,6 +106,13 @@ impl Tree {
         Ok(hashes.into_iter().flat_map(|hash| hash.0).collect())
     }
 
+    /// Whether leaf `index` has these exact bytes.
+    #[must_use]
+    pub fn has(&self, index: u64, leaf: &[u8]) -> bool {
+        let place = tlog::stored_hash_index(0, index);
+        Stored(self).read_hashes(&[place]).is_ok_and(|found| found == [tlog::record_hash(&entry(leaf))])
+    }
+
     /// The proof that leaf `index` is in the tree of the first `size` leaves: the hashes beside its path to the root, from
     /// below (RFC 6962 section 2.1.1).
     ///

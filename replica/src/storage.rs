@@ -153,9 +153,21 @@ pub async fn begin(pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Er
         // The write lock at once: a transaction that first reads may be refused it later.
         return pool.begin_with("BEGIN IMMEDIATE").await;
     }
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT size FROM ledger_head FOR UPDATE").execute(&mut *transaction).await?;
-    Ok(transaction)
+    let pool = pool.clone();
+    whole(async move {
+        let mut transaction = pool.begin().await?;
+        sqlx::query("SELECT size FROM ledger_head FOR UPDATE").fetch_one(&mut *transaction).await?;
+        Ok(transaction)
+    })
+    .await
+}
+
+/// Begins to its end, whether anybody still waits for it: a BEGIN that is dropped half-way goes back to the pool as a connection
+/// in a transaction that sqlx does not know of, and what others then write by it is lost with it.
+async fn whole<T: Send + 'static>(
+    begin: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    tokio::spawn(begin).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// Begins a transaction that sees one state of the database throughout, and changes nothing.
@@ -164,7 +176,11 @@ pub async fn begin(pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Er
 /// Those of the database.
 pub async fn begin_reading(pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
     match server::is_server(pool) {
-        true => pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        true => {
+            let pool = pool.clone();
+            whole(async move { pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await })
+                .await
+        }
         false => pool.begin().await,
     }
 }

@@ -47,8 +47,8 @@ pub struct RoutedFile {
     pub stanza: [u8; 32],
     /// The unit that shall open it.
     pub target: [u8; 16],
-    /// The slip by which it came to `unit`, if by one: the id of the slips, and the place among them.
-    pub origin: Option<([u8; 16], u64)>,
+    /// The slip by which it came to `unit`, if by one: the digest of the slips, and the place among them.
+    pub origin: Option<([u8; 32], u64)>,
     /// The first instant at which it is over: milliseconds since the Unix epoch, UTC.
     pub expires_at: u64,
 }
@@ -56,7 +56,7 @@ pub struct RoutedFile {
 impl RoutedFile {
     /// What the slip says, but for its seal: `"warifu/slip/v1" ‖ organization (32) ‖ slips (16) ‖ index (8) ‖ unit (16) ‖
     /// grant (16) ‖ R (33, compressed) ‖ stanza (32) ‖ target (16) ‖ origin ‖ expires_at (8)`, integers big-endian, `origin`
-    /// being `00`, or `01 ‖ slips (16) ‖ index (8)` (protocol P-15.2).
+    /// being `00`, or `01 ‖ digest of the slips (32) ‖ index (8)` (protocol P-15.2).
     #[must_use]
     pub fn encoded(&self) -> Vec<u8> {
         let mut bytes = [

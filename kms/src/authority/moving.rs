@@ -109,8 +109,11 @@ async fn to_server(path: &Path, server: &Place) -> Result<Moved> {
 }
 
 async fn to_file(server: &Place, path: &Path) -> Result<Moved> {
-    if path.exists() {
-        return Err(AuthorityError::InTheWay { file: path.to_owned() });
+    // A write-ahead log would be taken for the new file's.
+    for taken in [path.to_owned(), beside(path, "-wal")] {
+        if taken.exists() {
+            return Err(AuthorityError::InTheWay { file: taken });
+        }
     }
     let unfinished = beside(path, ".unfinished");
     for torn in [unfinished.clone(), beside(&unfinished, "-wal"), beside(&unfinished, "-shm")] {
@@ -151,7 +154,13 @@ async fn copied(from: &Place, to: &Place) -> Result<u64> {
     Ok(leaves.unsigned_abs())
 }
 
+/// Gives a database that is closed another name, unless a part of it is still in its write-ahead log: on a full disk, or while
+/// another program reads it, SQLite leaves it there and says nothing.
 fn rename(from: &Path, to: &Path) -> Result<()> {
+    let log = beside(from, "-wal");
+    if std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+        return Err(fault(&log)(std::io::ErrorKind::ResourceBusy.into()).into());
+    }
     std::fs::rename(from, to).map_err(fault(from))?;
     let folder = to.parent().unwrap_or(Path::new("."));
     Ok(File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault(folder))?)

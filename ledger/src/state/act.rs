@@ -241,7 +241,8 @@ impl State {
             }
             Act::SlipRevoked { slips, index } => {
                 signers.satisfy(ending(false))?;
-                self.revoke_slip(*slips, *index)
+                self.revoked_slips.insert_mut((*slips, *index));
+                Ok(())
             }
         }
     }

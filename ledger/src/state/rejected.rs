@@ -21,8 +21,6 @@ pub enum Kind {
     Grant,
     /// A site.
     Site,
-    /// Slips.
-    Slip,
 }
 
 impl std::fmt::Display for Kind {
@@ -34,7 +32,6 @@ impl std::fmt::Display for Kind {
             Self::Unit => "unit",
             Self::Grant => "grant",
             Self::Site => "site",
-            Self::Slip => "slip",
         })
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Grant, Kind, NotAnswered, Rejected, State};
+use super::{Grant, NotAnswered, Rejected, State};
 use crate::dsse::{Envelope, EnvelopeError};
-use crate::slip::{BATCHES_LIMIT, LONGEST_SLIP_MS, SLIPS_LIMIT, Slip};
+use crate::slip::{BATCHES_LIMIT, LONGEST_SLIP_MS, SLIPS_LIMIT, Sent, SlipId, is_way};
 use crate::statement::{Millis, Right, Slips, UnitKind};
 use crate::{Digest, Id};
 
@@ -75,8 +75,8 @@ pub enum NotRouted {
     /// It was routed to another unit than the one whose member asks.
     #[error("the file was not routed to this unit")]
     OtherTarget,
-    /// It would go further than the slip by which it came allows: another file, from elsewhere, or for longer.
-    #[error("the slip does not go on from the one by which the file came")]
+    /// These slips are not the way of one file: another file, from elsewhere, or for longer than the slip by which it came.
+    #[error("the slips are not the way of one file")]
     OtherOrigin,
     /// No site answers for the file any more.
     #[error("the file was shredded")]
@@ -106,8 +106,8 @@ impl State {
         Ok(slips)
     }
 
-    /// Whether `site` may compute its parts for the slips that `card` has signed and brings, at the instant `at`; each one's
-    /// target is [`State::may_route_to`]'s to judge. Who may open goes on with what is his to read; who may only route, does so.
+    /// Whether `site` may compute its parts for the slips that `card` has signed and brings, at the instant `at`; each one of them is
+    /// [`State::may_send`]'s to judge. Who may open goes on with what is his to read; who may only route, does so.
     ///
     /// # Errors
     /// [`NotRouted`].
@@ -130,13 +130,14 @@ impl State {
         Ok((slips, grant))
     }
 
-    /// Whether a file of the grant's unit may go to `target` at the instant `at`: from a front desk to the units on its list
-    /// alone, and to none where its dispatcher could read it, by this card or another of his, now or later.
+    /// Whether a file of the grant's unit may go the first step of `way` at the instant `at`, with the slips before it as in
+    /// [`State::may_release`]: from a front desk to the units on its list alone, and to none where its dispatcher could read
+    /// it, by this card or another of his, now or later.
     ///
     /// # Errors
     /// [`NotRouted`].
-    pub fn may_route_to(&self, grant: &Grant, target: &Id, at: Millis) -> Result<(), NotRouted> {
-        let target = *target;
+    pub fn may_send(&self, grant: &Grant, way: &[Sent], at: Millis) -> Result<(), NotRouted> {
+        let target = self.still_goes(way, at)?.slip.target;
         if grant.right == Right::Route {
             if !self.routes_of(&grant.unit, at).contains(&target) {
                 return Err(NotRouted::NotOnTheList { target });
@@ -145,9 +146,14 @@ impl State {
                 return Err(NotRouted::OwnTarget { target });
             }
         }
+        // A unit that has another key now may have lost its own to somebody.
+        let is_replaced = |unit: &super::Unit| {
+            unit.successor.and_then(|next| self.units.get(&next)).is_some_and(|next| next.key.is_some())
+        };
         let opens = |unit: &super::Unit| {
             unit.kind != UnitKind::FrontDesk
                 && unit.key.is_some()
+                && !is_replaced(unit)
                 && unit.contract.is_none_or(|contract| !self.contract_is_over(&contract, at))
         };
         if target == grant.unit
@@ -169,8 +175,9 @@ impl State {
         })
     }
 
-    /// Whether `site` may give `card`, under its `grant`, what opens the file of this slip, at the instant `at`. Whoever routed
-    /// it may have left.
+    /// Whether `site` may give `card`, under its `grant`, its part of the file of the first of `way`, at the instant `at`. `way`
+    /// is that slip, the one by which its file came to that one's unit, and so on ([`is_way`]). Whoever routed it may have left,
+    /// and does not open it, whatever he was granted since.
     ///
     /// # Errors
     /// [`NotRouted`].
@@ -179,37 +186,44 @@ impl State {
         site: &Id,
         card: &Id,
         grant: &Id,
-        (slips, slip): (&Slips, &Slip),
+        way: &[Sent],
         at: Millis,
     ) -> Result<&Grant, NotRouted> {
         let grant = self.may_answer(site, card, grant, Right::Open, at)?;
-        if grant.unit != slip.target {
+        let sent = self.still_goes(way, at)?;
+        if grant.unit != sent.slip.target {
             return Err(NotRouted::OtherTarget);
         }
-        if slips.are_over(at) {
-            return Err(NotRouted::Over { expires_at: slips.expires_at });
-        }
-        if self.slip_is_revoked(&slips.id, slip.index) {
-            return Err(NotRouted::Revoked);
-        }
-        if self.is_shredded(&slip.file()) {
-            return Err(NotRouted::Shredded);
+        let member = |card: &Id| self.cards.get(card).map(|found| found.card.member);
+        let routed_by_opener = |sent: &Sent| {
+            let by = self.grants.get(&sent.slips.grant).filter(|grant| grant.right == Right::Route);
+            by.is_some_and(|by| member(&by.card) == member(card))
+        };
+        if way.iter().any(routed_by_opener) {
+            return Err(NotRouted::OwnTarget { target: grant.unit });
         }
         Ok(grant)
     }
 
-    /// Whether an order revoked this slip, or all of its batch.
-    #[must_use]
-    pub fn slip_is_revoked(&self, slips: &Id, index: u64) -> bool {
-        self.revoked_slips.contains(&(*slips, None)) || self.revoked_slips.contains(&(*slips, Some(index)))
+    /// The first of `way`, unless it is over, or one of them was revoked, or the file shredded.
+    fn still_goes<'a>(&self, way: &'a [Sent], at: Millis) -> Result<&'a Sent, NotRouted> {
+        let sent = way.first().filter(|_| is_way(way)).ok_or(NotRouted::OtherOrigin)?;
+        if sent.slips.are_over(at) {
+            return Err(NotRouted::Over { expires_at: sent.slips.expires_at });
+        }
+        if way.iter().any(|sent| self.slip_is_revoked(&sent.id())) {
+            return Err(NotRouted::Revoked);
+        }
+        if self.is_shredded(&sent.slip.file()) {
+            return Err(NotRouted::Shredded);
+        }
+        Ok(sent)
     }
 
-    pub(super) fn revoke_slip(&mut self, slips: Id, index: Option<u64>) -> Result<(), Rejected> {
-        if self.revoked_slips.contains(&(slips, None)) || self.revoked_slips.contains(&(slips, index)) {
-            return Err(Rejected::Over { kind: Kind::Slip, id: slips });
-        }
-        self.revoked_slips.insert_mut((slips, index));
-        Ok(())
+    /// Whether an order revoked this slip, or all of its batch.
+    #[must_use]
+    pub fn slip_is_revoked(&self, slip: &SlipId) -> bool {
+        [None, Some(slip.index)].iter().any(|index| self.revoked_slips.contains(&(slip.slips, *index)))
     }
 }
 
@@ -219,21 +233,4 @@ pub(super) fn slips_batched(slips: &BTreeSet<Digest>) -> Result<(), Rejected> {
         return Err(Rejected::SlipsCount { count: slips.len() });
     }
     Ok(())
-}
-
-impl Slip {
-    /// Whether this slip among `slips` lets the file of `origin` go on: from the unit to which that one brought it, the same
-    /// file, and for no longer.
-    ///
-    /// # Errors
-    /// [`NotRouted::OtherOrigin`].
-    pub fn goes_on_from(&self, slips: &Slips, (before, origin): (&Slips, &Self)) -> Result<(), NotRouted> {
-        let same = self.origin.is_some_and(|from| from.slips == before.id && from.index == origin.index)
-            && slips.organization == before.organization
-            && slips.unit == origin.target
-            && self.ephemeral == origin.ephemeral
-            && self.stanza == origin.stanza
-            && slips.expires_at <= before.expires_at;
-        if same { Ok(()) } else { Err(NotRouted::OtherOrigin) }
-    }
 }

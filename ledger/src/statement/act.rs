@@ -326,8 +326,8 @@ pub enum Act {
     /// What was routed by these slips, or by one of them, is opened no more.
     #[serde(rename = "slip.revoked")]
     SlipRevoked {
-        /// [`super::Slips::id`].
-        slips: Id,
+        /// The digest of the [`super::Slips`].
+        slips: Digest,
         /// Which of them; all if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u64>,

@@ -3,4 +3,4 @@ CREATE TABLE ledger_head (
     one  BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
     size BIGINT NOT NULL CHECK (size >= 0)
 );
-INSERT INTO ledger_head (one, size) VALUES (1, 0);
+INSERT INTO ledger_head (one, size) SELECT 1, COUNT(*) FROM ledger_leaf;

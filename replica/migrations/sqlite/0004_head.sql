@@ -3,4 +3,4 @@ CREATE TABLE ledger_head (
     one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     size INTEGER NOT NULL CHECK (size >= 0)
 ) STRICT;
-INSERT INTO ledger_head (one, size) VALUES (1, 0);
+INSERT INTO ledger_head (one, size) SELECT 1, COUNT(*) FROM ledger_leaf;

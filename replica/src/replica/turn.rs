@@ -8,7 +8,7 @@ use warifu_crash_point::waiting;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::State;
 
-use super::{Appended, Replica, ReplicaError, Writer, size};
+use super::{Appended, Replica, ReplicaError, Writer, index, size};
 use crate::storage;
 
 /// The ledger, held by one who is about to append or to stamp (protocol P-5.4): in this process, and in every other that has
@@ -31,6 +31,18 @@ impl Replica {
         let mut writer = waiting(self.0.writer.clone().lock_owned()).await;
         let mut transaction = storage::begin(&self.0.pool).await?;
         let (stored, had) = (size(&mut transaction).await?, self.size());
+        if let Some(last) = had.min(stored).checked_sub(1)
+            && let Some(state) = self.state()
+        {
+            let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx = $1")
+                .bind(index(last))
+                .fetch_one(&mut *transaction)
+                .await?;
+            // Put back, and grown again by another process: as long as it was, and another ledger.
+            if !state.tree().has(last, &bytes) {
+                return Err(ReplicaError::Contradicts { index: last });
+            }
+        }
         match stored.cmp(&had) {
             Ordering::Equal => {}
             Ordering::Greater => self.fold_stored(&mut transaction).await?,

@@ -21,8 +21,12 @@ const SOCKETS: &str = "/var/run/postgresql";
 /// How each connection that writes works. A commit is answered when it is on the disk, whatever the server's own default is
 /// (`fsync` is not the session's to choose: see [`Server::open`]). READ COMMITTED suffices, since a writer locks the ledger's
 /// head first ([`super::begin`]): what the next statement reads is then the newest, where a snapshot taken before the lock
-/// would be too old, and would only lead to errors. Nobody waits for a lock for ever.
+/// would be too old, and would only lead to errors. Nobody waits for a lock for ever; and whoever has the head, and is gone with his
+/// machine or his line, loses it within half a minute (on a socket there is no line).
 const WRITING: &str = "SET synchronous_commit = on; SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '30s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = '20s';
     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// How each connection works that only reads.

@@ -148,9 +148,9 @@ fn i6_a_slip_that_was_altered_anywhere_opens_neither_part() {
         |file| file.ephemeral = Point::generator(),
         |file| file.stanza[31] ^= 1,
         |file| file.target[0] ^= 1,
-        |file| file.origin = Some(([0; 16], 0)),
+        |file| file.origin = Some(([0; 32], 0)),
         |file| file.expires_at += 1,
-        |file| file.origin = Some((file.slips, file.index)),
+        |file| file.origin = Some((file.organization, file.index)),
     ];
     for alter in alterations {
         let mut file = story.file;

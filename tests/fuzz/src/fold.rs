@@ -110,7 +110,7 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         custodians(HalfHolder::Ca, 2, &["sakura", "kenji", "hanako"]),
         recovered(HalfHolder::Ca, "ca 2"),
         rotated(ServiceId::Site(id("main")), "main 2"),
-        Act::SlipRevoked { slips: id("slips"), index: Some(1) },
+        Act::SlipRevoked { slips: Digest::of(b"slips"), index: Some(1) },
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();

@@ -63,7 +63,6 @@ kind-contract = contract
 kind-unit = unit
 kind-grant = grant
 kind-site = site
-kind-slip = routing
 kind-proposal = waiting order
 
 rejected-malformed = The order is not well formed ({ $why }).

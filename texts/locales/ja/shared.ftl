@@ -63,7 +63,6 @@ kind-contract = 契約
 kind-unit = 宛先
 kind-grant = 権限
 kind-site = 拠点
-kind-slip = 振り分け
 kind-proposal = 承認待ちの指図
 
 rejected-malformed = 指図の形式が正しくありません（{ $why }）。
