@@ -77,6 +77,19 @@ staged! {
         assert_eq!(code(refused), ErrorCode::StorageUnavailable);
     }
 
+    async fn a_database_that_was_put_back_and_has_grown_again_is_noticed(stage) {
+        let mut stage = stage;
+        let cluster = with_a_server_of_its_own(&mut stage);
+        let town = Town::founded(&stage).await;
+        town.done([site("main"), site("branch")], TWO).await;
+        let order = town.request([suspend("midori")], ONE).await;
+        // As long as it was, and another leaf in the last place.
+        let other = "UPDATE ledger_leaf SET bytes = (SELECT bytes FROM ledger_leaf WHERE idx = 0) WHERE idx = 1";
+        cluster.ask("warifu_0", other).unwrap();
+        assert!(town.ca().post::<Envelope>("/v1/stamps", &nonce("back")).await.is_err());
+        assert!(town.stranger().post::<Appended>("/v1/orders", &order).await.is_err());
+    }
+
     async fn a_leaf_that_somebody_else_put_into_the_database_is_none(stage) {
         let mut stage = stage;
         let cluster = with_a_server_of_its_own(&mut stage);

@@ -132,6 +132,26 @@ staged! {
         assert_eq!(everything(&stage).await, before);
     }
 
+    async fn a_file_with_a_write_ahead_log_beside_it_gets_no_other_name(stage) {
+        let on_file = lived_in(&stage).await;
+        let file = on_file.config.database_file();
+        let log = file.with_file_name("authority.sqlite-wal");
+        // Somebody reads, so that SQLite cannot bring the log into the file.
+        let reader = on_file.config.place().unwrap().read_only_pool().await.unwrap();
+        let mut reading = storage::begin_reading(&reader).await.unwrap();
+        sqlx::query("SELECT size FROM ledger_head").fetch_one(&mut *reading).await.unwrap();
+        assert!(moved(&stage, Direction::ToServer).await.is_err());
+        assert!(file.exists() && std::fs::metadata(&log).unwrap().len() > 0);
+        drop(reading);
+        reader.close().await;
+        moved(&stage, Direction::ToServer).await.unwrap();
+
+        // Nor does a file come to lie beside the log of another.
+        std::fs::write(&log, "another's").unwrap();
+        let refused = moved(&stage, Direction::ToFile).await;
+        assert!(matches!(refused, Err(AuthorityError::InTheWay { file }) if file == log));
+    }
+
     async fn every_table_is_copied_and_both_databases_have_the_same(stage) {
         let on_file = lived_in(&stage).await;
         let (file, server) = (on_file.config.place().unwrap(), stage.config.place().unwrap());
