@@ -136,10 +136,14 @@ staged! {
         let on_file = lived_in(&stage).await;
         let file = on_file.config.database_file();
         let log = file.with_file_name("authority.sqlite-wal");
-        // Somebody reads, so that SQLite cannot bring the log into the file.
-        let reader = on_file.config.place().unwrap().read_only_pool().await.unwrap();
+        let place = on_file.config.place().unwrap();
+        // Somebody reads, so that SQLite cannot bring what is written from here on into the file.
+        let reader = place.read_only_pool().await.unwrap();
         let mut reading = storage::begin_reading(&reader).await.unwrap();
         sqlx::query("SELECT size FROM ledger_head").fetch_one(&mut *reading).await.unwrap();
+        let writer = place.open(tables()).await.unwrap();
+        sqlx::query("UPDATE ledger_head SET size = size").execute(&writer).await.unwrap();
+        writer.close().await;
         assert!(moved(&stage, Direction::ToServer).await.is_err());
         assert!(file.exists() && std::fs::metadata(&log).unwrap().len() > 0);
         drop(reading);
