@@ -7,7 +7,8 @@
 //!   (checkpoints), [`Hsm::ensure_agreement_key`] (transport);
 //! - **secrets at rest** — [`Hsm::ensure_kek`], under which an authority seals its halves;
 //! - **site shares** — one key pair for each grant, to which the key management service wraps the share
-//!   ([`wrap::wrap_share`]), [`Hsm::partial`], and [`Hsm::grant_key_destroy`], which is what revocation *is*.
+//!   ([`wrap::wrap_share`]), [`Hsm::partial`], and [`Hsm::grant_key_destroy`], which is what revocation *is*; and marks, for what
+//!   is over without a key that could be destroyed.
 //!
 //! Only x-coordinates leave by `CKM_ECDH1_DERIVE` with `CKD_NULL`, the one derivation that every module offers.
 //!
@@ -27,6 +28,7 @@ mod kek;
 pub(crate) mod keys;
 mod link;
 mod lru;
+mod mark;
 pub(crate) mod module;
 mod token;
 pub mod wrap;

@@ -60,6 +60,7 @@ contract! {
         a_seal_opens_only_whole_and_in_its_context,
         a_seal_of_another_key_does_not_open,
         seals_survive_a_restart,
+        marks_survive_a_restart,
         an_extractable_key_is_refused,
         a_key_without_its_public_half_is_refused,
         two_keys_of_one_name_are_refused,

@@ -155,6 +155,20 @@ pub trait Token: Send + Sync {
     /// After one it must be called again; a revocation is not done before it returned `Ok`.
     fn grant_key_destroy(&self, label: &str) -> Result<(), HsmError>;
 
+    /// Keeps that name in the token for ever, beside the keys. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError::CapacityExhausted`] where the token is full; after any error it may be there or not.
+    fn mark(&self, label: &str) -> Result<(), HsmError>;
+
+    /// The names that [`Self::mark`] has kept, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    fn marks(&self) -> Result<Vec<String>, HsmError>;
+
     /// Unwraps a share inside the token and checks, inside, that it is `b` with `x(bG) = x(B)`. A site acknowledges no
     /// share before this. (`-b` passes too: it gives the same partials.)
     ///
@@ -223,6 +237,8 @@ impl Token for Pkcs11Token {
         fn grant_key_generate(&self, label: &str) -> Result<Point, HsmError>;
         fn grant_keys(&self) -> Result<Vec<String>, HsmError>;
         fn grant_key_destroy(&self, label: &str) -> Result<(), HsmError>;
+        fn mark(&self, label: &str) -> Result<(), HsmError>;
+        fn marks(&self) -> Result<Vec<String>, HsmError>;
         fn unwrap_check(&self, label: &str, share: &WrappedShare, expected: &Point) -> Result<(), HsmError>;
         fn partial(&self, label: &str, share: &WrappedShare, r: &Point) -> Result<PartialX, HsmError>;
         fn rewrap(&self, label: &str, share: &WrappedShare, key: &Point) -> Result<WrappedShare, HsmError>;

@@ -51,6 +51,31 @@ pub(crate) fn seals_survive_a_restart(stage: &Stage) {
     assert_eq!(*kek.open(&sealed, b"aad").unwrap(), b"secret");
 }
 
+pub(crate) fn marks_survive_a_restart(stage: &Stage) {
+    let hsm = stage.hsm("t");
+    assert_eq!(hsm.marks().unwrap(), [""; 0]);
+    hsm.mark("one").unwrap();
+    hsm.mark("two").unwrap();
+    hsm.mark("one").unwrap();
+    // What is no mark is not taken for one.
+    hsm.ensure_kek("three").unwrap();
+    for label in [b"warifu/other/four".to_vec(), vec![0xff, 0xfe]] {
+        let object = [Attribute::Token(true), Attribute::Class(ObjectClass::DATA), Attribute::Label(label)];
+        stage.session("t").create_object(&object).unwrap();
+    }
+    let marks = |hsm: &Hsm| {
+        let mut marks = hsm.marks().unwrap();
+        marks.sort();
+        marks
+    };
+    assert_eq!(marks(&hsm), ["one", "two"]);
+    drop(hsm);
+    stage.lose_sessions();
+    let hsm = Hsm::open(stage.config("t")).unwrap();
+    assert_eq!(marks(&hsm), ["one", "two"]);
+    assert_eq!(hsm.grant_keys().unwrap(), [""; 0]);
+}
+
 pub(crate) fn an_extractable_key_is_refused(stage: &Stage) {
     let hsm = stage.hsm("t");
     let session = stage.session("t");

@@ -63,6 +63,9 @@ impl Core {
         if by_hand.is_some() {
             self.courier.notify_one();
         }
+        if !ending.files.is_empty() {
+            self.vault.shred(ending.files.clone()).await?;
+        }
         for grant in here.iter().filter(|_| stands(Guard::Destroyed)) {
             keys = keys.destroy(*grant).await?;
             reached(CrashPoint::SiteKeyPairDestroyed).await;
@@ -162,6 +165,10 @@ impl Core {
         }
         drop(keys);
         self.store.forget_grants(&over).await?;
+        let marked = self.vault.shredded().await?;
+        let unmarked: BTreeSet<Digest> =
+            self.dead().files.iter().filter(|file| !marked.contains(*file)).copied().collect();
+        self.vault.shred(unmarked).await?;
         for begun in self.store.begun().await? {
             self.receipt(begun.order, begun.destroys).await?;
         }

@@ -238,11 +238,14 @@ impl Core {
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
         let (kms, kms_waiting) = (connect(&identity)?, connect(&identity)?);
         let (recorder, recording) = Recorder::new(settings.pool.clone());
+        let vault = Vault::open(hsm).await?;
+        let mut dead = store.dead().await?;
+        dead.files.extend(vault.shredded().await?);
         let core = Arc::new(Core {
-            dead: RwLock::new(store.dead().await?),
+            dead: RwLock::new(dead),
             names: RwLock::new(store.names().await?),
             acted: watch::Sender::new(store.position().await?.leaves),
-            vault: Vault::open(hsm).await?,
+            vault,
             replica,
             store,
             journal: Journal::new(settings.pool),

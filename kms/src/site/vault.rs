@@ -1,19 +1,22 @@
 //! The site's HSM: one key pair for each grant. A partial is computed for an [`AuditRecorded`], a share wrapped to another
 //! site for a [`MayRewrap`], and either for nothing else.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use warifu_crash_point::waiting;
 use warifu_hardware::hsm::{Hsm, HsmError, WrappedShare};
-use warifu_ledger::Id;
+use warifu_ledger::{Digest, Id};
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 
 use super::error::SiteError;
 use super::journal::AuditRecorded;
 use super::rewrapping::MayRewrap;
+
+/// How the marks of shredded files begin; the file's id follows (P-7.3).
+const SHREDDED: &str = "shredded/";
 
 /// The HSM, with the grants that have a key pair in it.
 pub(super) struct Vault {
@@ -28,6 +31,20 @@ impl Vault {
         let labels = blocking(move || listing.grant_keys()).await??;
         let held: HashSet<Id> = labels.iter().filter_map(|label| label.parse().ok()).collect();
         Ok(Self { hsm, held: Arc::new(Mutex::new(held)) })
+    }
+
+    /// The files that the token says are shredded: as with key pairs, the database may be a restored copy.
+    pub(super) async fn shredded(&self) -> Result<BTreeSet<Digest>, SiteError> {
+        let hsm = self.hsm.clone();
+        let marks = blocking(move || hsm.marks()).await??;
+        Ok(marks.iter().filter_map(|mark| mark.strip_prefix(SHREDDED)?.parse().ok()).collect())
+    }
+
+    /// Has the token keep that these files are shredded, for ever. Idempotent.
+    pub(super) async fn shred(&self, files: BTreeSet<Digest>) -> Result<(), SiteError> {
+        let hsm = self.hsm.clone();
+        let each = move || files.iter().try_for_each(|file| hsm.mark(&format!("{SHREDDED}{file}")));
+        Ok(blocking(each).await??)
     }
 
     /// Operations that the HSM has failed since the start.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use warifu_api::error::ErrorCode;
 use warifu_ledger::Digest;
+use warifu_ledger::statement::Act;
 
 use crate::people::*;
 use crate::revocation::{hanako, is_gone, rows};
@@ -71,6 +72,52 @@ test! {
         town.kms.set(|data| data.shown = None);
         town.kms.until("a second receipt", |data| data.receipts[&order].len() == 2).await;
         is_gone(&town, "hanako", "tax", ErrorCode::CardNotLive).await;
+    }
+}
+
+test! {
+    async fn a_restored_database_answers_for_no_shredded_file_even_if_the_kms_lies(folder) {
+        let mut town = Town::working(folder).await;
+        let copy = town.back_up().await;
+        let before = usize::try_from(town.kms.size()).unwrap();
+        let (by_ledger, by_hand) = (file_id("secret"), file_id("other"));
+        let order = town.kms.done([Act::FileShredded { file: by_ledger }], TWO);
+        town.kms.receipt(&order).await;
+        let order = town.kms.order([Act::FileShredded { file: by_hand }], TWO);
+        town.bring(&order, None).await.unwrap();
+
+        town.kill().await;
+        town.restore(&copy);
+        town.kms.set(|data| data.shown = Some(before));
+        town.start().await;
+        town.until_fresh().await;
+        for file in ["secret", "other"] {
+            assert_eq!(town.open("hanako", "tax", file).await, Err(ErrorCode::Shredded), "{file}");
+        }
+        town.opens("hanako", "tax").await;
+    }
+}
+
+test! {
+    async fn a_shredding_is_in_the_token_before_its_receipt(folder) {
+        let mut town = Town::working(folder).await;
+        let copy = town.back_up().await;
+        let (order, file) = (Digest([7; 32]), file_id("secret"));
+        // The state of things after the first step: in the database, and not yet in the token.
+        for sql in [
+            "INSERT INTO site_dead (kind, id, by_order) VALUES ('file', ?1, ?2)",
+            "INSERT INTO site_revocation (by_order, destroys) VALUES (?2, substr(?1, 1, 0))",
+        ] {
+            let query = sqlx::query(sql).bind(file.as_bytes().as_slice()).bind(order.as_bytes().as_slice());
+            query.execute(town.pool()).await.unwrap();
+        }
+        town.restart().await;
+        town.kms.receipt(&order).await;
+        town.kill().await;
+        town.restore(&copy);
+        town.start().await;
+        town.until_fresh().await;
+        assert_eq!(town.open("hanako", "tax", "secret").await, Err(ErrorCode::Shredded));
     }
 }
 

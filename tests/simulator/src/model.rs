@@ -222,6 +222,8 @@ pub(crate) struct Book {
     /// The leaves that are durable there.
     ledger: Vec<Vec<u8>>,
     told: Vec<Told>,
+    /// Leaves are being taken of which one is another than it has folded.
+    takes_another: bool,
     newest: Option<Digest>,
     sent: BTreeMap<Digest, u64>,
     accepted: Vec<Accepted>,
@@ -239,6 +241,7 @@ impl Book {
             site,
             ledger: Vec::new(),
             told: Vec::new(),
+            takes_another: false,
             newest: None,
             sent: BTreeMap::new(),
             accepted: Vec::new(),
@@ -284,6 +287,7 @@ impl Book {
 
     /// A new life begins; with an older database, or the same.
     pub(crate) fn begins(&mut self, restored: Option<(Kept, Vec<Vec<u8>>)>) -> Result<()> {
+        self.takes_another = false;
         self.newest = None;
         self.sent.clear();
         self.accepted.clear();
@@ -343,11 +347,16 @@ impl Book {
         self.ledger.get(..size).is_some_and(|leaves| root(leaves) != expected)
     }
 
-    /// Leaves have come on the stream, before they are taken.
+    /// Leaves have come on the stream, and begin to be taken.
     pub(crate) fn hears(&mut self, from: u64, leaves: &[Vec<u8>]) {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         let mine = self.ledger.get(from..).unwrap_or_default();
-        if mine.iter().zip(leaves).any(|(mine, other)| mine != other) {
+        self.takes_another = mine.iter().zip(leaves).any(|(mine, other)| mine != other);
+    }
+
+    /// The leaves are taken. What left until then left beside them: they may have waited for other work.
+    pub(crate) fn has_heard(&mut self) {
+        if std::mem::take(&mut self.takes_another) {
             self.must_halt("the kms showed another leaf in the place of one that it had folded");
         }
     }

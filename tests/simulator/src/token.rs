@@ -1,6 +1,6 @@
 //! An HSM of the simulation: keys in memory. It outlives crashes, and what it has destroyed is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aes_kw::{KeyInit as _, KwpAes256};
@@ -19,11 +19,12 @@ use zeroize::Zeroizing;
 
 use crate::{fixture, keys};
 
-/// The pairs of grants, by label.
+/// The pairs of grants, by label, and the marks.
 #[derive(Clone, Default)]
 pub(crate) struct Pairs {
     keys: BTreeMap<String, SecretKey>,
     made: u64,
+    marks: BTreeSet<String>,
     /// What was unwrapped, by the digest of the wrap: only saves time.
     unwrapped: BTreeMap<Digest, SecretKey>,
 }
@@ -225,6 +226,15 @@ impl Token for MemoryToken {
     fn grant_key_destroy(&self, label: &str) -> Result<(), HsmError> {
         self.pairs().keys.remove(label);
         Ok(())
+    }
+
+    fn mark(&self, label: &str) -> Result<(), HsmError> {
+        self.pairs().marks.insert(label.to_owned());
+        Ok(())
+    }
+
+    fn marks(&self) -> Result<Vec<String>, HsmError> {
+        Ok(self.pairs().marks.iter().cloned().collect())
     }
 
     fn unwrap_check(&self, label: &str, share: &WrappedShare, expected_b: &Point) -> Result<(), HsmError> {

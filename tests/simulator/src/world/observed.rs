@@ -215,7 +215,9 @@ impl World {
                 }
                 if errand == Errand::Hear && Who::SITES.contains(&who) {
                     self.look(who)?;
-                    self.book(who)?.compares();
+                    let book = self.book(who)?;
+                    book.has_heard();
+                    book.compares();
                 }
                 Ok(())
             }
