@@ -49,6 +49,8 @@ pub enum ErrorCode {
     NotServedHere,
     /// The file was shredded.
     Shredded,
+    /// The file may not go to that unit: the front desk does not send there, nobody could open it there, or its dispatcher could.
+    NotATarget,
     /// The encapsulated key is no point of P-256.
     InvalidPoint,
     /// The kms signed two different ledgers: everything halts.

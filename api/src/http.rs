@@ -32,7 +32,8 @@ impl ErrorCode {
             | Self::GrantNotStarted
             | Self::UnitClosed
             | Self::NotServedHere
-            | Self::Shredded => StatusCode::FORBIDDEN,
+            | Self::Shredded
+            | Self::NotATarget => StatusCode::FORBIDDEN,
         }
     }
 }

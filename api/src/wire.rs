@@ -1,6 +1,6 @@
 //! Requests and answers. Every path is listed with its method, who may call it, and its types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use warifu_ledger::dsse::Envelope;
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub mod agent;
 pub mod audit;
 pub mod authority;
+pub mod routing;
 pub mod site;
 
 /// 32 secret bytes on their way through TLS, in padded standard base64. No `Debug`, no `Clone`; zeroized when dropped.

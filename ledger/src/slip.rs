@@ -16,6 +16,8 @@ use crate::{Digest, Id};
 pub const SLIPS_LIMIT: u64 = 1024;
 /// The most batches in one `slips.batched`.
 pub const BATCHES_LIMIT: usize = 1024;
+/// The most slips by which a file comes, one after the other.
+pub const WAY_LIMIT: usize = 8;
 /// How far ahead slips may expire, in milliseconds: 400 days.
 pub const LONGEST_SLIP_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 
@@ -78,11 +80,12 @@ impl Sent {
     }
 }
 
-/// Whether these are the way of one file: a slip, the one by which its file came to that one's unit, and so on to the first.
+/// Whether these are the way of one file: a slip, the one by which its file came to that one's unit, and so on to the first, at
+/// most [`WAY_LIMIT`].
 #[must_use]
 pub fn is_way(way: &[Sent]) -> bool {
     let goes_on = way.windows(2).all(|pair| matches!(pair, [sent, before] if sent.goes_on_from(before)));
-    goes_on && way.last().is_some_and(|first| first.slip.origin.is_none())
+    way.len() <= WAY_LIMIT && goes_on && way.last().is_some_and(|first| first.slip.origin.is_none())
 }
 
 /// A slip with the proof that it is among those that were signed.

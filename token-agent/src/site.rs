@@ -56,7 +56,8 @@ impl Link {
     pub(crate) async fn partials(&self, items: Vec<PartialItem>) -> Result<PartialsAnswer, ClientError> {
         let count = items.len();
         let client = self.client.clone().with_timeout(BATCH);
-        let answer: PartialsAnswer = client.post("/v1/partials", &PartialsRequest { items }).await?;
+        let answer: PartialsAnswer =
+            client.post("/v1/partials", &PartialsRequest { items, routed: Vec::new() }).await?;
         if answer.items.len() != count {
             return Err(ClientError::Nonsense {
                 address: self.site.address.clone(),

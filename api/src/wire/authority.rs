@@ -14,7 +14,7 @@
 //! | `GET /v1/orders/{digest}/receipts?known=N` | anybody | → [`Receipts`]; waits up to 5 s for more than N receipts |
 //! | `GET /v1/ledger?from=N` | card, service | → [`Leaves`](super::Leaves), at most 500 leaves |
 //! | `POST /v1/ledger` | ca | [`BroughtLeaves`] → [`Status`]: what a kms that was restored from a backup lacks |
-//! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live |
+//! | `GET /v1/ledger/stream?from=N` | service | → server-sent [`LeafEvent`](super::LeafEvent)s, then live; for a site also [`SlipsEvent`](super::routing::SlipsEvent)s |
 //! | `GET /checkpoint` | card, service | → the newest checkpoint, `text/plain`: a signed note, with the ca's cosignature if it has one (P-4.23) |
 //! | `GET /tile/{level}/{number}` | card, service | → a tile of `tlog-tiles`, `application/octet-stream`; `.p/{width}` after a number for a partial one |
 //! | `GET /tile/entries/{number}` | card, service | → its entries, each after its length in two bytes; `.p/{width}` as well |
@@ -40,6 +40,7 @@
 //! | `POST /v1/cards/{card}/puk` | that card, an officer's card | [`PukEscrow`] → [`Done`](super::Done): takes the earlier one's place |
 //! | `GET /v1/cards/{card}/puk` | an officer's card | → [`PukEscrow`] |
 //! | `GET /v1/register` | an officer's, administrator's or auditor's card | → [`Records`], to be checked against the ledger |
+//! | `POST /v1/slips`, `POST /v1/released`, `GET /v1/slips…` | site, ca, card | see [`super::routing`] |
 //! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
 //!
 //! On a listener of its own, over plain HTTP and for anybody, `GET` and `HEAD` alone, from memory:

@@ -5,9 +5,11 @@
 //! | `GET /v1/status` | anybody | → [`Status`] |
 //! | `GET /v1/me` | card | → [`Me`] |
 //! | `POST /v1/partials` | card | [`PartialsRequest`] → [`PartialsAnswer`] |
+//! | `POST /v1/routes` | card | [`Batch`](super::routing::Batch) → [`Routed`](super::routing::Routed): see [`super::routing`] |
 //! | `GET /v1/events` | card | → one server-sent event: `revoked` when the card is over or suspended, `grants` when something else that it had is |
 //! | `POST /v1/revocations` | anybody (the signatures decide) | [`RevocationRequest`] → `Envelope` of a `Receipt` |
 
+use super::routing::{ROUTED_LIMIT, RoutedItem, RoutedOutcome};
 use super::*;
 use crate::error::ErrorCode;
 
@@ -76,6 +78,10 @@ pub struct MyGrant {
     /// The first instant at which the site answers for it, if that is to come: the card has its share before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Millis>,
+    /// Where a front desk's dispatcher may send files now, with this grant to route. A unit that has no key in the directory is to
+    /// be passed over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub routes_to: BTreeSet<Id>,
 }
 
 /// A batch of files to open: one item a stanza.
@@ -84,6 +90,13 @@ pub struct MyGrant {
 pub struct PartialsRequest {
     /// At most [`ITEMS_LIMIT`].
     pub items: Vec<PartialItem>,
+    /// Files that are sealed to none of the card's units, but may have been routed to one, at most [`ROUTED_LIMIT`] (P-15.13).
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<_, _, ROUTED_LIMIT>"
+    )]
+    pub routed: Vec<RoutedItem>,
 }
 
 /// One stanza to open.
@@ -102,6 +115,13 @@ pub struct PartialItem {
 pub struct PartialsAnswer {
     /// One an item.
     pub items: Vec<PartialOutcome>,
+    /// One for each in [`PartialsRequest::routed`].
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<_, _, ROUTED_LIMIT>"
+    )]
+    pub routed: Vec<RoutedOutcome>,
 }
 
 /// The answer for one stanza.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::SecretBytes;
+use warifu_api::wire::routing::RoutedOutcome;
 use warifu_api::wire::site::{
     ITEMS_LIMIT, Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status,
 };
@@ -125,7 +126,10 @@ impl Core {
                 PartialOutcome::Refused { code }
             })
             .collect();
-        Ok(Answer { body: PartialsAnswer { items }, turn })
+        // Nothing was routed to anybody yet.
+        let none = |_: &_| RoutedOutcome::Refused { code: ErrorCode::NotFound };
+        let routed = request.routed.iter().map(none).collect();
+        Ok(Answer { body: PartialsAnswer { items, routed }, turn })
     }
 
     /// What the card may open here.
@@ -163,6 +167,7 @@ impl Core {
                     unit_key: unit.key?.0.into(),
                     card_point: grant.issued.as_ref()?.card_point.into(),
                     starts_at: grant.starts_at.filter(|start| *start > time),
+                    routes_to: now.state.targets_of(grant, time),
                 })
             })
             .collect();

@@ -44,7 +44,7 @@ test! {
         let refused = rogue.get::<Me>("/v1/me").await.unwrap_err();
         assert_eq!(refused.code(), Some(ErrorCode::CardNotLive), "{refused}");
         let item = PartialItem { grant: grant_id("hanako", "tax"), encapsulated: Bytes(vec![4; 65]) };
-        let asked = rogue.post::<PartialsAnswer>("/v1/partials", &PartialsRequest { items: vec![item] }).await;
+        let asked = rogue.post::<PartialsAnswer>("/v1/partials", &PartialsRequest { items: vec![item], routed: Vec::new() }).await;
         assert_eq!(asked.err().and_then(|error| error.code()), Some(ErrorCode::CardNotLive));
         town.opens("hanako", "tax").await;
     }
@@ -83,7 +83,7 @@ test! {
         let mut deaf = town.connection("hanako").await;
         let encapsulated = Bytes(file("a").to_uncompressed().to_vec());
         let item = PartialItem { grant: grant_id("hanako", "tax"), encapsulated };
-        let body = serde_json::to_string(&PartialsRequest { items: vec![item; 256] }).unwrap();
+        let body = serde_json::to_string(&PartialsRequest { items: vec![item; 256], routed: Vec::new() }).unwrap();
         let request = posting("/v1/partials", body.len(), &body);
         // One after the other, until nothing more goes through: the site waits for its answers to be read.
         let stuck = async { while deaf.write_all(request.as_bytes()).await.is_ok() {} };

@@ -392,7 +392,7 @@ pub(crate) async fn request(client: &Client, items: &[(Id, Vec<u8>)]) -> Result<
         .iter()
         .map(|(grant, r)| PartialItem { grant: *grant, encapsulated: Bytes(r.clone()) })
         .collect();
-    client.post("/v1/partials", &PartialsRequest { items }).await
+    client.post("/v1/partials", &PartialsRequest { items, routed: Vec::new() }).await
 }
 
 /// Asks for partials; outcomes item by item, or why all of it is refused.

@@ -138,13 +138,27 @@ impl State {
     /// [`NotRouted`].
     pub fn may_send(&self, grant: &Grant, way: &[Sent], at: Millis) -> Result<(), NotRouted> {
         let target = self.still_goes(way, at)?.slip.target;
-        if grant.right == Right::Route {
-            if !self.routes_of(&grant.unit, at).contains(&target) {
-                return Err(NotRouted::NotOnTheList { target });
-            }
-            if self.may_ever_open(&grant.card, &target, at) {
-                return Err(NotRouted::OwnTarget { target });
-            }
+        if grant.right == Right::Route && !self.routes_of(&grant.unit, at).contains(&target) {
+            return Err(NotRouted::NotOnTheList { target });
+        }
+        self.may_be_target(grant, target, at)
+    }
+
+    /// Where a front desk's dispatcher may send files under his `grant` at the instant `at`; nothing for a grant to open, with which
+    /// one may send to every other unit that could open.
+    #[must_use]
+    pub fn targets_of(&self, grant: &Grant, at: Millis) -> BTreeSet<Id> {
+        if grant.right != Right::Route {
+            return BTreeSet::new();
+        }
+        let mut targets = self.routes_of(&grant.unit, at);
+        targets.retain(|target| self.may_be_target(grant, *target, at).is_ok());
+        targets
+    }
+
+    fn may_be_target(&self, grant: &Grant, target: Id, at: Millis) -> Result<(), NotRouted> {
+        if grant.right == Right::Route && self.may_ever_open(&grant.card, &target, at) {
+            return Err(NotRouted::OwnTarget { target });
         }
         // A unit that has another key now may have lost its own to somebody.
         let is_replaced = |unit: &super::Unit| {

@@ -3,7 +3,9 @@
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::key::Base64;
-use warifu_ledger::slip::{BATCHES_LIMIT, LONGEST_SLIP_MS, ProvedSlip, SLIPS_LIMIT, Sent, Slip, SlipId};
+use warifu_ledger::slip::{
+    BATCHES_LIMIT, LONGEST_SLIP_MS, ProvedSlip, SLIPS_LIMIT, Sent, Slip, SlipId, WAY_LIMIT, is_way,
+};
 use warifu_ledger::state::{NotAnswered, NotRouted, Rejected};
 use warifu_ledger::statement::{Act, FactBody, Right, ServiceId, ServiceKeys, Slips};
 
@@ -164,6 +166,20 @@ fn i6_a_front_desk_routes_to_its_list_and_to_nothing_that_its_dispatcher_could_o
 }
 
 #[test]
+fn i6_a_dispatcher_is_told_the_units_that_he_may_send_to_and_no_others() {
+    let mut town = town();
+    let told = |town: &Town, card: &str, unit: &str| {
+        town.state.targets_of(town.state.grant(&grant_id(card, unit)).unwrap(), town.at)
+    };
+    assert_eq!(told(&town, "michi", "front"), [id("tax"), id("welfare")].into());
+    assert_eq!(told(&town, "hanako", "tax"), [].into(), "to any");
+    town.done([grant("michi", "welfare")], ONE);
+    assert_eq!(told(&town, "michi", "front"), [id("tax")].into());
+    town.done([close("tax", None)], TWO);
+    assert_eq!(told(&town, "michi", "front"), [].into());
+}
+
+#[test]
 fn p_15_4_nothing_goes_where_nobody_could_open_it() {
     let mut town = town();
     let no = |target: &str| Err(NotRouted::NoTarget { target: id(target) });
@@ -318,6 +334,23 @@ fn p_15_7_what_goes_further_is_the_file_that_came_and_for_no_longer() {
     assert_eq!(released(&town, "jiro", "library", &way, town.at), Err(NotRouted::Revoked));
     let grant = town.state.grant(&grant_id("hanako", "tax")).unwrap();
     assert_eq!(town.state.may_send(grant, &way, town.at), Err(NotRouted::Revoked));
+}
+
+#[test]
+fn p_15_14_a_file_comes_by_eight_slips_at_most() {
+    let town = town();
+    let mut way: Vec<Sent> = Vec::new();
+    for hop in 0..=WAY_LIMIT {
+        let before = way.first();
+        let slip = Slip {
+            origin: before.map(Sent::id),
+            ..slip(0, "file", if hop % 2 == 0 { "tax" } else { "welfare" })
+        };
+        let unit = before.map_or(id("front"), |before| before.slip.target);
+        let slips = Slips { unit, ..slips(&town, "hanako", "tax", std::slice::from_ref(&slip)) };
+        way.insert(0, Sent { batch: by("hanako", &slips).digest(), slips, slip });
+        assert_eq!(is_way(&way), hop < WAY_LIMIT, "{hop}");
+    }
 }
 
 #[test]

@@ -126,7 +126,8 @@ impl Agent {
             let encapsulated = public_of(&format!("R {}", times.len() % 64)).0.to_uncompressed().to_vec();
             let items = vec![PartialItem { grant: self.grant, encapsulated: Bytes(encapsulated) }];
             let asked = Instant::now();
-            let answer: PartialsAnswer = self.client.post("/v1/partials", &PartialsRequest { items }).await?;
+            let answer: PartialsAnswer =
+                self.client.post("/v1/partials", &PartialsRequest { items, routed: Vec::new() }).await?;
             times.push(asked.elapsed());
             match answer.items.first() {
                 Some(PartialOutcome::Partial { .. }) => {}

@@ -288,10 +288,11 @@ impl People {
             grant: member.grant,
             encapsulated: Bytes(stanza.enc.to_uncompressed().to_vec()),
         }];
-        let answer: PartialsAnswer = match client.post("/v1/partials", &PartialsRequest { items }).await {
-            Ok(answer) => answer,
-            Err(error) => return Ok(error.code().map_or(Answer::Nobody, Answer::Refused)),
-        };
+        let answer: PartialsAnswer =
+            match client.post("/v1/partials", &PartialsRequest { items, routed: Vec::new() }).await {
+                Ok(answer) => answer,
+                Err(error) => return Ok(error.code().map_or(Answer::Nobody, Answer::Refused)),
+            };
         let outcome = answer.items.into_iter().next().context("an answer without an item")?;
         let x = match outcome {
             PartialOutcome::Refused { code } => return Ok(Answer::Refused(code)),

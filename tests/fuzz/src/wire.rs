@@ -16,6 +16,7 @@ use warifu_api::wire::authority::{
     Holdings, OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register,
     Rewrap, Rewraps, ShareRequest, StampRequest, Wrap,
 };
+use warifu_api::wire::routing::{Batch, Parcels, ReleasedParts, Routed, SlipsBatch, SlipsEvent};
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
 use warifu_ledger::Digest;
@@ -93,6 +94,15 @@ types! {
     Rows => [json!({"rows": [row(), row()]})];
     Openings => [json!({"openings": [{"site": id("main"), "journal": id("journal"), "row": row()}]})];
     KeptReceipts => [json!({"receipts": [envelopes()[2]], "next": null})];
+    Batch => [json!({"slips": envelopes()[3], "items": [slip()]})];
+    Routed => [json!({"refused": [{"index": 1, "code": "not-a-target"}]}), json!({"refused": []})];
+    ReleasedParts => [json!({"released": envelopes()[3], "key": public_of("transport")})];
+    SlipsEvent => [json!({"place": 7})];
+    Parcels => [json!({
+        "parcels": [{"place": 7, "size": 9, "slips": shown_slips(), "before": [shown_slips()], "released": envelopes()[3]}],
+        "more": true,
+    })];
+    SlipsBatch => [json!({"fact": envelopes()[2]}), json!({"fact": null})];
     Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];
     Crl => [json!({"issuer": "issuing", "der": bytes(300)}), json!({"issuer": "root", "der": bytes(1)})];
     Cosignature => [json!({"note": NOTE})];
@@ -117,9 +127,18 @@ types! {
         "lease_left_ms": 60_000, "grants": [{"grant": id("grant"), "unit": id("tax"), "unit_name": "税務課",
             "right": "open", "unit_key": public_of("p"), "card_point": public_of("a")}],
     })];
-    PartialsRequest => [json!({"items": [{"grant": id("grant"), "encapsulated": bytes(65)}]})];
+    PartialsRequest => [
+        json!({"items": [{"grant": id("grant"), "encapsulated": bytes(65)}]}),
+        json!({"items": [], "routed": [{"encapsulated": bytes(65), "stanza": digest()}]}),
+    ];
     PartialsAnswer => [
         json!({"items": [{"outcome": "partial", "x": Base64([9; 32])}, {"outcome": "refused", "code": "shredded"}]}),
+        json!({"items": [], "routed": [
+            {"outcome": "released", "parts": [{"grant": id("grant"), "unit_key": public_of("p"),
+                "way": [{"slips": envelopes()[3], "slip": proved_slip()}],
+                "seal_x": Base64([9; 32]), "file_x": Base64([8; 32])}]},
+            {"outcome": "refused", "code": "not-found"},
+        ]}),
     ];
     RevocationRequest => [
         json!({"order": envelopes()[1], "leaves": null}),
@@ -201,6 +220,21 @@ fn head() -> Value {
         "site": id("main"), "journal": id("journal"), "size": 2, "head": digest(), "time": 1_775_000_000_000_u64,
         "signature": Base64([3; 64]),
     })
+}
+
+fn slip() -> Value {
+    json!({
+        "index": 1, "ephemeral": public_of("file"), "stanza": digest(), "target": id("tax"),
+        "origin": {"slips": digest(), "index": 2}, "seal": Base64([5; 113]),
+    })
+}
+
+fn proved_slip() -> Value {
+    json!({"slip": slip(), "proof": [digest()]})
+}
+
+fn shown_slips() -> Value {
+    json!({"slips": envelopes()[3], "shown": [proved_slip()]})
 }
 
 fn digest() -> Digest {

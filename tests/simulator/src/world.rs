@@ -468,6 +468,7 @@ impl World {
                     encapsulated: JsonBytes(file_key(*file).to_vec()),
                 })
                 .collect(),
+            routed: Vec::new(),
         };
         self.task(who, Doing::Answering, async move {
             let answer = steps.partials(key, request).await.map(|leaving| leaving.body);

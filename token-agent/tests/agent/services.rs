@@ -164,7 +164,7 @@ async fn partials(
             None => PartialOutcome::Refused { code: ErrorCode::GrantNotLive },
         },
     };
-    Ok(Json(PartialsAnswer { items: request.items.iter().map(answer).collect() }))
+    Ok(Json(PartialsAnswer { items: request.items.iter().map(answer).collect(), routed: Vec::new() }))
 }
 
 fn x_of(share: &SiteShare, point: &[u8]) -> SecretBytes {
@@ -259,5 +259,6 @@ pub(crate) fn my_grant(grant: Id, unit: &crate::organization::Unit, card_point: 
         unit_key: unit.key.into(),
         card_point: card_point.into(),
         starts_at: None,
+        routes_to: [].into(),
     }
 }
