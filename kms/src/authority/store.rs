@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::{AnyExecutor, AnyRow};
-use sqlx::{Any, AnyConnection, AnyPool, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row as _, Transaction};
 use warifu_api::crl::CrlSummary;
 use warifu_api::wire::authority::{CertificateKind, CrlIssuer, PukEscrow};
 use warifu_ledger::dsse::Envelope;
@@ -30,6 +30,9 @@ type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// Stamps older than this are forgotten: their leases, of at most a day, are long over.
 const STAMPS_KEPT_MS: Millis = 30 * 24 * 60 * 60 * 1000;
+
+/// Receipts that are written with one statement.
+const RECEIPTS_AT_ONCE: usize = 64;
 
 /// Where a statement stands in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,17 +290,26 @@ impl Store {
     /// Keeps the first receipt of each site for each order; all or none.
     pub(crate) async fn keep_receipts(&self, receipts: &[ReceivedReceipt]) -> Result<()> {
         let mut transaction = self.write().await?;
-        for receipt in receipts {
-            sqlx::query(
-                "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(receipt.order.as_bytes().as_slice())
-            .bind(bytes(&receipt.site))
-            .bind(serde_json::to_string(&receipt.envelope)?)
-            .bind(to_sql(receipt.received_at))
-            .execute(&mut *transaction)
-            .await?;
+        // Each statement is a walk to the database's thread and back.
+        for some in receipts.chunks(RECEIPTS_AT_ONCE) {
+            let rows = (0..some.len()).map(|row| {
+                let [order, site, envelope, at] = [1, 2, 3, 4].map(|column| 4 * row + column);
+                format!("(${order}, ${site}, ${envelope}, ${at})")
+            });
+            let rows = rows.collect::<Vec<_>>().join(", ");
+            let insert = format!(
+                "INSERT INTO receipt (order_digest, site, envelope, received_at) VALUES {rows} ON CONFLICT DO NOTHING"
+            );
+            // It holds numbers of places and nothing else that came from anywhere.
+            let mut insert = sqlx::query(AssertSqlSafe(insert));
+            for receipt in some {
+                insert = insert
+                    .bind(receipt.order.as_bytes().as_slice())
+                    .bind(bytes(&receipt.site))
+                    .bind(serde_json::to_string(&receipt.envelope)?)
+                    .bind(to_sql(receipt.received_at));
+            }
+            insert.execute(&mut *transaction).await?;
         }
         Ok(transaction.commit().await?)
     }

@@ -1,7 +1,10 @@
 //! Receipts, leases and cosignatures.
 
+use futures_util::future::join_all;
 use warifu_api::wire::Done;
-use warifu_api::wire::authority::{Appended, Cosignature, Receipts, SiteReceipt, StampRequest};
+use warifu_api::wire::authority::{
+    Appended, Cosignature, OrderRequest, Receipts, SiteReceipt, StampRequest, Status,
+};
 use warifu_api::{ClientError, ErrorCode};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
@@ -86,6 +89,32 @@ staged! {
         let later = envelope_by_services(&later, &["main"]);
         let _: Done = town.site("main").post("/v1/receipts", &later).await.unwrap();
         assert_eq!(of(&receipts(&town, order).await, "main").receipt.as_ref(), Some(&envelope));
+    }
+
+    async fn receipts_that_come_at_once_are_all_kept(stage) {
+        let town = Town::founded(&stage).await;
+        // More than one statement takes.
+        let labels: Vec<String> = (0..80).map(|number| format!("site {number}")).collect();
+        let joining = town.draft(labels.iter().map(|label| site(label))).await;
+        let records = labels.iter().map(|label| record(label)).collect();
+        let request = OrderRequest { envelope: envelope_by_cards(&joining, TWO), records };
+        let _: Appended = town.stranger().post("/v1/orders", &request).await.unwrap();
+        let order = town.done([suspend("midori")], ONE).await.digest;
+        let said = receipt(&town, "main", order).await;
+        let mut reporters = Vec::new();
+        for label in &labels {
+            let said = Receipt { site: id(label), ..said.clone() };
+            let client = town.site(label);
+            // Connected, so that it comes with the others.
+            let _: Status = client.get("/v1/status").await.unwrap();
+            reporters.push((client, envelope_by_services(&said, &[label])));
+        }
+        let kept = join_all(reporters.iter().map(|(client, said)| client.post::<Done>("/v1/receipts", said))).await;
+        assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+        let shown = receipts(&town, order).await;
+        for ((_, said), label) in reporters.iter().zip(&labels) {
+            assert_eq!(of(&shown, label).receipt.as_ref(), Some(said));
+        }
     }
 
     async fn p_8_6_a_receipt_by_who_has_not_read_what_the_order_stands_on_is_none(stage) {
