@@ -1,14 +1,17 @@
 //! The client: one kept connection to one service, JSON in and out, and its event streams.
+//!
+//! People's programs ask one thing after the other, over HTTP/1.1, and open another connection for a stream of events. Services
+//! follow the kms and tell it much meanwhile: over HTTP/2 and nothing else, where one connection is enough for all of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::{http1, http2};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
@@ -20,7 +23,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{ErrorBody, ErrorCode};
 use crate::events::{EventBuffer, EventError};
-use crate::tls::{Identity, Pin, TlsError, client_config, config_for_anybody};
+use crate::tls::{HTTP_2, Identity, Pin, TlsError, client_config, config_for_anybody};
 
 pub use crate::events::Event;
 
@@ -28,6 +31,8 @@ pub use crate::events::Event;
 const ANSWER_LIMIT: usize = 64 << 20;
 /// Room for a body with a secret in it, in bytes.
 const BODY_CAPACITY: usize = 4096;
+/// Requests that are sent at once before the service has said how many it takes.
+const FIRST_REQUESTS: usize = 1;
 
 /// Why a call brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +125,48 @@ enum Road {
 #[derive(Clone)]
 struct Tls {
     config: Arc<ClientConfig>,
-    kept: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
+    kept: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Tls {
+    /// Whether one connection is for everything.
+    fn multiplexes(&self) -> bool {
+        !self.config.alpn_protocols.is_empty()
+    }
+}
+
+/// A connection, as requests are sent on it.
+enum Connection {
+    /// HTTP/1.1: the next request after the answer to this one.
+    InTurn(http1::SendRequest<Full<Bytes>>),
+    /// HTTP/2: any number of requests at once, streams of events among them.
+    AtOnce(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Connection {
+    /// Another handle to it, where it takes another request meanwhile.
+    fn shared(&self) -> Option<Self> {
+        match self {
+            Self::InTurn(_) => None,
+            Self::AtOnce(sender) => Some(Self::AtOnce(sender.clone())),
+        }
+    }
+
+    /// The same connection, if a request can be sent on it as far as is known here.
+    async fn ready(mut self) -> Option<Self> {
+        let ready = match &mut self {
+            Self::InTurn(sender) => sender.ready().await,
+            Self::AtOnce(sender) => sender.ready().await,
+        };
+        ready.is_ok().then_some(self)
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::InTurn(sender) => sender.send_request(request).await,
+            Self::AtOnce(sender) => sender.send_request(request).await,
+        }
+    }
 }
 
 /// A client of one service. Cheap to clone; clones share the connection.
@@ -142,6 +188,21 @@ impl Client {
         identity: Option<&Identity>,
     ) -> Result<Self, ClientError> {
         Ok(Self::with(address.into(), client_config(server, identity)?))
+    }
+
+    /// As [`Client::new`], for a service that asks the kms: one connection, over HTTP/2, carries all requests at once and the
+    /// streams of events. Whoever does not speak HTTP/2 is not asked.
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`].
+    pub fn multiplexed(
+        address: impl Into<String>,
+        server: impl Into<Pin>,
+        identity: &Identity,
+    ) -> Result<Self, ClientError> {
+        let mut config = client_config(server, Some(identity))?;
+        Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec()];
+        Ok(Self::with(address.into(), config))
     }
 
     /// A client of whoever answers at `address`, showing it `identity`. Only for what proves itself, such as the order that
@@ -228,20 +289,19 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let exchange = async {
-            match &self.road {
-                Road::Carrier(carrier) => carrier.carry(method, path, body).await,
-                Road::Tls(tls) => {
-                    let answer = self.send(tls, method, path, body).await?;
-                    let status = answer.status();
-                    Ok((status, self.collect(answer).await?))
-                }
-            }
+        let tls = match &self.road {
+            Road::Carrier(carrier) => return self.in_time(carrier.carry(method, path, body)).await,
+            Road::Tls(tls) => tls,
         };
-        self.in_time(exchange).await
+        let exchange = async {
+            let answer = self.send(tls, method, path, body).await?;
+            let status = answer.status();
+            Ok((status, self.collect(answer).await?))
+        };
+        self.on_the_kept(tls, exchange).await
     }
 
-    /// Opens the server-sent event stream at `path`, on a connection of its own.
+    /// Opens the server-sent event stream at `path`: over HTTP/2 on the kept connection, and otherwise on one of its own.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -251,11 +311,9 @@ impl Client {
             return Err(ClientError::Nonsense { address: self.address.clone(), why });
         };
         let open = async {
-            let mut sender = self.connect(tls).await?;
-            let answer = sender
-                .send_request(self.request(Method::GET, path, Bytes::new())?)
-                .await
-                .map_err(|e| self.broken(e))?;
+            let mut connection = self.connection_for_events(tls).await?;
+            let request = self.request(&connection, Method::GET, path, Bytes::new())?;
+            let answer = connection.send(request).await.map_err(|e| self.broken(e))?;
             if !answer.status().is_success() {
                 let status = answer.status();
                 let bytes = self.collect(answer).await?;
@@ -265,10 +323,26 @@ impl Client {
                 address: self.address.clone(),
                 body: answer.into_body(),
                 buffer: EventBuffer::new(ANSWER_LIMIT),
-                _sender: sender,
+                _connection: connection,
             })
         };
-        self.in_time(open).await
+        self.on_the_kept(tls, open).await
+    }
+
+    async fn connection_for_events(&self, tls: &Tls) -> Result<Connection, ClientError> {
+        if !tls.multiplexes() {
+            return self.connect(tls).await;
+        }
+        // Whoever asks meanwhile waits: it is their connection as well.
+        let mut kept = tls.kept.lock().await;
+        if let Some(shared) = kept.as_ref().and_then(Connection::shared)
+            && let Some(ready) = shared.ready().await
+        {
+            return Ok(ready);
+        }
+        let connection = self.connect(tls).await?;
+        *kept = connection.shared();
+        Ok(connection)
     }
 
     async fn call<A: DeserializeOwned>(
@@ -296,6 +370,23 @@ impl Client {
             .unwrap_or_else(|_| Err(ClientError::TimedOut { address: self.address.clone() }))
     }
 
+    /// The same, for what goes over the kept connection. Where nothing was answered in time it may be dead: whoever asks next takes
+    /// another one. What else goes on over it goes on.
+    async fn on_the_kept<T>(
+        &self,
+        tls: &Tls,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let answered = self.in_time(work).await;
+        if matches!(answered, Err(ClientError::TimedOut { .. }))
+            // Whoever has it locked is about to replace it.
+            && let Ok(mut kept) = tls.kept.try_lock()
+        {
+            kept.take();
+        }
+        answered
+    }
+
     /// Sends on the kept connection, or on a new one if it is gone or was closed while idle.
     async fn send(
         &self,
@@ -304,60 +395,92 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut kept = tls.kept.lock().await;
-        if let Some(mut sender) = kept.take()
-            && sender.ready().await.is_ok()
-        {
-            let request = self.request(method.clone(), path, body.clone())?;
-            match sender.send_request(request).await {
-                Ok(answer) => {
-                    *kept = Some(sender);
-                    return Ok(answer);
-                }
+        loop {
+            let mut kept = tls.kept.lock().await;
+            let ready = match kept.take() {
+                Some(connection) => connection.ready().await,
+                None => None,
+            };
+            let is_new = ready.is_none();
+            let mut connection = match ready {
+                Some(connection) => connection,
+                None => self.connect(tls).await?,
+            };
+            let request = self.request(&connection, method.clone(), path, body.clone())?;
+            let answered = if let Some(shared) = connection.shared() {
+                *kept = Some(shared);
+                drop(kept);
+                connection.send(request).await
+            } else {
+                let answered = connection.send(request).await;
+                *kept = answered.is_ok().then_some(connection);
+                answered
+            };
+            match answered {
+                Ok(answer) => return Ok(answer),
                 // The other end had closed it before it read anything: nothing was done, a second try is the first.
-                Err(error) if error.is_canceled() || error.is_closed() => {}
+                Err(error) if !is_new && (error.is_canceled() || error.is_closed()) => {}
                 Err(error) => return Err(self.broken(error)),
             }
         }
-        let mut sender = self.connect(tls).await?;
-        let answer =
-            sender.send_request(self.request(method, path, body)?).await.map_err(|e| self.broken(e))?;
-        *kept = Some(sender);
-        Ok(answer)
     }
 
-    async fn connect(&self, tls: &Tls) -> Result<SendRequest<Full<Bytes>>, ClientError> {
-        let (this, config) = (self.clone(), tls.config.clone());
+    async fn connect(&self, tls: &Tls) -> Result<Connection, ClientError> {
+        let (this, tls) = (self.clone(), tls.clone());
         let runtime = tokio::runtime::Handle::current();
         // A card or HSM signs inside the handshake and blocks the thread that drives it. That thread cannot be called back:
         // the limit is inside, or whoever accepts connections and says nothing would take one thread after the other.
-        tokio::task::spawn_blocking(move || runtime.block_on(this.in_time(this.handshake(config))))
+        tokio::task::spawn_blocking(move || runtime.block_on(this.in_time(this.handshake(&tls))))
             .await
             .map_err(|e| self.broken(e))?
     }
 
-    async fn handshake(&self, config: Arc<ClientConfig>) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    async fn handshake(&self, tls: &Tls) -> Result<Connection, ClientError> {
         let unreachable = |source| ClientError::Unreachable { address: self.address.clone(), source };
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         let _ = stream.set_nodelay(true);
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|e| ClientError::Nonsense { address: self.address.clone(), why: e.to_string() })?;
-        let stream = TlsConnector::from(config)
+        let stream = TlsConnector::from(tls.config.clone())
             .connect(name, stream)
             .await
             .map_err(|source| ClientError::NotTrusted { address: self.address.clone(), source })?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(e))?;
+        if !tls.multiplexes() {
+            let (sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(e))?;
+            tokio::spawn(connection);
+            return Ok(Connection::InTurn(sender));
+        }
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+            let why = "it does not speak HTTP/2".to_owned();
+            return Err(ClientError::Nonsense { address: self.address.clone(), why });
+        }
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_max_send_streams(FIRST_REQUESTS)
+            // The other end need not remember the headers of its answers, each of which has another number.
+            .header_table_size(0)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| self.broken(e))?;
         tokio::spawn(connection);
-        Ok(sender)
+        Ok(Connection::AtOnce(sender))
     }
 
-    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
-        Request::builder()
+    fn request(
+        &self,
+        connection: &Connection,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let request = match connection {
+            Connection::InTurn(_) => Request::builder().uri(path).header(HOST, &self.address),
+            // RFC 9113, section 8.3.1: with `:scheme` and `:authority`.
+            Connection::AtOnce(_) => Request::builder().uri(format!("https://{}{path}", self.address)),
+        };
+        request
             .method(method)
-            .uri(path)
-            .header(HOST, &self.address)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .body(Full::new(body))
@@ -396,7 +519,7 @@ pub struct Events {
     address: String,
     body: Incoming,
     buffer: EventBuffer,
-    _sender: SendRequest<Full<Bytes>>,
+    _connection: Connection,
 }
 
 impl Events {

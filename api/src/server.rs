@@ -14,12 +14,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ServerConfig};
@@ -31,7 +33,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-use crate::tls::{Identity, PeerKey, TlsError, key_of_certificate, server_config};
+use crate::tls::{HTTP_1_1, HTTP_2, Identity, PeerKey, TlsError, key_of_certificate, server_config};
 
 use patient::Patient;
 use requests::Closing;
@@ -44,8 +46,16 @@ const HANDSHAKES: usize = 1;
 /// A header of a request up to so many bytes is read; hyper, which looks at the bound before it reads more, answers at the latest
 /// one of twice as many with 431.
 const HEADER_BYTES: usize = 16 << 10;
+/// The same over HTTP/2, where each field counts 32 bytes more (RFC 9113, section 6.5.2).
+const HEADER_LIST: u32 = 16 << 10;
 /// The most fields in it.
 const HEADER_FIELDS: usize = 64;
+/// The most that one connection over HTTP/2 may have sent and nobody read, in bytes.
+const WINDOW: u32 = 64 << 10;
+/// Of an answer over HTTP/2, so much is written ahead, in bytes.
+const WRITTEN_AHEAD: usize = 64 << 10;
+/// Requests over HTTP/2 that are malformed each by itself before the connection is.
+const MALFORMED: usize = 16;
 
 /// The limits of a listener. Where they are reached, connections of whoever has the most of them are ended, the oldest first.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +64,14 @@ pub struct Limits {
     pub members: usize,
     /// Connections at once with one known key.
     pub each: usize,
+    /// Requests at once on one connection of a service: with more than one, HTTP/2 is offered beside HTTP/1.1.
+    pub requests: u32,
+    /// The same, of anybody else.
+    pub others_requests: u32,
     /// Connections at once of everybody else, those that have not proved a key yet among them.
     pub strangers: usize,
-    /// How long a handshake or a stranger's request header may take, and a stranger's connection be silent between requests.
+    /// How long a handshake or a stranger's request header may take, and a stranger's connection be silent between requests. Over
+    /// HTTP/2, how long nothing at all may come.
     pub header: Duration,
     /// The same, but for handshakes, for somebody known: whoever comes back every half minute keeps his connection.
     pub silence: Duration,
@@ -73,6 +88,8 @@ impl Default for Limits {
         Self {
             members: 4096,
             each: 16,
+            requests: 1,
+            others_requests: 1,
             strangers: 512,
             header: Duration::from_secs(10),
             silence: Duration::from_secs(90),
@@ -80,6 +97,15 @@ impl Default for Limits {
             lifetime: Duration::from_secs(600),
             strangers_lifetime: Duration::from_secs(60),
         }
+    }
+}
+
+impl Limits {
+    /// Of whoever is asked as [`crate::Client::multiplexed`] does: a service's stream of events, and stamps, receipts, journals and
+    /// questions that wait beside it. Others have enough for a service that a restored kms does not know again yet.
+    #[must_use]
+    pub fn multiplexed() -> Self {
+        Self { requests: 16, others_requests: 4, ..Self::default() }
     }
 }
 
@@ -94,7 +120,7 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
-/// Whether a key is that of somebody known.
+/// Whether a key is that of somebody known, or of a service.
 type Known = dyn Fn(&PeerKey) -> bool + Send + Sync;
 
 /// The open connections, by the key of their peer.
@@ -102,6 +128,7 @@ type Known = dyn Fn(&PeerKey) -> bool + Send + Sync;
 pub struct Connections {
     inner: Arc<Inner>,
     known: Option<Arc<Known>>,
+    services: Option<Arc<Known>>,
 }
 
 #[derive(Default)]
@@ -130,6 +157,18 @@ impl Connections {
     pub fn knowing(mut self, known: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
         self.known = Some(Arc::new(known));
         self
+    }
+
+    /// The same connections, where those with keys of which `service` says so may have [`Limits::requests`] at once. Unless told
+    /// so, nobody may.
+    #[must_use]
+    pub fn serving(mut self, service: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) -> Self {
+        self.services = Some(Arc::new(service));
+        self
+    }
+
+    fn serve(&self, key: &PeerKey) -> bool {
+        self.services.as_ref().is_some_and(|service| service(key))
     }
 
     fn know(&self, key: &PeerKey) -> bool {
@@ -262,8 +301,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
     let closing = Closing::default();
+    let mut config = server_config(identity)?;
+    if limits.requests > 1 {
+        Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    }
     let door = Arc::new(Door {
-        config: server_config(identity)?,
+        config,
         router: closing.watch(router),
         limits,
         connections,
@@ -324,16 +367,18 @@ impl Door {
                 }
             }
         };
+        // On the heap: a connection that stays does not keep the room that its handshake needed.
+        let as_stranger = Box::pin(timeout(self.limits.strangers_lifetime, as_stranger));
         let known = tokio::select! {
             () = place.taken() => return,
-            known = timeout(self.limits.strangers_lifetime, as_stranger) => known.ok().flatten(),
+            known = as_stranger => known.ok().flatten(),
         };
         let Some((key, shaken)) = known else { return };
         let members_place = self.members.enter(key);
         drop(place);
         tokio::select! {
             () = members_place.taken() => {}
-            _ = timeout(self.limits.lifetime, self.serve(shaken)) => {}
+            _ = timeout(self.limits.lifetime, Box::pin(self.serve(shaken))) => {}
         }
     }
 
@@ -376,12 +421,37 @@ impl Door {
     }
 
     async fn serve(&self, Shaken { stream, peer, registered }: Shaken) {
-        let silence = if peer.known { self.limits.silence } else { self.limits.header };
+        let limits = &self.limits;
+        let silence = if peer.known { limits.silence } else { limits.header };
+        let service = peer.key.is_some_and(|key| self.connections.serve(&key));
+        let requests = if service { limits.requests } else { limits.others_requests };
+        let at_once = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        let answering: Pin<Box<dyn Future<Output = ()> + Send>> = match at_once {
+            true => Box::pin(answer_at_once(stream, &self.router, silence, requests, peer)),
+            false => Box::pin(answer(stream, &self.router, silence, peer)),
+        };
         tokio::select! {
             () = registered.end.notified() => {}
-            () = answer(stream, &self.router, silence, peer) => {}
+            () = answering => {}
         }
     }
+}
+
+/// The same router, each of whose requests has `extension` among its extensions.
+fn extended<E: Clone + Send + Sync + 'static>(
+    router: &Router,
+    extension: E,
+) -> impl tower::Service<
+    hyper::Request<hyper::body::Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ use<E> {
+    router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(extension.clone());
+        request.map(axum::body::Body::new)
+    })
 }
 
 /// Answers the requests on one connection, between which it may be silent for so long; each has `extension` among its extensions.
@@ -391,16 +461,40 @@ async fn answer<E: Clone + Send + Sync + 'static>(
     silence: Duration,
     extension: E,
 ) {
-    let service = router.clone().map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(extension.clone());
-        request.map(axum::body::Body::new)
-    });
-    let served = hyper::server::conn::http1::Builder::new()
+    let service = TowerToHyperService::new(extended(router, extension));
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(silence)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_FIELDS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Answers so many requests at once on one connection, over HTTP/2, as long as something comes at least so often. Each is a task
+/// of its own, which ends with the connection.
+async fn answer_at_once(
+    mut stream: TlsStream<Patient<TcpStream>>,
+    router: &Router,
+    silence: Duration,
+    requests: u32,
+    peer: Peer,
+) {
+    stream.get_mut().0.hear_within(silence);
+    let service = TowerToHyperService::new(extended(router, peer));
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(requests)
+        .max_header_list_size(HEADER_LIST)
+        // Nothing is remembered of headers (RFC 7541, section 4.2): ten thousand tables are more than what they would save.
+        .header_table_size(0)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(WRITTEN_AHEAD)
+        .max_local_error_reset_streams(MALFORMED)
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         tracing::debug!(%error, "connection ended");
     }

@@ -35,7 +35,7 @@ use crate::vault::{self, Vault, VaultError, blocking};
 
 /// The ca follows under this id: it is no site.
 const FOLLOWER: Id = Id([0; 16]);
-/// How many things are done at once, each on a connection of its own.
+/// How many things are done at once.
 const WORKERS: usize = 8;
 /// How many leaves may wait to be looked at.
 const BACKLOG: usize = 1024;
@@ -85,10 +85,10 @@ pub struct Service {
     vault: Vault,
     replica: Replica,
     appended: mpsc::Receiver<Appended>,
-    clients: Vec<Client>,
-    cosigner: (Cosigner, Client),
+    /// Everything goes over its one connection, the ledger too.
+    client: Client,
+    cosigner: Cosigner,
     figures: Figures,
-    committing: Client,
     keys: Arc<Keys>,
     /// Whether the ledger named these keys when this began.
     named_at_start: bool,
@@ -134,12 +134,11 @@ impl Service {
         };
         let identity = Identity::self_signed(Arc::new(keys.own.tls.clone()), "warifu-ca")?;
         let kms = Pin::from(pin.kms_tls);
-        let client = || Client::new(kms_address, kms.clone(), Some(&identity));
-        let clients = (0..WORKERS).map(|_| client()).collect::<Result<_, _>>()?;
-        let (cosigning, committing) = (client()?, client()?);
+        let client = Client::multiplexed(kms_address, kms.clone(), &identity)?;
 
         let following = Following {
             brings_leaves: true,
+            client: Some(client.clone()),
             ..Following::new(FOLLOWER, identity.clone(), kms_address, kms, clock)
         };
         let (sender, appended) = mpsc::channel(BACKLOG);
@@ -152,15 +151,14 @@ impl Service {
         tracing::info!(organization = %pin.organization, leaves = replica.size(), "following the kms");
         Ok(Self {
             issuing: Issuing::new(follower.clone(), keys.clone(), vault.clone(), certifier),
-            cosigner: (Cosigner::new(follower.clone(), keys.clone(), vault.clone()), cosigning),
-            committing,
+            cosigner: Cosigner::new(follower.clone(), keys.clone(), vault.clone()),
+            client,
             keys,
             named_at_start,
             follower,
             vault,
             replica,
             appended,
-            clients,
             figures: Figures::default(),
         })
     }
@@ -198,10 +196,14 @@ impl Service {
         // Settled time at which CRLs and certificates are looked at again: at once.
         let mut round: Millis = 0;
         let mut status = self.follower.status();
-        let mut running: JoinSet<(Client, Job, Result<Progress, IssueError>)> = JoinSet::new();
-        let cosigning = keep_cosigning(self.cosigner.clone(), self.replica.subscribe(), self.figures.clone());
+        let mut running: JoinSet<(Job, Result<Progress, IssueError>)> = JoinSet::new();
+        let cosigning = keep_cosigning(
+            (self.cosigner.clone(), self.client.clone()),
+            self.replica.subscribe(),
+            self.figures.clone(),
+        );
         let cosigning = tokio::spawn(cosigning);
-        let committing = tokio::spawn(keep_committing(self.issuing.clone(), self.committing.clone()));
+        let committing = tokio::spawn(keep_committing(self.issuing.clone(), self.client.clone()));
         tokio::pin!(shutdown);
         let mut was_the_ca = self.named_at_start;
         let ended = loop {
@@ -217,24 +219,19 @@ impl Service {
                 if fresh.settled >= round {
                     round = self.look_round(&mut queue, &fresh).await;
                 }
-                while let Some(client) = self.clients.pop() {
+                while running.len() < WORKERS {
                     let Some(job) = queue.next(Instant::now()) else {
-                        self.clients.push(client);
                         due = queue.due().map_or(due, |first| first.min(due));
                         break;
                     };
-                    let issuing = self.issuing.clone();
-                    running.spawn(async move {
-                        let outcome = work(&issuing, &client, job).await;
-                        (client, job, outcome)
-                    });
+                    let (issuing, client) = (self.issuing.clone(), self.client.clone());
+                    running.spawn(async move { (job, work(&issuing, &client, job).await) });
                 }
             }
             tokio::select! {
                 () = &mut shutdown => break Ended::Told,
                 Some(finished) = running.join_next() => match finished {
-                    Ok((client, job, outcome)) => {
-                        self.clients.push(client);
+                    Ok((job, outcome)) => {
                         settle(&mut queue, job, outcome);
                         self.look_behind(&mut queue, job);
                     }

@@ -71,7 +71,7 @@ type Result<T> = std::result::Result<T, AuthorityError>;
 
 /// How long a question waits for an answer that is not there yet.
 const LONG_POLL: Duration = Duration::from_secs(5);
-/// Connections at once of services and cards: ten thousand sites have two or three each.
+/// Connections at once of services and cards: ten thousand sites have one each, and another while they connect anew.
 const FOLLOWERS: usize = 32_768;
 /// How long a connection lives on whose card is over: the answer to whoever ordered it for his own card is still to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -242,9 +242,7 @@ impl Authority {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<Ended> {
-        let weak = Arc::downgrade(self);
-        let known = move |key: &PeerKey| weak.upgrade().is_some_and(|authority| authority.knows(*key));
-        let connections = self.connections.get_or_init(|| Connections::default().knowing(known)).clone();
+        let connections = self.connections.get_or_init(|| self.open_connections()).clone();
         let router = http::router(self.clone());
         let mut ended = Ended::Told;
         let over = async {
@@ -253,7 +251,7 @@ impl Authority {
                 () = self.replaced() => ended = Ended::OtherKeys,
             }
         };
-        let limits = Limits { members: FOLLOWERS, ..Limits::default() };
+        let limits = Limits { members: FOLLOWERS, ..Limits::multiplexed() };
         serve(listener, &self.identity, router, limits, connections.clone(), over).await?;
         drop(self.in_turn().await);
         if ended == Ended::OtherKeys {
@@ -264,9 +262,21 @@ impl Authority {
     }
 
     /// Whether a key is that of a service, or of a card that may be here.
-    fn knows(&self, key: PeerKey) -> bool {
-        let Ok(state) = self.state() else { return false };
-        !matches!(caller(&state, Some(key), self.now(&state)), Caller::Stranger | Caller::DeadCard(_))
+    fn open_connections(self: &Arc<Self>) -> Connections {
+        let weak = Arc::downgrade(self);
+        let caller_of = move |key: &PeerKey| {
+            let authority = weak.upgrade()?;
+            let state = authority.state().ok()?;
+            Some(caller(&state, Some(*key), authority.now(&state)))
+        };
+        let service = caller_of.clone();
+        Connections::default()
+            .knowing(move |key| {
+                !matches!(caller_of(key), None | Some(Caller::Stranger | Caller::DeadCard(_)))
+            })
+            .serving(move |key| {
+                matches!(service(key), Some(Caller::Ca | Caller::Site(_) | Caller::FormerSite(_)))
+            })
     }
 
     /// The public keys of this authority's token.

@@ -111,6 +111,9 @@ pub struct Following {
     /// The kms's TLS key: what is told counts until the ledger is here, and names it. Whoever else talks to the kms shares this
     /// pin, and follows the ledger with it.
     pub kms: Pin,
+    /// What else the service asks the kms goes over this client's connection, and so does the following; over one of its own if
+    /// there is none.
+    pub client: Option<Client>,
     /// The clock that the lease runs on.
     pub clock: Arc<dyn Clock>,
     /// The longest lease that this follower takes, in milliseconds, whatever the policy allows.
@@ -140,6 +143,7 @@ impl Following {
             identity,
             kms_address: kms_address.into(),
             kms: kms.into(),
+            client: None,
             clock,
             longest_lease_ms: LONGEST_LEASE_MS,
             brings_leaves: false,
@@ -226,12 +230,13 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         let shared = Arc::new(Shared::new(following, replica, appended)?);
         let following = &shared.following;
-        let client =
-            || Client::new(&*following.kms_address, following.kms.clone(), Some(&following.identity));
-        let (stream, stamps) = (client()?, client()?);
+        let client = match &following.client {
+            Some(client) => client.clone(),
+            None => Client::multiplexed(&*following.kms_address, following.kms.clone(), &following.identity)?,
+        };
         let tasks = vec![
-            tokio::spawn(shared.clone().follow_stream(stream)),
-            tokio::spawn(shared.clone().ask_for_stamps(stamps)),
+            tokio::spawn(shared.clone().follow_stream(client.clone())),
+            tokio::spawn(shared.clone().ask_for_stamps(client)),
         ];
         Ok(Self { shared, tasks })
     }

@@ -6,19 +6,30 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Breaks with [`ErrorKind::TimedOut`] once nothing at all could be written for some time: whoever asks and does not read the
-/// answer must not make the server keep it.
+/// answer must not make the server keep it. Also, if it is told to, once nothing has come for some time.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    hearing: Option<Hearing>,
+}
+
+struct Hearing {
+    silence: Duration,
+    until: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+        Self { stream, patience, waiting: None, hearing: None }
+    }
+
+    /// From now on something has to come at least so often.
+    pub(super) fn hear_within(&mut self, silence: Duration) {
+        self.hearing = Some(Hearing { silence, until: Box::pin(sleep(silence)) });
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -39,7 +50,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(Hearing { silence, until }) = &mut self.hearing else { return read };
+        if read.is_ready() {
+            until.as_mut().reset(Instant::now() + *silence);
+            return read;
+        }
+        ready!(until.as_mut().poll(context));
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
 

@@ -28,6 +28,8 @@ const SHORT: Duration = Duration::from_millis(400);
 const LIMITS: Limits = Limits {
     members: 8,
     each: 4,
+    requests: 1,
+    others_requests: 1,
     strangers: 16,
     header: SHORT,
     silence: SHORT,

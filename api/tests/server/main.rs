@@ -4,5 +4,6 @@
 
 mod connections;
 mod hostile;
+mod http2;
 mod stage;
 mod stopping;

@@ -191,8 +191,8 @@ impl Kms {
             .with_state(kms.clone());
         let identity = soft_identity("kms tls");
         tokio::spawn(async move {
-            let forever = std::future::pending();
-            serve(listener, &identity, router, Limits::default(), Connections::default(), forever)
+            let connections = Connections::default().knowing(|_| true).serving(|_| true);
+            serve(listener, &identity, router, Limits::multiplexed(), connections, std::future::pending())
                 .await
                 .unwrap();
         });

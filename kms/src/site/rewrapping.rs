@@ -135,7 +135,7 @@ impl Core {
     pub(super) async fn serve_once(&self) -> Result<Served, SiteError> {
         let state = self.replica.state().ok_or(SiteError::NotJoined)?;
         self.site_id(&state).ok_or(SiteError::NotJoined)?;
-        let Rewraps { keys, outstanding } = self.kms_waiting.get("/v1/rewraps").await?;
+        let Rewraps { keys, outstanding } = self.kms.get("/v1/rewraps").await?;
         let mut refused = 0;
         for key in &keys {
             if let Err(error) = self.rewrap_for(key).await {

@@ -81,9 +81,8 @@ pub(super) struct Core {
     pub(super) streams: Streams,
     pub(super) connections: Connections,
     pub(super) identity: Identity,
+    /// Everything goes over its one connection, the ledger too.
     pub(super) kms: Client,
-    /// For questions that the kms may let wait: one connection answers one after the other.
-    pub(super) kms_waiting: Client,
     halt_mark: Option<PathBuf>,
     pub(super) clock: Arc<dyn Clock>,
     own: OwnKeys,
@@ -141,7 +140,7 @@ impl Site {
     pub async fn start(settings: Settings) -> Result<Self, SiteError> {
         let replica = Replica::open(settings.pool.clone(), Some(settings.organization)).await?;
         let (kms_address, pin) = (settings.kms_address.clone(), Pin::from(settings.kms_tls_key));
-        let connect = |identity: &Identity| Client::new(kms_address.as_str(), pin.clone(), Some(identity));
+        let connect = |identity: &Identity| Client::multiplexed(kms_address.as_str(), pin.clone(), identity);
         let (core, recording) = Core::open(settings, replica, connect).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(core.clone().follow(kms_address, pin));
@@ -236,7 +235,7 @@ impl Core {
         let named_at_start =
             replica.state().is_some_and(|state| state.sites().any(|(_, site)| site.keys == keys));
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
-        let (kms, kms_waiting) = (connect(&identity)?, connect(&identity)?);
+        let kms = connect(&identity)?;
         let (recorder, recording) = Recorder::new(settings.pool.clone());
         let vault = Vault::open(hsm).await?;
         let mut dead = store.dead().await?;
@@ -255,7 +254,6 @@ impl Core {
             connections: Connections::default(),
             identity,
             kms,
-            kms_waiting,
             clock: settings.clock,
             halt_mark: settings.halt_mark,
             own,
@@ -391,7 +389,8 @@ impl Core {
         let not_before = self.journal.last_time().await?;
         let following = Following::new(site, self.identity.clone(), kms_address, kms, self.clock.clone());
         let halt_mark = self.halt_mark.clone();
-        Ok(Following { halts_for_good: true, halt_mark, not_before, ..following })
+        let client = Some(self.kms.clone());
+        Ok(Following { client, halts_for_good: true, halt_mark, not_before, ..following })
     }
 
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.

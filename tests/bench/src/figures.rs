@@ -36,6 +36,12 @@ pub(crate) fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1000.0)
 }
 
+/// Microseconds for each of so many.
+#[allow(clippy::cast_precision_loss, reason = "below 2^53")]
+pub(crate) fn each_of(time: Duration, count: usize) -> String {
+    format!("{:.0} µs", time.as_secs_f64() * 1e6 / count.max(1) as f64)
+}
+
 /// How many a second.
 #[allow(clippy::cast_precision_loss, reason = "below 2^53")]
 pub(crate) fn rate(count: usize, time: Duration) -> f64 {

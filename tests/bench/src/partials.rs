@@ -13,11 +13,11 @@ use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::statement::Act;
 
-use crate::figures::{Times, ms, rate, say};
+use crate::figures::{Times, each_of, ms, rate, say};
 use crate::fixture::{enrol, grant, grant_id, id, public_of, unit};
 use crate::people;
 use crate::raw::Raw;
-use crate::town::Town;
+use crate::town::{Running, Town, cpu};
 
 const LEASE_MS: u64 = 10 * 60 * 1000;
 const UNIT: &str = "tax";
@@ -34,12 +34,13 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     println!("Partials at one site, {seconds} s each");
     let time = Duration::from_secs(seconds);
     let mut town = Town::found(LEASE_MS, true)?;
-    let (_site, address, keys) = town.add_site(SITE).await?;
+    let (site, address, keys) = town.add_site(SITE).await?;
     let agents = agents(&mut town, &address, keys.tls.0).await?;
 
     let cores = std::thread::available_parallelism()?.get();
     let one = hsm_alone(town.folder(), seconds, 1)?;
     let all = hsm_alone(town.folder(), seconds, cores)?;
+    let cores_f = f64::from(u32::try_from(cores)?);
     say(
         "HSM alone, one thread",
         &format!("{:.0}/s, median {:.2} ms, p99 {:.2} ms", one.rate, one.median_ms, one.p99_ms),
@@ -47,8 +48,9 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     say(&format!("HSM alone, {cores} threads"), &format!("{:.0}/s", all.rate));
 
     let few: Vec<&Agent> = agents.iter().take(1).collect();
-    let (times, took) = ask(&few, time).await?;
+    let Asked { times, took, site: cpu, .. } = ask(&few, &site, time).await?;
     let answered = rate(times.count(), took);
+    say("one agent: the site's processors' time for each partial", &each_of(cpu, times.count()));
     say(
         "one agent",
         &format!("{answered:.0}/s, median {}, p99 {}", ms(times.median()), ms(times.percentile(99))),
@@ -59,13 +61,23 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     );
     // The first one has asked for as much as a card may at once.
     let many: Vec<&Agent> = agents.iter().skip(1).collect();
-    let (times, took) = ask(&many, time).await?;
+    let Asked { times, took, site: cpu, agents } = ask(&many, &site, time).await?;
     let answered = rate(times.count(), took);
     say(
         &format!("{AGENTS} agents"),
         &format!("{answered:.0}/s, median {}, p99 {}", ms(times.median()), ms(times.percentile(99))),
     );
     say(&format!("{AGENTS} agents, of what the HSM does alone"), &format!("{:.2}", answered / all.rate));
+    // What the site would do with these cores for itself.
+    let count = times.count();
+    say(&format!("{AGENTS} agents: the site's processors' time for each partial"), &each_of(cpu, count));
+    say(&format!("{AGENTS} agents: the agents' processors' time for each partial"), &each_of(agents, count));
+    say("HSM alone: processors' time for each operation", &format!("{:.0} µs", 1e6 * cores_f / all.rate));
+    let alone = rate(count, cpu) * cores_f;
+    say(
+        "a site with these cores to itself, by that",
+        &format!("{alone:.0}/s: {:.2} of the HSM alone", alone / all.rate),
+    );
     Ok(())
 }
 
@@ -111,12 +123,24 @@ fn served_here(act: Act) -> Act {
     }
 }
 
-/// All agents ask for one partial after the other: how long each took, and all of it.
-async fn ask(agents: &[&Agent], time: Duration) -> Result<(Times, Duration)> {
-    let started = Instant::now();
+/// What came of asking.
+struct Asked {
+    times: Times,
+    took: Duration,
+    /// Processors' time of the site, its HSM's included.
+    site: Duration,
+    /// That of the agents, all of which are this process.
+    agents: Duration,
+}
+
+/// All agents ask for one partial after the other.
+async fn ask(agents: &[&Agent], site: &Running, time: Duration) -> Result<Asked> {
+    let (started, before) = (Instant::now(), (site.cpu()?, cpu("self")?));
     let asking = agents.iter().map(|agent| agent.ask(started + time));
     let times = futures_util::future::try_join_all(asking).await?;
-    Ok((Times::of(times.concat()), started.elapsed()))
+    let (took, after) = (started.elapsed(), (site.cpu()?, cpu("self")?));
+    let (site, agents) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+    Ok(Asked { times: Times::of(times.concat()), took, site, agents })
 }
 
 impl Agent {

@@ -11,7 +11,9 @@ use warifu_api::tls::Identity;
 use warifu_api::wire::authority::{Appended, CheckpointAnswer, OrderRequest};
 use warifu_hardware::signer::{DigestSigner, SignerError};
 use warifu_ledger::Digest;
-use warifu_ledger::statement::{Act, Millis, Order};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::PublicKey;
+use warifu_ledger::statement::{Act, Millis, Order, Statement};
 use warifu_split_key::point::Point;
 
 use crate::fixture::{DAY, TWO, card_key, envelope_by_cards, id, key, public, record};
@@ -37,6 +39,24 @@ pub(crate) fn of_card(card: &str) -> Result<Identity> {
 /// TLS with a site's key.
 pub(crate) fn of_site(site: &str) -> Result<Identity> {
     Ok(Identity::self_signed(Arc::new(Software(key(&format!("{site} tls")))), site)?)
+}
+
+/// A site's signing key, with its public half.
+pub(crate) struct Signer(SigningKey, PublicKey);
+
+impl Signer {
+    pub(crate) fn of_site(site: &str) -> Self {
+        let key = key(&format!("{site} signing"));
+        let public = public(&key);
+        Self(key, public)
+    }
+
+    pub(crate) fn sign(&self, statement: &impl Statement) -> Result<Envelope> {
+        let mut envelope = Envelope::unsigned(statement)?;
+        let signature: Signature = self.0.sign_prehash(envelope.digest().as_bytes())?;
+        envelope.add_signature(&self.1, signature.to_bytes().into());
+        Ok(envelope)
+    }
 }
 
 pub(crate) fn now() -> Millis {

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -16,6 +17,9 @@ use crate::fixture::{self, envelope_by_cards, id, name, record};
 use crate::people::Desk;
 
 const OFFICERS: [&str; 3] = ["sakura", "kenji", "midori"];
+
+/// The units of proc(5) in a second: `USER_HZ`, on every machine that we build for.
+const TICKS: u64 = 100;
 
 /// A program, and its first words.
 type Program = (&'static str, &'static [&'static str]);
@@ -33,6 +37,21 @@ impl Running {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
+
+    /// The processors' time that it has taken so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        cpu(&self.0.id().to_string())
+    }
+}
+
+/// The processors' time that a process has taken so far, in user and kernel mode (`utime` and `stime` of proc(5)).
+pub(crate) fn cpu(process: &str) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name, which may hold anything: state is the third field, utime the 14th.
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS))
 }
 
 impl Drop for Running {
