@@ -1,7 +1,10 @@
 //! The audit journal: one row for each partial, hash-chained, durable before the HSM computes (P-7.2, P-13.1, invariant I2).
 
+use std::sync::Arc;
+
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row as _};
+use tokio::sync::Mutex;
 use warifu_ledger::Id;
 use warifu_ledger::journal::{BrokenAt, Position, Row};
 use warifu_ledger::statement::Millis;
@@ -21,13 +24,15 @@ const CHUNK: u32 = 1_000;
 #[derive(Clone)]
 pub struct Journal {
     pool: AnyPool,
+    /// The row that this process wrote last. Held while rows are written, and while another journal is begun.
+    last: Arc<Mutex<Option<Row>>>,
 }
 
 impl Journal {
     /// The journals in that database.
     #[must_use]
     pub fn new(pool: AnyPool) -> Self {
-        Self { pool }
+        Self { pool, last: Arc::default() }
     }
 
     /// The one that is written.
@@ -54,7 +59,7 @@ impl Journal {
 
     /// The time of its last row, if that is as it was written; 0 if it has none.
     pub(super) async fn last_time(&self) -> Result<Millis, SiteError> {
-        match recording::last(&mut *self.pool.acquire().await?).await {
+        match self.read_last().await {
             Ok(row) => Ok(row.map_or(0, |row| row.time)),
             // The journal will be given up for it (P-13.4).
             Err(SiteError::Damaged { .. }) => Ok(0),
@@ -108,6 +113,7 @@ impl Journal {
 
     /// Gives the journal up, whatever is in it, and begins another one. Its rows are kept beside.
     async fn begin_anew(&self) -> Result<(), SiteError> {
+        let mut last = self.last.lock().await;
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for sql in [
             "INSERT OR IGNORE INTO site_former_journal
@@ -118,6 +124,7 @@ impl Journal {
         ] {
             sqlx::query(sql).execute(&mut *transaction).await?;
         }
+        *last = None;
         transaction.commit().await?;
         Ok(())
     }

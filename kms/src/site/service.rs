@@ -236,7 +236,8 @@ impl Core {
             replica.state().is_some_and(|state| state.sites().any(|(_, site)| site.keys == keys));
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
         let kms = connect(&identity)?;
-        let (recorder, recording) = Recorder::new(settings.pool.clone());
+        let journal = Journal::new(settings.pool);
+        let (recorder, recording) = Recorder::new(journal.clone());
         let vault = Vault::open(hsm).await?;
         let mut dead = store.dead().await?;
         dead.files.extend(vault.shredded().await?);
@@ -247,7 +248,7 @@ impl Core {
             vault,
             replica,
             store,
-            journal: Journal::new(settings.pool),
+            journal,
             recorder,
             gates: Gates::new(settings.rate),
             streams: Streams::default(),

@@ -1,6 +1,7 @@
 //! The site's own tables. Whatever a function here writes is durable when it returns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::{AnyPool, Row as _};
 use warifu_crash_point::{Guard, stands};
@@ -12,6 +13,9 @@ use warifu_ledger::{Digest, Id};
 use super::dead::Dead;
 use super::ending::Ending;
 use super::error::SiteError;
+
+/// So many wrapped shares are remembered, of some 150 bytes each.
+const SHARES_REMEMBERED: usize = 4096;
 
 /// SQLite's integers are signed; instants and sizes of 2⁶³ do not exist.
 pub(super) fn signed(value: u64) -> i64 {
@@ -55,11 +59,25 @@ pub(super) struct ByHand {
 #[derive(Clone)]
 pub(super) struct Store {
     pool: AnyPool,
+    shares: Arc<Mutex<SharesAsked>>,
+}
+
+/// The wrapped shares that were asked for, as they are in the database. They open nothing without the HSM, and are forgotten
+/// with their rows.
+#[derive(Default)]
+struct SharesAsked {
+    /// How often some were forgotten: what was read before is not remembered after it.
+    forgotten: u64,
+    wrapped: HashMap<Id, WrappedShare>,
 }
 
 impl Store {
     pub(super) fn new(pool: AnyPool) -> Self {
-        Self { pool }
+        Self { pool, shares: Arc::default() }
+    }
+
+    fn shares_asked(&self) -> MutexGuard<'_, SharesAsked> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn dead(&self) -> Result<Dead, SiteError> {
@@ -336,20 +354,38 @@ impl Store {
         grants: impl IntoIterator<Item = Id>,
     ) -> Result<BTreeMap<Id, WrappedShare>, SiteError> {
         let mut shares = BTreeMap::new();
-        let mut connection = self.pool.acquire().await?;
-        for grant in grants {
-            let bytes: Option<Vec<u8>> =
-                sqlx::query_scalar("SELECT wrapped FROM site_share WHERE grant_id = ?")
-                    .bind(grant.as_bytes().as_slice())
-                    .fetch_optional(&mut *connection)
-                    .await?;
-            if let Some(bytes) = bytes {
-                let share = WrappedShare::from_bytes(&bytes)
-                    .map_err(|_| SiteError::Damaged { what: "wrapped share" })?;
-                shares.insert(grant, share);
+        let mut to_read = Vec::new();
+        let forgotten = {
+            let asked = self.shares_asked();
+            for grant in grants {
+                match asked.wrapped.get(&grant) {
+                    Some(share) => drop(shares.insert(grant, share.clone())),
+                    None => to_read.push(grant),
+                }
             }
+            asked.forgotten
+        };
+        for grant in to_read {
+            let Some(share) = self.read_share(&grant).await? else { continue };
+            let mut asked = self.shares_asked();
+            if asked.wrapped.len() >= SHARES_REMEMBERED {
+                asked.wrapped.clear();
+            }
+            if asked.forgotten == forgotten {
+                asked.wrapped.insert(grant, share.clone());
+            }
+            shares.insert(grant, share);
         }
         Ok(shares)
+    }
+
+    async fn read_share(&self, grant: &Id) -> Result<Option<WrappedShare>, SiteError> {
+        let bytes: Option<Vec<u8>> = sqlx::query_scalar("SELECT wrapped FROM site_share WHERE grant_id = ?")
+            .bind(grant.as_bytes().as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        let read = |bytes: Vec<u8>| WrappedShare::from_bytes(&bytes);
+        bytes.map(read).transpose().map_err(|_| SiteError::Damaged { what: "wrapped share" })
     }
 
     /// The grants of which there is anything here.
@@ -374,6 +410,9 @@ impl Store {
             }
         }
         transaction.commit().await?;
+        let mut asked = self.shares_asked();
+        asked.forgotten += 1;
+        asked.wrapped.retain(|grant, _| !grants.contains(grant));
         Ok(())
     }
 

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Executor};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use warifu_api::error::{ErrorBody, ErrorCode};
@@ -15,7 +17,7 @@ use warifu_crash_point::{Guard, stands, waiting, within};
 use warifu_ledger::journal::{Position, Row};
 use warifu_ledger::{Digest, Id};
 
-use super::{Stored, journal_id};
+use super::{Journal, Stored};
 use crate::site::check::MayAnswer;
 use crate::site::error::SiteError;
 use crate::site::gate::Turn;
@@ -25,6 +27,8 @@ use crate::site::store::signed;
 const WAITING: usize = 256;
 /// No further request is taken into a commit that has so many rows.
 const ENOUGH_ROWS: usize = 4096;
+/// The most rows that one statement writes.
+const ROWS_AT_ONCE: usize = 256;
 /// How long a request waits for the journal to be compared with what the kms has of it, after a start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -59,11 +63,11 @@ struct Request {
 
 impl Recorder {
     /// The recorder, and the task that writes.
-    pub(in crate::site) fn new(pool: AnyPool) -> (Self, impl Future<Output = ()> + Send) {
+    pub(in crate::site) fn new(journal: Journal) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, waiting) = mpsc::channel(WAITING);
         let written = Arc::new(Notify::new());
         let recorder = Self { requests, compared: watch::Sender::new(false), written: written.clone() };
-        (recorder, write(pool, waiting, written))
+        (recorder, write(journal, waiting, written))
     }
 
     /// From now on rows may be written.
@@ -98,7 +102,7 @@ impl Recorder {
     }
 }
 
-async fn write(pool: AnyPool, mut waiting: mpsc::Receiver<Request>, written: Arc<Notify>) {
+async fn write(journal: Journal, mut waiting: mpsc::Receiver<Request>, written: Arc<Notify>) {
     while let Some(first) = waiting.recv().await {
         let mut rows = first.answers.len();
         let mut batch = vec![first];
@@ -108,7 +112,7 @@ async fn write(pool: AnyPool, mut waiting: mpsc::Receiver<Request>, written: Arc
             rows += next.answers.len();
             batch.push(next);
         }
-        let outcome = commit(&pool, &batch).await;
+        let outcome = journal.append(&batch).await;
         if outcome.is_ok() {
             written.notify_one();
         }
@@ -124,63 +128,121 @@ async fn write(pool: AnyPool, mut waiting: mpsc::Receiver<Request>, written: Arc
     }
 }
 
-async fn commit(pool: &AnyPool, batch: &[Request]) -> Result<(), SiteError> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let last = last(&mut transaction).await?;
-    // Who asked first may be written last; time does not go back for that (P-5.5).
-    let mut time = last.as_ref().map_or(0, |row| row.time);
-    let mut position = last.map(|row| Position { size: row.index.saturating_add(1), head: row.hash() });
-    for request in batch {
-        for answer in &request.answers {
-            let before = match position {
-                Some(position) => position,
-                None => {
-                    let journal = journal_id(&mut transaction).await?;
-                    Position::start(&request.organization, &request.site, &journal)
-                }
-            };
-            time = time.max(answer.time());
-            let row = Row {
-                index: before.size,
-                time,
-                card: answer.card(),
-                member: answer.member(),
-                grant: answer.grant(),
-                unit: answer.unit(),
-                file: answer.file(),
-                previous: before.head,
-            };
-            let hash = row.hash();
-            insert(&mut transaction, &row, &hash).await?;
-            position = Some(Position { size: before.size.saturating_add(1), head: hash });
+impl Journal {
+    /// Appends a row for each answer: all of them, or none.
+    async fn append(&self, batch: &[Request]) -> Result<(), SiteError> {
+        let mut last = self.last.lock().await;
+        // What this process wrote last is where it goes on, if that is still there as it was written.
+        if let Some(written) = last.take()
+            && let Some(end) = self.append_after(Some(written), batch).await?
+        {
+            *last = Some(end);
+            return Ok(());
         }
+        // After a failure nobody knows what is there, and somebody may have changed it: it is read.
+        let read = self.read_last().await?;
+        *last = self.append_after(read, batch).await?;
+        if last.is_some() { Ok(()) } else { Err(SiteError::Damaged { what: "journal" }) }
     }
-    transaction.commit().await?;
-    Ok(())
+
+    /// Appends the rows of a batch after the last row, and answers with the new last one; none, and nothing appended, where
+    /// that row is not the last.
+    async fn append_after(&self, last: Option<Row>, batch: &[Request]) -> Result<Option<Row>, SiteError> {
+        let rows = self.rows_after(last.as_ref(), batch).await?;
+        // A transaction by itself: one walk to the database's thread and back, where one around it would be three.
+        if rows.len() <= ROWS_AT_ONCE {
+            let written = insert(&self.pool, last.as_ref(), &rows).await?;
+            return Ok(rows.into_iter().last().filter(|_| written));
+        }
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut before = last.as_ref();
+        for some in rows.chunks(ROWS_AT_ONCE) {
+            if !insert(&mut *transaction, before, some).await? {
+                return Ok(None);
+            }
+            before = some.last();
+        }
+        transaction.commit().await?;
+        Ok(rows.into_iter().last())
+    }
+
+    async fn rows_after(&self, last: Option<&Row>, batch: &[Request]) -> Result<Vec<Row>, SiteError> {
+        let mut position = last.map(|row| Position { size: row.index.saturating_add(1), head: row.hash() });
+        // Who asked first may be written last; time does not go back for that (P-5.5).
+        let mut time = last.map_or(0, |row| row.time);
+        let mut rows = Vec::new();
+        for request in batch {
+            for answer in &request.answers {
+                let before = match position {
+                    Some(position) => position,
+                    None => Position::start(&request.organization, &request.site, &self.id().await?),
+                };
+                time = time.max(answer.time());
+                let row = Row {
+                    index: before.size,
+                    time,
+                    card: answer.card(),
+                    member: answer.member(),
+                    grant: answer.grant(),
+                    unit: answer.unit(),
+                    file: answer.file(),
+                    previous: before.head,
+                };
+                position = Some(Position { size: before.size.saturating_add(1), head: row.hash() });
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(super) async fn read_last(&self) -> Result<Option<Row>, SiteError> {
+        let row = sqlx::query("SELECT * FROM site_journal ORDER BY idx DESC LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(|row| Stored::of_row(row)?.checked()).transpose()
+    }
 }
 
-pub(super) async fn last(connection: &mut AnyConnection) -> Result<Option<Row>, SiteError> {
-    let row = sqlx::query("SELECT * FROM site_journal ORDER BY idx DESC LIMIT 1")
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map(|row| Stored::of_row(row)?.checked()).transpose()
-}
-
-async fn insert(connection: &mut AnyConnection, row: &Row, hash: &Digest) -> Result<(), SiteError> {
-    sqlx::query(
+/// Writes at most [`ROWS_AT_ONCE`] rows with one statement. Nothing is written, and the answer is no, where `last` is not the
+/// last row, field by field; without one, where there are rows.
+async fn insert<'c>(
+    connection: impl Executor<'c, Database = Any>,
+    last: Option<&Row>,
+    rows: &[Row],
+) -> Result<bool, SiteError> {
+    let places = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows.len()].join(", ");
+    let condition = match last {
+        Some(_) => {
+            "(SELECT max(idx) FROM site_journal) = ? AND EXISTS (SELECT 1 FROM site_journal WHERE idx = ? AND time_ms = ? \
+             AND card = ? AND member = ? AND grant_id = ? AND unit = ? AND file = ? AND previous = ? AND hash = ?)"
+        }
+        None => "NOT EXISTS (SELECT 1 FROM site_journal)",
+    };
+    // It holds question marks and nothing that came from anywhere.
+    let insert = AssertSqlSafe(format!(
         "INSERT INTO site_journal (idx, time_ms, card, member, grant_id, unit, file, previous, hash) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(signed(row.index))
-    .bind(signed(row.time))
-    .bind(row.card.as_bytes().as_slice())
-    .bind(row.member.as_bytes().as_slice())
-    .bind(row.grant.as_bytes().as_slice())
-    .bind(row.unit.as_bytes().as_slice())
-    .bind(row.file.as_bytes().as_slice())
-    .bind(row.previous.as_bytes().as_slice())
-    .bind(hash.as_bytes().as_slice())
-    .execute(connection)
-    .await?;
-    Ok(())
+         SELECT * FROM (VALUES {places}) WHERE {condition}"
+    ));
+    let mut insert = sqlx::query(insert);
+    for row in rows {
+        insert = bind(insert, row);
+    }
+    if let Some(last) = last {
+        insert = bind(insert.bind(signed(last.index)), last);
+    }
+    Ok(insert.execute(connection).await?.rows_affected() > 0)
+}
+
+/// A row's fields, as they stand in the table, with its hash.
+fn bind<'q>(query: Query<'q, Any, AnyArguments>, row: &Row) -> Query<'q, Any, AnyArguments> {
+    query
+        .bind(signed(row.index))
+        .bind(signed(row.time))
+        .bind(row.card.as_bytes().to_vec())
+        .bind(row.member.as_bytes().to_vec())
+        .bind(row.grant.as_bytes().to_vec())
+        .bind(row.unit.as_bytes().to_vec())
+        .bind(row.file.as_bytes().to_vec())
+        .bind(row.previous.as_bytes().to_vec())
+        .bind(row.hash().as_bytes().to_vec())
 }
