@@ -136,6 +136,7 @@ pub struct Authority {
     replica: Replica,
     store: Store,
     keeping: Keeping,
+    standing: receipts::Standing,
     /// Held while a leaf is appended, and by whatever must not race with that.
     appending: Mutex<()>,
     /// The time of the last stamp given.
@@ -204,6 +205,7 @@ impl Authority {
             clock,
             replica,
             keeping: Keeping::start(store.clone()),
+            standing: receipts::Standing::default(),
             store,
             appending: Mutex::default(),
             stamped,

@@ -39,8 +39,9 @@ const BODY_LIMIT: usize = 64 << 10;
 const LARGE_BODY_LIMIT: usize = 8 << 20;
 /// How long a request may take from its header to the answer's.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
-/// How often a silent stream shows that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// How often a silent stream shows that it lives. Stamps go over the same connection at least as often; and what ten thousand
+/// streams say for nothing, everybody else waits for.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 type Shared = State<Arc<Authority>>;
 type Answer<T> = Result<Json<T>, ErrorBody>;

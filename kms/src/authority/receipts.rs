@@ -1,5 +1,8 @@
 //! Receipts: which sites have acted on an order, and by when the others' leases are over.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use tokio::time::{Instant, timeout_at};
 use warifu_api::wire::authority::{Receipts, SiteReceipt};
 use warifu_crash_point::{CrashPoint, reached};
@@ -13,6 +16,30 @@ use super::error::AuthorityError;
 use super::role::OfReporter;
 use super::store::{Entry, ReceivedReceipt};
 use super::{Authority, LONG_POLL, Result};
+
+/// So many orders are remembered by what they stand on.
+const ORDERS_REMEMBERED: usize = 16;
+
+/// What orders of the ledger stand on, which never changes: ten thousand receipts for one are one look into the ledger.
+#[derive(Default)]
+pub(crate) struct Standing(Mutex<VecDeque<(Digest, u64)>>);
+
+impl Standing {
+    fn of(&self, order: &Digest) -> Option<u64> {
+        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.iter().find(|(one, _)| one == order).map(|(_, size)| *size)
+    }
+
+    fn remember(&self, order: Digest, size: u64) {
+        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.iter().all(|(one, _)| *one != order) {
+            if remembered.len() >= ORDERS_REMEMBERED {
+                remembered.pop_front();
+            }
+            remembered.push_back((order, size));
+        }
+    }
+}
 
 impl Authority {
     /// Keeps a site's receipt. It may come before the order itself, which the administrator brought to the site; from a site
@@ -31,10 +58,8 @@ impl Authority {
         if receipt.site != site || receipt.organization != state.organization() {
             return Err(AuthorityError::NotOneself);
         }
-        match self.entry(&receipt.order).await?.filter(|entry| entry.is_order) {
-            Some(order) if receipt.folded < self.stands_on(&order).await? => {
-                return Err(AuthorityError::NotOneself);
-            }
+        match self.stands_on(&receipt.order).await? {
+            Some(needed) if receipt.folded < needed => return Err(AuthorityError::NotOneself),
             None if removed => return Err(AuthorityError::NotFound { what: "order" }),
             _ => {}
         }
@@ -46,12 +71,17 @@ impl Authority {
         Ok(())
     }
 
-    /// How many leaves an order stands on: who has read fewer cannot have acted on it, and a site's former key speaks for no more
-    /// than it was the site's key for (P-8.6).
-    async fn stands_on(&self, order: &Entry) -> Result<u64> {
-        let leaf = self.leaf(order.position).await?;
-        let said: Order = leaf.envelope().statement()?;
-        Ok(Checkpoint::read(&said.seen, &said.organization)?.size)
+    /// How many leaves an order of the ledger stands on: who has read fewer cannot have acted on it, and a site's former key
+    /// speaks for no more than it was the site's key for (P-8.6). None if it is no order of the ledger.
+    async fn stands_on(&self, order: &Digest) -> Result<Option<u64>> {
+        if let Some(size) = self.standing.of(order) {
+            return Ok(Some(size));
+        }
+        let Some(entry) = self.entry(order).await?.filter(|entry| entry.is_order) else { return Ok(None) };
+        let said: Order = self.leaf(entry.position).await?.envelope().statement()?;
+        let size = Checkpoint::read(&said.seen, &said.organization)?.size;
+        self.standing.remember(*order, size);
+        Ok(Some(size))
     }
 
     /// The receipts for an order; waits for a while for more than `known`.
@@ -75,7 +105,7 @@ impl Authority {
         let state = self.state()?;
         let mut received = self.store.receipts(&order.digest).await?;
         // One that came before the order could not be held against it then.
-        let stands_on = self.stands_on(order).await?;
+        let stands_on = self.stands_on(&order.digest).await?.unwrap_or_default();
         let has_read = |envelope: &Envelope| envelope.statement::<Receipt>().map(|said| said.folded);
         received.retain(|_, (receipt, _)| has_read(receipt).is_ok_and(|folded| folded >= stands_on));
         let mut sites = Vec::new();
