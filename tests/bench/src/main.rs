@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that ten thousand sites with two connections each need.
+/// More files than ten thousand sites with a connection each need.
 const FILES: u64 = 65_536;
 
 /// Measures real services.

@@ -40,7 +40,6 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let one = hsm_alone(town.folder(), seconds, 1)?;
     let all = hsm_alone(town.folder(), seconds, cores)?;
-    let cores_f = f64::from(u32::try_from(cores)?);
     say(
         "HSM alone, one thread",
         &format!("{:.0}/s, median {:.2} ms, p99 {:.2} ms", one.rate, one.median_ms, one.p99_ms),
@@ -72,11 +71,11 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let count = times.count();
     say(&format!("{AGENTS} agents: the site's processors' time for each partial"), &each_of(cpu, count));
     say(&format!("{AGENTS} agents: the agents' processors' time for each partial"), &each_of(agents, count));
-    say("HSM alone: processors' time for each operation", &format!("{:.0} µs", 1e6 * cores_f / all.rate));
-    let alone = rate(count, cpu) * cores_f;
+    say("HSM alone: processors' time for each operation", &format!("{:.0} µs", all.cpu_us));
+    let one_core = rate(count, cpu);
     say(
-        "a site with these cores to itself, by that",
-        &format!("{alone:.0}/s: {:.2} of the HSM alone", alone / all.rate),
+        "a site with cores to itself, by that",
+        &format!("{one_core:.0}/s for each core: {:.2} of the HSM alone", one_core * all.cpu_us / 1e6),
     );
     Ok(())
 }

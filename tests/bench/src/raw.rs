@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::{Times, rate};
 use crate::fixture::public_of;
+use crate::town::cpu;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const PIN: &str = "2468-bench";
@@ -28,6 +29,8 @@ pub(crate) struct Raw {
     pub(crate) rate: f64,
     pub(crate) median_ms: f64,
     pub(crate) p99_ms: f64,
+    /// The processors' time for each operation: less than the time that passed, where others have the same cores.
+    pub(crate) cpu_us: f64,
 }
 
 /// Measures for so long, and prints it as JSON.
@@ -39,7 +42,7 @@ pub(crate) fn measure(seconds: u64, threads: usize) -> Result<()> {
     let sessions = (0..threads).map(|_| Ok(context.open_rw_session(slot)?)).collect::<Result<Vec<_>>>()?;
     let first = sessions.first().context("no session")?;
     first.login(UserType::User, Some(&AuthPin::new(PIN.into())))?;
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu("self")?);
     let times = std::thread::scope(|scope| {
         let running: Vec<_> =
             sessions.into_iter().map(|session| scope.spawn(move || derive(&session, time))).collect();
@@ -48,13 +51,14 @@ pub(crate) fn measure(seconds: u64, threads: usize) -> Result<()> {
             .map(|one| one.join().unwrap_or_else(|_| Ok(Vec::new())))
             .collect::<Result<Vec<_>>>()
     })?;
-    let took = started.elapsed();
+    let (took, taken) = (started.elapsed(), cpu("self")?.saturating_sub(before));
     let times = Times::of(times.concat());
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
     let raw = Raw {
         rate: rate(times.count(), took),
         median_ms: milliseconds(times.median()),
         p99_ms: milliseconds(times.percentile(99)),
+        cpu_us: 1e6 / rate(times.count(), taken),
     };
     println!("{}", serde_json::to_string(&raw)?);
     Ok(())

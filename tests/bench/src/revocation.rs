@@ -83,10 +83,11 @@ pub(crate) async fn measure(sites: usize, runs: usize) -> Result<()> {
     say("memory of the authority for each connected site", &format!("{each} KiB"));
 
     let (mut last, mut all) = (Vec::new(), Vec::new());
-    let cpu_before = (town.kms.cpu()?, cpu("self")?);
+    let (mut authority, mut others) = (Duration::ZERO, Duration::ZERO);
     for label in &people {
         let request = town.desk.draft(vec![revocation(label)], &["契約終了".to_owned()]).await?;
         let digest = request.envelope.digest();
+        let before = (town.kms.cpu()?, cpu("self")?);
         let sent = Instant::now();
         let _: warifu_api::wire::authority::Appended = town.desk.kms.post("/v1/orders", &request).await?;
         let mut times = Vec::with_capacity(sites);
@@ -96,15 +97,14 @@ pub(crate) async fn measure(sites: usize, runs: usize) -> Result<()> {
             ensure!(order == digest, "a receipt for another order");
             times.push(at.duration_since(sent));
         }
+        authority += town.kms.cpu()?.saturating_sub(before.0);
+        others += cpu("self")?.saturating_sub(before.1);
         let kept: Receipts = town.desk.kms.get(&format!("/v1/orders/{digest}/receipts")).await?;
         ensure!(kept.sites.iter().all(|site| site.receipt.is_some()), "the authority lacks a receipt");
         last.push(times.iter().max().copied().unwrap_or_default());
         all.append(&mut times);
     }
-    let cpu_after = (town.kms.cpu()?, cpu("self")?);
     let receipts = sites.saturating_mul(runs);
-    let (authority, others) =
-        (cpu_after.0.saturating_sub(cpu_before.0), cpu_after.1.saturating_sub(cpu_before.1));
     let (last, all) = (Times::of(last), Times::of(all));
     say("order sent to receipt kept, of all sites and orders, median", &ms(all.median()));
     say("order sent to receipt kept, of all sites and orders, p99", &ms(all.percentile(99)));
