@@ -54,7 +54,7 @@ pub(crate) enum Command {
         #[arg(long)]
         organization: Option<String>,
     },
-    /// Departments, front desks and contractors' teams
+    /// Departments, front desks, contractors' teams and single persons
     #[command(subcommand)]
     Unit(Unit),
     /// Contracts: who works for the organization from outside, and until when
@@ -220,11 +220,15 @@ pub(crate) struct Init {
 pub(crate) enum Unit {
     /// Order a unit and wait until it has its key
     Add {
-        /// Short name: lowercase letters, digits and hyphens
-        label: String,
-        /// The name people use
-        #[arg(long)]
-        name: String,
+        /// Short name: lowercase letters, digits and hyphens [default, with --person: the member's]
+        #[arg(id = "unit_label", value_name = "LABEL", required_unless_present = "person")]
+        label: Option<String>,
+        /// The name people use [default, with --person: the member's]
+        #[arg(id = "unit_name", long = "name", required_unless_present = "person")]
+        name: Option<String>,
+        /// One person: this member alone opens what is sent there. One order for the address and for the member's cards
+        #[arg(long, value_name = "MEMBER", conflicts_with_all = ["front_desk", "routes_to", "contract"])]
+        person: Option<String>,
         /// It routes files and cannot open them
         #[arg(long, requires = "routes_to")]
         front_desk: bool,
@@ -373,8 +377,11 @@ pub(crate) enum Member {
         #[arg(long)]
         name: String,
         /// Units whose files the member may open
-        #[arg(long, required = true, value_delimiter = ',')]
+        #[arg(long, required_unless_present = "own_address", value_delimiter = ',')]
         unit: Vec<String>,
+        /// The member is an address as well: whoever seals to it reaches this person alone
+        #[arg(id = "own_address", long = "person")]
+        person: bool,
         /// The contract under which the member works
         #[arg(long)]
         contract: Option<String>,

@@ -508,9 +508,14 @@ impl Book {
     /// How the share of a new grant comes onto a card that is not here: a token that has unwrapped one goes on doing so; onto
     /// others the member's own PC brings it where the unit allows that, else the officers' desk does.
     pub(crate) fn custody_elsewhere(&self, card: &Id, unit: &Id) -> Custody {
+        self.custody_where(card, self.state.unit(unit).is_some_and(|unit| unit.own_pcs))
+    }
+
+    /// The same, of a unit that allows members' own PCs or does not.
+    pub(crate) fn custody_where(&self, card: &Id, own_pcs: bool) -> Custody {
         if self.state.grants_of_card(*card).any(|(_, grant)| grant.custody == Custody::TokenUnwrap) {
             Custody::TokenUnwrap
-        } else if self.state.unit(unit).is_some_and(|unit| unit.own_pcs) {
+        } else if own_pcs {
             Custody::OwnPc
         } else {
             Custody::HostMemory

@@ -73,6 +73,7 @@ profile-preview = Profile of { $name }
 profile-written = Profile written to { $file }.
 
 unit-preview = { $name } will be created as an address for files.
+unit-person-preview = { $name } will be created as an address that { $member } alone opens.
 unit-created = { $name } is ready. Its recipient, for age and rage:
     { $recipient }
 contract-preview = Contract { $name } will run until { $ends }, that day included.
@@ -432,7 +433,7 @@ fault-terminal = The terminal does not work ({ $why }).
 help-warifu-admin = Orders for officers and administrators, signed by their cards. Where two people have to sign, the second one is asked for.
 help-warifu-admin-init = Found the organization with its officers' cards
 help-warifu-admin-profile = Fetch the organization's profile for the PCs of its members
-help-warifu-admin-unit = Departments, front desks and contractors' teams
+help-warifu-admin-unit = Departments, front desks, contractors' teams and single persons
 help-warifu-admin-unit-add = Order a unit and wait until it has its key
 help-warifu-admin-unit-sites = Have other sites serve a unit (two officers): a new one gets its shares from one that has them
 help-warifu-admin-unit-list = All units
@@ -511,6 +512,10 @@ help-arg-minutes = Where to write the minutes, to be printed and signed. Unless 
 help-arg-rehearse = Go through all of it, and make no keys, sign nothing, write nothing
 help-arg-label = Short name: lowercase letters, digits and hyphens
 help-arg-name = The name people use
+help-arg-unit_label = Short name: lowercase letters, digits and hyphens [default, with --person: the member's]
+help-arg-unit_name = The name people use [default, with --person: the member's]
+help-arg-person = One person: this member alone opens what is sent there. One order makes the address and grants it to the member's cards
+help-arg-own_address = The member is an address as well: what is sent there reaches this person alone
 help-arg-front_desk = It routes files and cannot open them
 help-arg-routes_to = Units that a front desk may route to
 help-arg-contract = The contract it belongs to

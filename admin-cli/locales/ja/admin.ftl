@@ -73,6 +73,7 @@ profile-preview = 「{ $name }」の接続情報
 profile-written = 接続情報を { $file } に書き出しました。
 
 unit-preview = 「{ $name }」をファイルの宛先として作ります。
+unit-person-preview = 「{ $name }」を、「{ $member }」だけが開ける宛先として作ります。
 unit-created = 「{ $name }」ができました。age・rage で使う宛先:
     { $recipient }
 contract-preview = 契約「{ $name }」の最終日は { $ends }（当日を含む）になります。
@@ -432,7 +433,7 @@ fault-terminal = 端末を使えません（{ $why }）。
 help-warifu-admin = セキュリティ担当と管理者の指図を、カードの署名で行います。二人の署名が必要なときは、二人目を尋ねます。
 help-warifu-admin-init = セキュリティ担当のカードで組織を設立します。
 help-warifu-admin-profile = 職員の PC に置く接続情報を取り出します。
-help-warifu-admin-unit = 部署・受付窓口・委託先の宛先
+help-warifu-admin-unit = 部署・受付窓口・委託先・個人の宛先
 help-warifu-admin-unit-add = 宛先を作り、鍵ができるまで待ちます。
 help-warifu-admin-unit-sites = 宛先を受け持つ拠点を変えます（セキュリティ担当二人）。新しい拠点は、持っている拠点から割符を受け取ります。
 help-warifu-admin-unit-list = 宛先の一覧
@@ -511,6 +512,10 @@ help-arg-minutes = 紙に署名する設立記録の書き出し先。指定し�
 help-arg-rehearse = 予行。最後まで進みますが、鍵は作らず、署名もせず、何も書き出しません
 help-arg-label = 略称（英小文字・数字・ハイフン）
 help-arg-name = 呼び名
+help-arg-unit_label = 略称（英小文字・数字・ハイフン） [既定: --person のときは本人の略称]
+help-arg-unit_name = 呼び名 [既定: --person のときは本人の氏名]
+help-arg-person = 個人の宛先にします。届いたものを開けるのはこの人だけです。宛先を作ることと、本人のカードに権限を付けることが、一つの指図になります
+help-arg-own_address = 本人も宛先にします。そこに送られたものを開けるのは、この人だけです
 help-arg-front_desk = 振り分けるだけで開けない窓口にします
 help-arg-routes_to = 窓口が振り分けてよい宛先
 help-arg-contract = 属する契約

@@ -334,7 +334,8 @@ impl<'a> Lookup<'a> {
         let has: BTreeSet<Id> = alive.iter().map(|(_, unit)| *unit).collect();
         let mut acts: Vec<Act> = alive
             .iter()
-            .filter(|(_, unit)| !units.contains(unit))
+            // Wherever somebody works, what is sent to the person reaches the person.
+            .filter(|(_, unit)| !units.contains(unit) && !self.is_a_person(unit))
             .map(|(grant, _)| Act::GrantRevoked { grant: *grant, effective_at: Some(from), reason: None })
             .collect();
         // Until then the card holds what it has as well.
@@ -401,9 +402,15 @@ impl<'a> Lookup<'a> {
         }
         let grants = state.cards_of_member(*member).flat_map(|(card, _)| state.grants_of_card(card));
         let begun = grants.filter(|(id, grant)| {
-            grant.starts_at.is_none_or(|start| start <= at) && state.live_grant(id, at).is_ok()
+            grant.starts_at.is_none_or(|start| start <= at)
+                && state.live_grant(id, at).is_ok()
+                && !self.is_a_person(&grant.unit)
         });
         begun.map(|(_, grant)| grant.unit).collect()
+    }
+
+    fn is_a_person(&self, unit: &Id) -> bool {
+        self.book.state.unit(unit).is_some_and(|unit| unit.kind == UnitKind::Person)
     }
 
     /// Whether this member is just as the row says.

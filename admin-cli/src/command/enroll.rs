@@ -13,6 +13,7 @@ use warifu_ledger::statement::{Act, Card, Custody, Right, UnitKind};
 use super::draft::Draft;
 use super::letter;
 use super::placing::{Span, spans};
+use super::unit::PersonalUnit;
 use crate::desk::{Book, Desk, Purpose, rng};
 use crate::fault::Fault;
 use crate::found::{card_with, prepare};
@@ -21,6 +22,8 @@ use crate::found::{card_with, prepare};
 pub(super) struct Enrolment {
     pub(super) name: Name,
     pub(super) units: Vec<String>,
+    /// Whether the member gets an address of his own.
+    pub(super) person: bool,
     pub(super) contract: Option<String>,
     pub(super) new_card: Option<u32>,
     /// Where a random PIN is written that the member does not choose here.
@@ -29,11 +32,16 @@ pub(super) struct Enrolment {
 
 /// Enrols a member with a new card: keys on the card, one order for card and grants, then the shares onto the card.
 pub(super) async fn enroll(desk: &mut Desk<'_>, book: &Book, enrolment: Enrolment) -> Result<(), Fault> {
-    let Enrolment { name, units, contract, new_card, letter } = enrolment;
+    let Enrolment { name, mut units, person, contract, new_card, letter } = enrolment;
     let begun = book.begun(&name, book.state.members().map(|(id, m)| (id, m.name.record)), "member")?;
     // Everything that can be wrong with the words is found before a key is made.
     let contract = contract.map(|label| book.contract(&label)).transpose()?;
-    let granted = units.iter().map(|label| book.unit(label)).collect::<Result<BTreeSet<_>, _>>()?;
+    let mut granted = units.iter().map(|label| book.unit(label)).collect::<Result<BTreeSet<_>, _>>()?;
+    let own = if person { Some(PersonalUnit::named(name.clone()).ordered(book)?) } else { None };
+    if let Some(own) = &own {
+        granted.insert(own.unit);
+        units.push(name.label.clone());
+    }
     let said = |done: Done, card| Said {
         json: json!({ "card": card, "grants": done.0.imported }),
         key: "member-enrolled",
@@ -86,7 +94,7 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, book: &Book, enrolment: Enrolmen
             Draft::made(book, &name.label, serial, prepared)?
         }
     };
-    let (member, committed, records) = match waiting {
+    let (member, committed, mut records) = match waiting {
         Some((member, found)) => (member, found.name, vec![]),
         None => {
             let record = Record::draw(&mut rng(), name.to_text());
@@ -96,6 +104,10 @@ pub(super) async fn enroll(desk: &mut Desk<'_>, book: &Book, enrolment: Enrolmen
     let card = card_of(&prepared, member, committed, contract);
     let card_id = card.card;
     let mut acts = vec![Act::CardEnrolled(card)];
+    if let Some((act, record)) = own.and_then(|own| own.order) {
+        acts.push(act);
+        records.push(record);
+    }
     let mut grants = Vec::new();
     // A card that comes after a reshuffle was ordered is right on its day, too.
     for span in spans(book, &member, &granted) {

@@ -35,7 +35,7 @@ pub(super) async fn issue(
     let contract = contract.map(|contract| book.label(&contract.name));
     let shown = units.join(desk.screen.separator());
     desk.screen.say_with("card-issue-preview", &[("name", name.name.clone()), ("units", shown)]);
-    enroll(desk, &book, Enrolment { name, units, contract, new_card, letter: None }).await
+    enroll(desk, &book, Enrolment { name, units, person: false, contract, new_card, letter: None }).await
 }
 
 /// Those who are enrolled and have no card, by short name.

@@ -17,10 +17,10 @@ use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Member) -> Result<(), Fault> {
     match command {
-        Member::Enroll { label, name, unit, contract, new_card, letter } => {
+        Member::Enroll { label, name, unit, person, contract, new_card, letter } => {
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
             let book = desk.book().await?;
-            enroll(desk, &book, Enrolment { name, units: unit, contract, new_card, letter }).await
+            enroll(desk, &book, Enrolment { name, units: unit, person, contract, new_card, letter }).await
         }
         Member::Revoke { label, why } => {
             let book = desk.book().await?;

@@ -1,6 +1,7 @@
 //! `unit`.
 
 mod life;
+mod person;
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,8 @@ use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Millis, UnitKind};
 
+pub(super) use self::person::PersonalUnit;
+use self::person::Wanted;
 use super::already;
 use crate::args::Unit;
 use crate::desk::{Book, Desk, rng};
@@ -19,7 +22,22 @@ use crate::screen::List;
 
 pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault> {
     match command {
-        Unit::Add { label, name, front_desk, routes_to, contract, sites, two_people, own_pcs } => {
+        Unit::Add { label, name, person: Some(member), sites, two_people, own_pcs, .. } => {
+            person::add(desk, Wanted { member, label, name, sites, two_people, own_pcs }).await
+        }
+        Unit::Add {
+            label,
+            name,
+            person: None,
+            front_desk,
+            routes_to,
+            contract,
+            sites,
+            two_people,
+            own_pcs,
+        } => {
+            // The command line has them where nobody is named.
+            let (label, name) = label.zip(name).ok_or(Fault::NotAName)?;
             let book = desk.book().await?;
             let name = Name::new(label, name).map_err(|_| Fault::NotAName)?;
             let begun = book.begun(&name, book.state.units().map(|(id, u)| (id, u.name)), "unit")?;

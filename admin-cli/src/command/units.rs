@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use warifu_api::wire::agent::CardInReader;
 use warifu_ledger::Id;
 use warifu_ledger::state::CardStatus;
 use warifu_ledger::statement::Act;
 
 use super::enroll::{grant, hand_out, its_card};
 use super::placing::Span;
-use crate::desk::Desk;
+use crate::desk::{Book, Desk};
 use crate::fault::Fault;
 use crate::watch;
 
@@ -25,12 +26,7 @@ pub(super) async fn change(
     let member = book.member(&label)?;
     let add = add.iter().map(|label| book.unit(label)).collect::<Result<Vec<_>, _>>()?;
     let remove = remove.iter().map(|label| book.unit(label)).collect::<Result<Vec<_>, _>>()?;
-    let cards: Vec<Id> = book
-        .state
-        .cards_of_member(member)
-        .filter(|(_, card)| card.status == CardStatus::Live)
-        .map(|(id, _)| id)
-        .collect();
+    let cards = live_cards(&book, member);
     if cards.is_empty() {
         return Err(Fault::NoCardLeft { label });
     }
@@ -82,25 +78,47 @@ pub(super) async fn change(
     }
     // As the ledger is after the order.
     let book = if add.is_empty() && !ends { book } else { desk.book().await? };
-    let mut brought = Vec::new();
-    let mut elsewhere = 0_usize;
-    for card in cards {
-        let Ok(serial) = its_card(&book, &here, &card, None) else {
-            elsewhere += 1;
-            continue;
-        };
-        let grants = book.live_grants(card).map(|(id, _)| id).collect();
-        brought.extend(hand_out(desk, &book, serial, card, grants).await?.0.imported);
-    }
+    let (brought, elsewhere) = bring(desk, &book, &here, cards).await?;
     let own_pcs = add.iter().all(|unit| book.state.unit(unit).is_some_and(|found| found.own_pcs));
     let key = match elsewhere {
         0 => "member-units-changed",
         _ if add.is_empty() => "member-units-removed",
-        _ if own_pcs => "member-units-by-itself",
-        _ => "member-units-at-the-desk",
+        _ => key_of_elsewhere(own_pcs),
     };
     let json = json!({ "grants": brought, "cards_elsewhere": elsewhere });
     let name = book.member_name(&member);
     desk.screen.result(&json, || desk.screen.text(key, &[("name", name), ("label", label)]));
     Ok(())
+}
+
+/// A member's cards that work.
+pub(super) fn live_cards(book: &Book, member: Id) -> Vec<Id> {
+    let cards = book.state.cards_of_member(member);
+    cards.filter(|(_, card)| card.status == CardStatus::Live).map(|(id, _)| id).collect()
+}
+
+/// Brings onto those of a member's cards that are in the readers what waits for them: the grants whose shares came onto them,
+/// and how many cards are elsewhere.
+pub(super) async fn bring(
+    desk: &mut Desk<'_>,
+    book: &Book,
+    here: &[CardInReader],
+    cards: Vec<Id>,
+) -> Result<(Vec<Id>, usize), Fault> {
+    let mut brought = Vec::new();
+    let mut elsewhere = 0_usize;
+    for card in cards {
+        let Ok(serial) = its_card(book, here, &card, None) else {
+            elsewhere += 1;
+            continue;
+        };
+        let grants = book.live_grants(card).map(|(id, _)| id).collect();
+        brought.extend(hand_out(desk, book, serial, card, grants).await?.0.imported);
+    }
+    Ok((brought, elsewhere))
+}
+
+/// How shares come onto a card that is elsewhere, by the key of its text.
+pub(super) fn key_of_elsewhere(own_pcs: bool) -> &'static str {
+    if own_pcs { "member-units-by-itself" } else { "member-units-at-the-desk" }
 }

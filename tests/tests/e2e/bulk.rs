@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
+use warifu_ledger::Id;
+use warifu_tests::fold::of_database;
 use warifu_tests::process::{program, run};
 use warifu_tests::town::{OFFICERS, PIN, READERS, Town};
 use warifu_texts::day::Zone;
@@ -50,6 +52,35 @@ fn ctrl_c_ends_waiting(town: &mut Town) {
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(130), "{said}");
     assert!(said.contains("Stopped with Ctrl-C") && said.contains("give the same command again"), "{said}");
+}
+
+fn unit(town: &Town, label: &str) -> Id {
+    let units = json(town, &["unit", "list"]);
+    let row = units.as_array().unwrap().iter().find(|row| row["label"] == label).unwrap();
+    serde_json::from_value(row["unit"].clone()).unwrap()
+}
+
+/// jiro, whose card is not at the desk, is made an address, by one order. Answers the unit.
+fn person_is_an_address(town: &Town) -> Id {
+    let words = ["unit", "add", "--person", "jiro"];
+    let made = json(town, &words);
+    assert_eq!((&made["cards_elsewhere"], &made["grants"]), (&1.into(), &Value::Array(vec![])), "{made}");
+    assert!(made["recipient"].as_str().unwrap().starts_with("age1tag1"), "{made}");
+    let units = json(town, &["unit", "list"]);
+    let row = units.as_array().unwrap().iter().find(|row| row["unit"] == made["unit"]).unwrap();
+    let told = (&row["kind"], &row["label"], &row["name"]);
+    assert_eq!(told, (&"person".into(), &"jiro".into(), &"次郎".into()), "{row}");
+    // Given again, it makes nothing twice; in other words it is another unit, and the label is taken.
+    assert_eq!(json(town, &words), made);
+    let other = town.try_admin(&["unit", "add", "--person", "jiro", "--own-pcs"]).unwrap();
+    assert!(!other.status.success());
+    // Only members with a card are persons, and nobody is one and something else.
+    for wrong in
+        [&["unit", "add", "--person", "taro"][..], &["unit", "add", "--person", "jiro", "--contract", "x"]]
+    {
+        assert!(!town.try_admin(wrong).unwrap().status.success(), "{wrong:?}");
+    }
+    unit(town, "jiro")
 }
 
 #[test]
@@ -130,8 +161,23 @@ fn a_department_is_enrolled_from_a_table_and_moved_by_another() {
         write("jiro.csv", "識別名,氏名,部署\njiro,次郎,税務課\n");
         let jiro = ["member", "enroll-all", "--csv", &path("jiro.csv")];
         assert_eq!(fates(&json(&town, &jiro)), ["already"]);
+        // A person is an address besides, which no table names: a row that says the same still does.
+        let own = person_is_an_address(&town);
+        assert_eq!(fates(&json(&town, &jiro)), ["already"]);
         write("jiro.csv", "識別名,氏名,部署\njiro,次郎,福祉課\n");
         assert!(!town.try_admin(&jiro).unwrap().status.success());
+
+        // Nor does a reshuffle take it away.
+        write("move.csv", "識別名,部署\njiro,福祉課\n");
+        let words = ["member", "move", "--csv", &path("move.csv"), "--from", "2099-04-01"];
+        assert_eq!(fates(&json(&town, &words)), ["ordered"]);
+        let state = of_database(&folder.path().join("kms/data/authority.sqlite")).unwrap();
+        let ends = |of: Id| state.grants_of_unit(of).map(|(_, grant)| grant.expires_at).collect::<Vec<_>>();
+        assert_eq!(ends(own), [None]);
+        assert!(
+            ends(unit(&town, "tax")).iter().any(Option::is_some),
+            "the department ends for jiro that day"
+        );
 
         write("move.csv", "識別名,部署\nhanako,福祉課\ntaro,福祉課\n");
         let moves = path("move.csv");
