@@ -6,7 +6,9 @@
 pub mod fold;
 pub mod hands;
 pub mod kills;
+pub mod made_up;
 pub mod practice;
 pub mod process;
-pub mod residents;
+#[path = "../scenarios/mod.rs"]
+pub mod scenarios;
 pub mod town;

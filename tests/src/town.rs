@@ -520,21 +520,29 @@ impl Town {
         })
     }
 
+    /// Everything up to sites of these labels and names.
+    ///
+    /// # Errors
+    /// Whatever does not work.
+    pub fn found_with_sites(&mut self, name: &str, sites: &[(&str, &str)]) -> Result<()> {
+        self.equip_authorities()?;
+        self.open_desk()?;
+        self.found(name)?;
+        for (label, name) in sites {
+            self.add_site(label, name)?;
+        }
+        self.fetch_profile()?;
+        // What there was no kms for at the founding: the officers' PUKs.
+        self.admin(&["card", "bring"]).map(|_| ())
+    }
+
     /// Everything up to members at their PCs: two sites, the department `tax` with hanako, the contractor `acme` with taro,
     /// the cards in their hands. A card that is none of theirs lies about, too.
     ///
     /// # Errors
     /// Whatever does not work.
     pub fn found_and_people(&mut self) -> Result<()> {
-        self.equip_authorities()?;
-        self.open_desk()?;
-        self.found("北アルプス広域連合")?;
-        for (label, name) in SITES {
-            self.add_site(label, name)?;
-        }
-        self.fetch_profile()?;
-        // What there was no kms for at the founding: the officers' PUKs.
-        self.admin(&["card", "bring"])?;
+        self.found_with_sites("北アルプス広域連合", &SITES)?;
         self.admin(&["unit", "add", "tax", "--name", "税務課"])?;
         self.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])?;
         self.admin(&["unit", "add", "acme-team", "--name", "アクメ", "--contract", "acme"])?;

@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &[&str], &[&str])] = &[
     ("warifu-admin", &["admin-cli/admin"], &["admin-cli/src"]),
     ("warifu-ca", &["console/console", "console/doctor", "ca/ca"], &["console/src", "ca/src"]),
     ("warifu-kms", &["console/console", "console/doctor", "kms/kms"], &["console/src", "kms/src"]),
+    ("the scenarios of ./demo", &["tests/scenarios"], &["tests/scenarios"]),
 ];
 const SHARED: &str = "texts/shared";
 
@@ -45,6 +46,10 @@ const CALLS: &[&str] = &[
     "attribute(",
     "already(desk, ",
     "row(",
+    "step(",
+    "seen(",
+    "place(",
+    "during(",
     "=> ",
     "{ ",
 ];

@@ -23,6 +23,7 @@ mod postgres;
 mod road;
 mod rotation;
 mod scan;
+mod scenarios;
 mod secrets;
 mod siege;
 mod startup;

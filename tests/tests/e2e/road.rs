@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use warifu_tests::made_up::residents;
 use warifu_tests::process::is_shown;
-use warifu_tests::residents;
 use warifu_tests::town::{MEMBER_READERS, PIN, READERS, until, workspace};
 use warifu_virtual_card::readers::private;
 

@@ -1,0 +1,111 @@
+# What `./demo w1` and so on tell. The first line of a step is its title.
+
+separator = { ", " }
+who-officer = Security officer
+
+town = A town with sites: { $sites }
+    Three officers' cards found the organization; ca, kms and sites are real processes, each with an HSM of its own.
+town-wait = Founding the organization, starting the sites
+town-seen = The organization is founded, and the sites answer.
+enrolled = { $name } has a card now, and a PC to work at.
+sealed = { $file } is sealed for: { $units }. Stock rage did that, with the public recipients alone.
+opened = { $file } opened: { $bytes } bytes, each the same as before it was sealed.
+confirmed = Every site has confirmed, by name.
+at-site = At { $site }, while no other site runs:
+untouched = { $copies } copies of the files were compared, wherever they lie: not a byte has changed.
+who = Who opened it? The file itself is the question
+    Whoever audits has the files, and asks the sites' journals.
+who-opened = { $openings } openings, exactly those that were seen here. What was refused is not among them.
+
+w1 = W1  Reminding scholarship debtors, contracted out
+    Today the list travels on a disc, and nobody knows what becomes of its copies after the contract.
+    Here it is sealed to the contractor. When the contract ends, every copy is shut, and no file is touched.
+w1-contract = The department and two contractors become addresses
+    One calls the debtors, the other one prints and posts letters. Two officers sign each contract with its last day.
+w1-people = A clerk and the contractors' people get cards
+w1-send = The list of { $debtors } debtors goes to the contractors
+    It comes from an old system, in Shift_JIS with characters of the town's own, and a picture of one of these.
+    It is sealed with an ordinary tool to both teams and to the department, and travels any way it likes.
+w1-open = The contractors' people open it with their cards
+w1-return = What came of the calls goes back to the department
+    It is sealed for the department and for the contractor's own team: both can open it for now.
+w1-copies = The contractor keeps copies, on a USB stick and in the mail
+    For now they open there, too.
+w1-ends = The administrator ends the contract
+    Each site destroys its half of every key of that contract in its HSM, and then signs a receipt.
+w1-over = At neither site, neither file nor copy: nothing opens for this contractor any more
+    The cards are still in the readers. The results that it wrote itself are shut as well. The other contractor works on.
+w1-last-day = Three days later, the last day of the other contract is over
+    Nobody gave an order. The key server's clock was moved here, and no other one: sites go by its stamps.
+w1-goes-on = The department works on, with the same files
+w1-end = Done, in { $seconds } seconds. Nothing was collected, deleted or encrypted anew.
+
+w2 = W2  Passport applications at a main office and two branches
+    Today documents travel between offices, and a branch whose line is down stands still, or works on copies that nobody controls.
+    Here one department has its key at three sites. A branch works on without its line for a limited time, and reports all of it later.
+w2-department = One department, served by three sites
+    At each office sits a clerk whose PC asks the site beside it.
+w2-send = The day's list reaches all three offices, and { $mebibytes } MiB of scans a branch
+w2-scanning = Writing the scans into an archive
+w2-cut = The line to the branch is cut
+    The branch works on: files open, and new ones are sealed. Its lease is { $seconds } seconds here; in earnest it is ten minutes.
+w2-kept = The desk does not know of that opening yet: the branch keeps its journal.
+w2-waiting = Waiting until the lease is over
+w2-lease-over = The lease is over: the branch refuses
+    Nobody had to tell it. The main office and the other branch work on, and what the branch sealed reaches them by car.
+w2-back = The line is back
+    The branch hears what happened in the ledger meanwhile, and answers again.
+w2-arrived = The opening at the branch while its line was cut is among them: nothing was lost.
+w2-end = Done, in { $seconds } seconds.
+
+w3 = W3  The invitation list of the party for the aged
+    Today a USB stick with the list goes from hand to hand, inside and outside the town hall.
+    Here one file has many recipients: departments, single persons, a group outside. One of them is revoked, and only that one.
+w3-departments = Three departments, and a member of each
+w3-persons = Persons as addresses: one inside, two outside
+    What is sent there reaches this person alone, not her department. Those outside have a contract that ends by itself.
+w3-group = A group outside
+w3-send = One list of { $guests } guests, sealed once, for six recipients
+    The names have variants and characters that few fonts have.
+w3-open = All of them open the same file
+w3-revoke = { $name } leaves the office, and is revoked
+    She has the file still, and a copy on a USB stick. Neither opens any more, at any site.
+w3-others = The others open it as before
+w3-end = Done, in { $seconds } seconds. One file, and nobody had to send it again.
+
+tour-cards = Readers and PIV cards appear
+    They are virtual ones, behind the real reader service.
+tour-cards-seen = Three officers' cards are in their readers.
+tour-keys = The ca and the kms make their keys, each in an HSM token of its own
+tour-keys-wait = Making keys
+tour-founding = Three officers' cards found the organization
+    ca and kms verify it, and sign as well.
+tour-founding-wait = Founding
+tour-founded = The founding's fingerprint is { $hash }…
+tour-sites = Two sites join, by two officers' order
+    Each is a process with an HSM and a database of its own.
+tour-site-wait = A site joins
+tour-site = { $site }
+tour-units = A department and a contractor become addresses
+    Their keys exist nowhere whole.
+tour-unit-wait = ca and kms make a key
+tour-recipient = { $unit }: { $recipient }
+tour-members = Two members get cards
+    The officers sign; ca, kms and sites make the shares.
+tour-card-wait = A card is made
+tour-member = { $name } ({ $unit })
+tour-seal = A list of { $count } made-up residents is sealed by stock rage
+    All that rage is given are the two recipients.
+tour-sealed = residents.csv.age, { $bytes } bytes
+tour-open = A member's card goes in, the PIN once, and the file opens
+tour-same = The same { $count } residents, byte for byte.
+tour-shown = And in a viewer: { $path }
+tour-out = The card comes out: what was open is gone, and the file does not open
+tour-wiped = The viewer ended and the plaintext was wiped after { $milliseconds } ms.
+tour-contractor = The contractor's member opens it too
+tour-ends = The administrator ends the contract, and every site confirms by name
+tour-over = The contractor's card is still in the reader: it opens the file at neither site
+tour-site-first = Asking { $site }:
+tour-goes-on = The department's member still opens it
+tour-untouched = The sealed file is the same, byte for byte.
+tour-end = Done, in { $seconds } seconds.
