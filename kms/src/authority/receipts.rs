@@ -22,16 +22,20 @@ const ORDERS_REMEMBERED: usize = 16;
 
 /// What orders of the ledger stand on, which never changes: ten thousand receipts for one are one look into the ledger.
 #[derive(Default)]
-pub(crate) struct Standing(Mutex<VecDeque<(Digest, u64)>>);
+pub(crate) struct Standing {
+    remembered: Mutex<VecDeque<(Digest, u64)>>,
+    /// Held while somebody looks: those who come meanwhile, by the thousand, wait for what it finds.
+    looking: tokio::sync::Mutex<()>,
+}
 
 impl Standing {
     fn of(&self, order: &Digest) -> Option<u64> {
-        let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.iter().find(|(one, _)| one == order).map(|(_, size)| *size)
     }
 
     fn remember(&self, order: Digest, size: u64) {
-        let mut remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.iter().all(|(one, _)| *one != order) {
             if remembered.len() >= ORDERS_REMEMBERED {
                 remembered.pop_front();
@@ -74,6 +78,10 @@ impl Authority {
     /// How many leaves an order of the ledger stands on: who has read fewer cannot have acted on it, and a site's former key
     /// speaks for no more than it was the site's key for (P-8.6). None if it is no order of the ledger.
     async fn stands_on(&self, order: &Digest) -> Result<Option<u64>> {
+        if let Some(size) = self.standing.of(order) {
+            return Ok(Some(size));
+        }
+        let _looking = self.standing.looking.lock().await;
         if let Some(size) = self.standing.of(order) {
             return Ok(Some(size));
         }
