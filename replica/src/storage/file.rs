@@ -40,6 +40,8 @@ pub async fn open(path: &Path, program: Migrator) -> Result<AnyPool, StorageErro
         .acquire_timeout(Duration::from_secs(20))
         .idle_timeout(None)
         .max_lifetime(None)
+        // A file does not hang up. To ask whether it has would be one more walk to the database's thread for each statement.
+        .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(WRITING).await.map(drop) }))
         .after_release(|connection, _| Box::pin(super::may_be_used_again(connection)))
         .connect_with(options(path, "rw")?)
