@@ -32,7 +32,7 @@ w1-return = What came of the calls goes back to the department
 w1-copies = The contractor keeps copies, on a USB stick and in the mail
     For now they open there, too.
 w1-ends = The administrator ends the contract
-    Each site destroys its half of every key of that contract in its HSM, and then signs a receipt.
+    Each site destroys its share of every key of that contract in its HSM, and then signs a receipt.
 w1-over = At neither site, neither file nor copy: nothing opens for this contractor any more
     The cards are still in the readers. The results that it wrote itself are shut as well. The other contractor works on.
 w1-last-day = Three days later, the last day of the other contract is over

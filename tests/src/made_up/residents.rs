@@ -7,41 +7,42 @@ use anyhow::Result;
 use super::kana::half_width;
 use super::{Draws, shift_jis};
 
-/// A family name and its reading.
+/// A family name, its reading, and how a system writes it that has Shift_JIS alone.
+type Family = (&'static str, &'static str, &'static str);
+/// A given name and its reading.
 type Name = (&'static str, &'static str);
 
-/// What every list may have: JIS X 0208, the NEC and IBM extensions of Shift_JIS.
-const FAMILIES: [Name; 14] = [
-    ("信濃", "シナノ"),
-    ("髙﨑", "タカサキ"),
-    ("渡邉", "ワタナベ"),
-    ("齋藤", "サイトウ"),
-    ("邊見", "ヘンミ"),
-    ("大町", "オオマチ"),
-    ("白馬", "ハクバ"),
-    ("栁澤", "ヤナギサワ"),
-    ("濵田", "ハマダ"),
-    ("小谷", "オタリ"),
-    ("池田", "イケダ"),
-    ("德永", "トクナガ"),
-    ("松川", "マツカワ"),
-    ("槇村", "マキムラ"),
+const FAMILIES: [Family; 26] = [
+    // JIS X 0208, and the NEC and IBM extensions of Shift_JIS.
+    ("信濃", "シナノ", "信濃"),
+    ("髙﨑", "タカサキ", "髙﨑"),
+    ("渡邉", "ワタナベ", "渡邉"),
+    ("齋藤", "サイトウ", "齋藤"),
+    ("邊見", "ヘンミ", "邊見"),
+    ("大町", "オオマチ", "大町"),
+    ("白馬", "ハクバ", "白馬"),
+    ("栁澤", "ヤナギサワ", "栁澤"),
+    ("濵田", "ハマダ", "濵田"),
+    ("小谷", "オタリ", "小谷"),
+    ("池田", "イケダ", "池田"),
+    ("德永", "トクナガ", "德永"),
+    ("松川", "マツカワ", "松川"),
+    ("槇村", "マキムラ", "槇村"),
+    ("\u{fa19}戸", "カンベ", "\u{fa19}戸"),
+    // What Shift_JIS lacks: other characters of Unicode, variation sequences (IVS), the supplementary planes.
+    ("鷗外", "オウガイ", "鴎外"),
+    ("葛\u{e0100}城", "カツラギ", "葛城"),
+    ("辻\u{e0101}", "ツジ", "辻"),
+    ("邉\u{e0101}見", "ヘンミ", "邉見"),
+    ("𠮷田", "ヨシダ", "吉田"),
+    ("𣘺本", "ハシモト", "橋本"),
+    ("𩸽谷", "ホッケヤ", "ホッケ谷"),
+    ("𡈽屋", "ツチヤ", "土屋"),
+    // A character of the town's own (外字), in Unicode's private use area.
+    ("\u{e000}崎", "ツカザキ", "\u{e000}崎"),
+    ("\u{e001}部", "ワタベ", "\u{e001}部"),
+    ("五十\u{e002}", "イガラシ", "五十\u{e002}"),
 ];
-/// What Shift_JIS lacks: the supplementary planes, compatibility ideographs, variation sequences (IVS).
-const UNICODE_FAMILIES: [Name; 9] = [
-    ("𠮷田", "ヨシダ"),
-    ("鷗外", "オウガイ"),
-    ("葛\u{e0100}城", "カツラギ"),
-    ("辻\u{e0101}", "ツジ"),
-    ("邉\u{e0101}見", "ヘンミ"),
-    ("𣘺本", "ハシモト"),
-    ("𩸽谷", "ホッケヤ"),
-    ("神\u{fa19}戸", "カンベ"),
-    ("𡈽屋", "ツチヤ"),
-];
-/// Those with a character of the town's own (外字, in Unicode's private use area).
-const OWN_FAMILIES: [Name; 3] =
-    [("\u{e000}崎", "ツカザキ"), ("\u{e001}部", "ワタベ"), ("五十\u{e002}", "イガラシ")];
 const GIVEN: [Name; 14] = [
     ("花子", "ハナコ"),
     ("太郎", "タロウ"),
@@ -115,40 +116,48 @@ impl About {
     }
 }
 
+/// How a list is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    Unicode,
+    ShiftJis,
+}
+
 /// A CSV in UTF-8 of `count` residents, the same every time.
 #[must_use]
 pub fn csv(count: usize) -> String {
-    list(About::Scholarships, count, &[&FAMILIES, &UNICODE_FAMILIES], "\n")
+    list(About::Scholarships, count, Writing::Unicode, "\n")
 }
 
 /// A list as a spreadsheet saves it in UTF-8: with a byte order mark, lines ended by CR LF.
 #[must_use]
 pub fn utf8(about: About, count: usize) -> Vec<u8> {
-    let text = list(about, count, &[&FAMILIES, &UNICODE_FAMILIES, &OWN_FAMILIES], "\r\n");
-    [b"\xef\xbb\xbf", text.as_bytes()].concat()
+    [b"\xef\xbb\xbf", list(about, count, Writing::Unicode, "\r\n").as_bytes()].concat()
 }
 
-/// A list as an older system writes it: in Shift_JIS, lines ended by CR LF.
+/// A list as an older system writes it: in Shift_JIS, lines ended by CR LF. Names that cannot be written so are written
+/// otherwise, as such systems do.
 ///
 /// # Errors
-/// None: the names that are in it can be written so.
+/// None: all else can be written so.
 pub fn shift_jis(about: About, count: usize) -> Result<Vec<u8>> {
-    shift_jis::encoded(&list(about, count, &[&FAMILIES, &OWN_FAMILIES], "\r\n"))
+    shift_jis::encoded(&list(about, count, Writing::ShiftJis, "\r\n"))
 }
 
-fn list(about: About, count: usize, families: &[&[Name]], end: &str) -> String {
-    let mut draws = Draws::from_seed(20_141_120);
-    let families = families.concat();
+/// The same people in every list of people who were born in the same years.
+fn list(about: About, count: usize, writing: Writing, end: &str) -> String {
+    let (mut draws, mut of_list) = (Draws::from_seed(20_141_120), Draws::from_seed(20_141_121));
     let mut text = format!("番号,氏名,フリガナ,生年月日,住所,電話,{}{end}", about.columns());
     for number in 1..=count {
-        let (family, given) = (draws.pick(&families), draws.pick(&GIVEN));
+        let ((family, reading, older), given) = (draws.pick(&FAMILIES), draws.pick(&GIVEN));
         let (first, years) = about.born();
         let line = write!(
             text,
-            "{number:06},{} {},{} {},{}-{:02}-{:02},大町市{}{}番地{},0261-22-{:04},{}{end}",
-            family.0,
+            // There is no town of this name, and no telephone has such a number.
+            "{number:06},{} {},{} {},{}-{:02}-{:02},割符市{}{}番地{},0000-00-{:04},{}{end}",
+            if writing == Writing::ShiftJis { older } else { family },
             given.0,
-            half_width(family.1),
+            half_width(reading),
             half_width(given.1),
             first + draws.below(years),
             1 + draws.below(12),
@@ -157,7 +166,7 @@ fn list(about: About, count: usize, families: &[&[Name]], end: &str) -> String {
             1 + draws.below(4000),
             1 + draws.below(30),
             draws.below(10_000),
-            about.cells(&mut draws),
+            about.cells(&mut of_list),
         );
         debug_assert!(line.is_ok(), "writing to a string does not fail");
     }
@@ -185,6 +194,13 @@ mod tests {
         let (older, _, damaged) = SHIFT_JIS.decode(&bytes);
         assert!(!damaged && older.contains("髙﨑") && older.contains(OWN_CHARACTERS));
         assert_eq!(older.lines().count(), 501);
+        // The same people, in both.
+        let people = |text: &str| {
+            let rows =
+                text.lines().skip(1).map(|row| row.split(',').skip(2).take(4).collect::<Vec<_>>().join(","));
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(people(&String::from_utf8(utf8(About::Reminders, 500))?), people(&older));
         assert_eq!(shift_jis(About::Passports, 9)?, shift_jis(About::Passports, 9)?, "the same every time");
         Ok(())
     }
