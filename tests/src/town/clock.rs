@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::Town;
 
-/// Debian's libfaketime, for programs with threads.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Debian's libfaketime, for programs with threads: below `/usr/lib` and the machine's kind.
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
 
 impl Town {
     /// From its next start on, a service or an agent has a wall clock of its own, which [`Town::set_clock`] moves.
@@ -26,12 +26,14 @@ impl Town {
     /// # Errors
     /// Where libfaketime is not installed.
     pub fn own_clock(&self, name: &str) -> Result<Vec<(OsString, OsString)>> {
-        ensure!(Path::new(FAKETIME).exists(), "the package faketime is not installed");
+        let mut libraries = fs::read_dir("/usr/lib")?.flatten().map(|kind| kind.path().join(FAKETIME));
+        let library = libraries.find(|path| path.exists());
+        let library = library.context("the package faketime is not installed")?;
         if !self.clock(name).exists() {
             self.set_clock(name, "+0")?;
         }
         Ok([
-            ("LD_PRELOAD", FAKETIME.into()),
+            ("LD_PRELOAD", library.into_os_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.clock(name).into_os_string()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
