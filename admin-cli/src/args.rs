@@ -81,6 +81,9 @@ pub(crate) enum Command {
     /// Who opened what, and whether the records of it are whole
     #[command(subcommand)]
     Audit(Audit),
+    /// Files that a front desk has sent on to other units
+    #[command(subcommand)]
+    Slip(Slip),
     /// What ends soon: contracts, members' last days, certificates of the cards in the readers
     Expiring {
         /// Within how many days
@@ -98,6 +101,22 @@ pub(crate) enum Command {
         /// Which service that is [default: what the file looks like]
         #[arg(long, requires = "config", value_name = "SERVICE")]
         service: Option<Service>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Slip {
+    /// What was sent on under a number is opened no more where it was sent
+    Revoke {
+        /// The number that was shown when the files were sent on
+        #[arg(value_name = "NUMBER")]
+        slips: String,
+        /// Only this one of the files, counted from 1 [default: all]
+        #[arg(long = "file", value_name = "N")]
+        number: Option<u64>,
+        /// Wait and show each site's receipt
+        #[arg(long)]
+        watch: bool,
     },
 }
 

@@ -21,6 +21,7 @@ mod replace;
 mod roles;
 mod serving;
 mod site;
+mod slip;
 mod unit;
 mod units;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Key(command) => key::run(desk, command).await,
         Command::Policy(command) => roles::policy(desk, command).await,
         Command::Audit(command) => audit::run(desk, command).await,
+        Command::Slip(command) => slip::run(desk, command).await,
         Command::Expiring { days } => expiring::list(desk, days).await,
         Command::Proposal(command) => proposal::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.

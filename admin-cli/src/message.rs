@@ -197,6 +197,7 @@ mod tests {
             include_str!("command/issue.rs"),
             include_str!("command.rs"),
             include_str!("command/audit.rs"),
+            include_str!("command/slip.rs"),
             include_str!("command/audit/evidence.rs"),
             include_str!("command/audit/export.rs"),
             include_str!("command/audit/verify.rs"),

@@ -7,6 +7,7 @@ use warifu_api::error::ErrorCode;
 use warifu_api::wire::Done;
 use warifu_api::wire::audit::JournalBatch;
 use warifu_api::wire::authority::{Appended, CertificateKind, HalfRequest, Readiness};
+use warifu_api::wire::routing::SlipsBatch;
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_hardware::hsm::HsmError;
 use warifu_ledger::Id;
@@ -229,6 +230,22 @@ impl Issuing {
         let JournalBatch { fact: Some(answer) } = kms.get("/v1/journals/batch").await? else { return Ok(()) };
         let own = |fact: &FactBody| match fact {
             FactBody::JournalsBatched { .. } => Ok(()),
+            _ => Err(IssueError::OtherFact),
+        };
+        let signed = self.countersign(&fresh, answer, own).await?;
+        kms.post::<Appended>("/v1/facts", &signed).await?;
+        Ok(())
+    }
+
+    /// Signs which slips there are, once that is due (P-15.8).
+    ///
+    /// # Errors
+    /// [`IssueError`]; calling again takes up where this ended.
+    pub async fn commit_slips(&self, kms: &Client) -> Result<(), IssueError> {
+        let fresh = self.fresh()?;
+        let SlipsBatch { fact: Some(answer) } = kms.get("/v1/slips/batch").await? else { return Ok(()) };
+        let own = |fact: &FactBody| match fact {
+            FactBody::SlipsBatched { .. } => Ok(()),
             _ => Err(IssueError::OtherFact),
         };
         let signed = self.countersign(&fresh, answer, own).await?;

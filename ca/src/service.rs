@@ -469,7 +469,7 @@ fn jobs_of_order(envelope: &Envelope) -> Vec<Job> {
         .collect()
 }
 
-/// Commits the heads of sites' audit journals whenever the kms says that they are due.
+/// Commits the heads of sites' audit journals, and which slips there are, whenever the kms says that they are due.
 async fn keep_committing(issuing: Issuing, client: Client) {
     loop {
         match issuing.commit_journals(&client).await {
@@ -478,6 +478,13 @@ async fn keep_committing(issuing: Issuing, client: Client) {
                 tracing::error!(%error, "REFUSED: no heads of journals were signed");
             }
             Err(error) => tracing::debug!(%error, "heads of journals wait"),
+        }
+        match issuing.commit_slips(&client).await {
+            Ok(()) => {}
+            Err(error @ (IssueError::Answer(_) | IssueError::OtherFact | IssueError::Rejected(_))) => {
+                tracing::error!(%error, "REFUSED: that there are slips was not signed");
+            }
+            Err(error) => tracing::debug!(%error, "slips wait to be committed"),
         }
         tokio::time::sleep(JOURNAL_LOOK).await;
     }

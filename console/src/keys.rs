@@ -156,7 +156,35 @@ impl OwnKeys {
     /// # Errors
     /// [`HsmError`].
     pub fn destroy_former(&self, former: &[ServiceKeys]) -> Result<(), HsmError> {
-        for key in self.former_beside(former)? {
+        self.destroy_beside(former, |_| true)
+    }
+
+    /// As [`OwnKeys::destroy_former`], but for the transport key: what is sealed to that has to be sealed anew first. Blocks.
+    ///
+    /// # Errors
+    /// [`HsmError`].
+    pub fn destroy_former_signers(&self, former: &[ServiceKeys]) -> Result<(), HsmError> {
+        self.destroy_beside(former, |key| !matches!(key, Beside::Transport(_)))
+    }
+
+    /// The former transport key, as long as it is there. Blocks.
+    ///
+    /// # Errors
+    /// [`HsmError`].
+    pub fn former_transport(&self, former: &[ServiceKeys]) -> Result<Option<AgreementKey>, HsmError> {
+        let beside = self.former_beside(former)?.into_iter().find_map(|key| match key {
+            Beside::Transport(label) => Some(label),
+            _ => None,
+        });
+        beside.map(|label| self.hsm.ensure_agreement_key(&label)).transpose()
+    }
+
+    fn destroy_beside(
+        &self,
+        former: &[ServiceKeys],
+        which: impl Fn(&Beside) -> bool,
+    ) -> Result<(), HsmError> {
+        for key in self.former_beside(former)?.into_iter().filter(which) {
             match key {
                 Beside::Signing(label) => self.hsm.signing_key_destroy(&label)?,
                 Beside::Log(label) => self.hsm.ed25519_key_destroy(&label)?,

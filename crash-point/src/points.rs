@@ -82,6 +82,8 @@ points! {
     KmsReceiptKept Kms "kms.receipt.kept" "A site's receipt is durable; the answer has not left."
     KmsCosignatureKept Kms "kms.cosignature.kept" "The ca's cosignature is durable; the answer has not left."
     KmsCertificateKept Kms "kms.certificate.kept" "A certificate is durable; the answer has not left."
+    KmsSlipsKept Kms "kms.slips.kept" "Slips are durable; the answer has not left."
+    KmsReleasedKept Kms "kms.released.kept" "Parts for a site are durable; neither the answer nor the word to that site has left."
     KmsCrlKept Kms "kms.crl.kept" "A CRL is durable; it is not served yet."
 
     CaFoundingPinned Ca "ca.founding.pinned" "The organization is pinned; the signed founding is not written."
@@ -127,6 +129,11 @@ points! {
     SiteOrderSettled Site "site.order.settled" "The kms's answer to an order that was brought by hand is durable."
     SiteJournalRecorded Site "site.journal.recorded" "The audit record is durable; the HSM has computed nothing."
     SitePartialComputed Site "site.partial.computed" "The HSM has computed a partial; it has not left."
+    SiteRoutesRecorded Site "site.routes.recorded" "The audit records of slips are durable; the HSM has computed nothing."
+    SiteRoutesKept Site "site.routes.kept" "Slips and parts are durable; the answer has not left."
+    SiteSlipsBrought Site "site.slips.brought" "The kms has slips and what is released of them; that it has is not durable here."
+    SiteSlipsSettled Site "site.slips.settled" "That the kms has the slips is durable."
+    SiteParcelTaken Site "site.parcel.taken" "What another site released is durable."
 
     AgentPinChanged Agent "agent.pin.changed" "A new card has its member's PIN; its management key is the factory's."
     AgentManagementKeyKept Agent "agent.management-key.kept" "A new management key lies behind the card's PIN; the factory's still holds."

@@ -50,6 +50,7 @@ mod recovering;
 mod rewraps;
 mod role;
 mod rotating;
+mod slips;
 mod stamps;
 #[cfg(debug_assertions)]
 mod steps;
@@ -65,6 +66,7 @@ use figures::Figures;
 use keeping::Keeping;
 use publication::Publication;
 use role::{Caller, caller};
+use slips::NewestParcels;
 use store::Store;
 
 type Result<T> = std::result::Result<T, AuthorityError>;
@@ -150,6 +152,7 @@ pub struct Authority {
     profile: Cached<axum::body::Bytes>,
     publication: Publication,
     newest: stream::Newest,
+    parcels: NewestParcels,
     figures: Figures,
     /// Those who bring orders that are not small.
     bringing: Seats,
@@ -195,6 +198,7 @@ impl Authority {
         let stamped = AtomicU64::new(if stands(Guard::StampsKept) { store.last_stamp().await? } else { 0 });
         let signer = Arc::new(keys.own.tls.clone());
         let identity = blocking(move || Ok(Identity::self_signed(signer, "warifu kms")?)).await?;
+        let parcels = NewestParcels::new(store.newest_parcels().await?);
         let authority = Arc::new(Self {
             address: config.address.clone(),
             helpdesk: config.helpdesk.clone(),
@@ -216,6 +220,7 @@ impl Authority {
             profile: Cached::default(),
             publication: Publication::default(),
             newest: stream::Newest::default(),
+            parcels,
             figures: Figures::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             connections: OnceLock::new(),
@@ -230,6 +235,7 @@ impl Authority {
         authority.forget_ended_puks().await?;
         if let Ok(state) = authority.state() {
             authority.forget_proposals(authority.now(&state)).await?;
+            authority.store.forget_slips(authority.now(&state)).await?;
         }
         Ok(authority)
     }

@@ -30,6 +30,7 @@ mod refusal;
 mod revoking;
 mod rewrapping;
 mod rotating;
+mod routing;
 mod service;
 #[cfg(debug_assertions)]
 pub mod steps;
@@ -40,4 +41,6 @@ mod vault;
 pub use error::SiteError;
 pub use gate::Rate;
 pub use rewrapping::NotRewrapped;
+pub use routing::inbox::NotTaken;
 pub use service::{Settings, Site};
+pub use vault::PartFault;

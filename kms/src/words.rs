@@ -52,6 +52,8 @@ impl Spoken for AuthorityError {
             | Self::NotFound { .. }
             | Self::NotYet { .. }
             | Self::Envelope(_)
+            | Self::Slips(_)
+            | Self::OtherTransportKey
             | Self::NoSecondNeeded
             | Self::ProposalOver { .. }
             | Self::TooManyProposals { .. }
@@ -95,9 +97,14 @@ impl Spoken for SiteError {
             Self::ShuttingDown => Message::new("fault-stopping"),
             Self::NotJoined => Message::new("fault-not-joined"),
             Self::Rejected(rejected) => rejected.message(),
-            Self::Tls(_) | Self::Envelope(_) | Self::NotRewrapped(_) | Self::Refused(_) => {
-                words::unexpected(self as &dyn Error)
-            }
+            Self::Tls(_)
+            | Self::Envelope(_)
+            | Self::NotRewrapped(_)
+            | Self::Part(_)
+            | Self::NoLease
+            | Self::NoTransportKey
+            | Self::NotFolded { .. }
+            | Self::Refused(_) => words::unexpected(self as &dyn Error),
         }
     }
 }

@@ -33,7 +33,8 @@ pub struct Row {
     pub member: Id,
     /// The grant it used.
     pub grant: Id,
-    /// The unit whose file it is.
+    /// The grant's unit, whose file it is; of a file that a dispatcher sends on, the unit that it goes to; of one that is opened by
+    /// a slip, the unit that sent it (P-13.1, [`State::told_by`](crate::state::State::told_by)).
     pub unit: Id,
     /// SHA-256 of `x(R)` (P-7.3).
     pub file: Digest,

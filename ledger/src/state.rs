@@ -37,7 +37,7 @@ pub use fold::Refused;
 pub use journals::{BEGUN_LIMIT, BEGUN_WITHIN_MS, Journals};
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
-pub use routing::NotRouted;
+pub use routing::{NotRouted, Told};
 
 /// How many live grants one card holds at most: the retired key slots of SP 800-73-4.
 pub const GRANTS_PER_CARD: usize = 20;

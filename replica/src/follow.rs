@@ -126,6 +126,8 @@ pub struct Following {
     pub halts_for_good: bool,
     /// The file that keeps that where the database can take nothing any more: it needs no room on the disk.
     pub halt_mark: Option<PathBuf>,
+    /// Told whenever the stream says that there are slips.
+    pub slips: Arc<Notify>,
 }
 
 impl Following {
@@ -150,6 +152,7 @@ impl Following {
             not_before: 0,
             halts_for_good: false,
             halt_mark: None,
+            slips: Arc::default(),
         }
     }
 }
@@ -478,6 +481,7 @@ impl Shared {
                     Ok(leaf) => batch.push(leaf),
                     Err(stopped) => bad = Some(stopped),
                 },
+                Ok(Some(event)) if event.name == "slips" => self.following.slips.notify_one(),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => bad = Some(Stopped::Retry { progress: true }),
             }

@@ -663,6 +663,15 @@ audit-shred-found = { $path }
     opened so far: { $count }
     ids: { $ids }
     After this order nobody will ever open it again.
+audit-routed = { $unit }, sent on to { $other }
+audit-opened-by-slip = { $unit }, sent on by { $other }
+slips-found =
+    sent on by: { $name } ({ $unit })
+    files: { $count }
+    until: { $until }
+    After this order they are opened no more where they were sent.
+slips-not-here = The kms has nothing under the number { $slips }: it is over, or a site has it that does not reach the kms.
+slips-revoked-already = What was sent on under the number { $name } is opened no more already. Nothing has to be done.
 audit-journal-whole = whole
 audit-journal-broken = row { $row } was changed
 audit-journal-given-up = given up after { $row } rows, and another one begun
@@ -706,6 +715,10 @@ doctor-journal-broken = The site "{ $site }" has sent an audit journal whose row
     .remedy = Keep a copy of that site's database, and tell the auditor.
 doctor-journal-given-up = The site "{ $site }" has begun a new audit journal after { $row } rows: it has lost its database, or has an older copy of it.
     .remedy = Ask whoever keeps that site why, and tell the auditor.
+help-warifu-admin-slip = Files that a front desk has sent on to other units
+help-warifu-admin-slip-revoke = What was sent on under a number is opened no more where it was sent
+help-arg-slips = The number that was shown when the files were sent on
+help-arg-number = Only this one of the files, counted from 1
 help-warifu-admin-audit = Who opened what, and whether the records of it are whole
 help-warifu-admin-audit-who-opened = Who has opened a file: when, with which card, at which site. The file itself is the question.
 help-warifu-admin-audit-shred = No site answers any more for a file (two officers): nobody opens it, ever.

@@ -663,6 +663,15 @@ audit-shred-found = { $path }
     これまでに開かれた回数: { $count }
     識別子: { $ids }
     この指図のあとは、どの職員も、二度と開けなくなります。
+audit-routed = { $unit } から { $other } へ振り分け
+audit-opened-by-slip = { $unit }（{ $other } から振り分け）
+slips-found =
+    振り分けた人: { $name }（{ $unit }）
+    ファイルの数: { $count }
+    期限: { $until }
+    この指図のあとは、振り分け先では開けなくなります。
+slips-not-here = kms には、番号 { $slips } で振り分けたものがありません。期限が過ぎたか、kms と連絡できない拠点にあります。
+slips-revoked-already = 番号 { $name } で振り分けたものは、すでに開けなくなっています。何もする必要はありません。
 audit-journal-whole = そろっています
 audit-journal-broken = { $row } 行目が書き換えられていました
 audit-journal-given-up = { $row } 行で打ち切られ、新しい記録が始まりました
@@ -706,6 +715,10 @@ doctor-journal-broken = 拠点「{ $site }」から、{ $row } 行目が書き�
     .remedy = その拠点のデータベースの写しを取り、監査の担当者に知らせてください。
 doctor-journal-given-up = 拠点「{ $site }」が、{ $row } 行のあと、新しい監査記録を始めています。データベースを失ったか、古い写しに戻っています。
     .remedy = その拠点の管理者に理由を確かめ、監査の担当者に知らせてください。
+help-warifu-admin-slip = 窓口からほかの部署へ振り分けたファイル
+help-warifu-admin-slip-revoke = ある番号で振り分けたファイルを、振り分け先で開けないようにします。
+help-arg-slips = 振り分けたときに示された番号
+help-arg-number = そのうちの一つだけ（1 から数えて何番目か）
 help-warifu-admin-audit = 監査: 誰が何を開いたか、その記録がそろっているか
 help-warifu-admin-audit-who-opened = ファイルを開いた人を示します。いつ、どのカードで、どの拠点で開いたか。ファイルそのものを指定します。
 help-warifu-admin-audit-shred = ファイルを、誰も二度と開けないようにします（セキュリティ担当二人）。

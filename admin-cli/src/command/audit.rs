@@ -13,6 +13,7 @@ use serde::Serialize;
 use warifu_api::ErrorCode;
 use warifu_api::wire::audit::{AlarmKind, Opening, Openings};
 use warifu_envelope::TagStanza;
+use warifu_ledger::state::Told;
 use warifu_ledger::statement::{Act, Millis};
 use warifu_ledger::{Digest, Id};
 
@@ -25,7 +26,7 @@ use crate::args::Audit;
 use crate::day::iso;
 use crate::desk::{Book, Desk};
 use crate::fault::Fault;
-use crate::screen::List;
+use crate::screen::{List, Screen};
 
 /// How much of a file's id a table shows.
 const SHOWN: usize = 12;
@@ -147,7 +148,7 @@ async fn who_opened(desk: &Desk<'_>, book: &Book, asked: Vec<Asked>) -> Result<(
                         row.site.clone(),
                         row.name.clone(),
                         row.card.clone(),
-                        row.unit.clone(),
+                        row.unit_in_words(desk.screen),
                     ],
                     &row,
                 )?;
@@ -221,7 +222,16 @@ struct OpeningRow {
     name: String,
     /// The card's number; its id where the card has not proved one.
     card: String,
+    /// The unit whose grant was used.
     unit: String,
+    /// `opened`, `routed` or `opened-by-slip`.
+    what: &'static str,
+    /// Where it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routed_to: Option<String>,
+    /// Who sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routed_from: Option<String>,
     /// SHA-256 of `x(R)`.
     file: Digest,
 }
@@ -229,6 +239,12 @@ struct OpeningRow {
 impl OpeningRow {
     fn of(book: &Book, path: Option<&str>, Opening { site, row, .. }: &Opening) -> Self {
         let card = book.state.card(&row.card);
+        let (unit, told) = book.state.told_by(row);
+        let (what, routed_to, routed_from) = match told {
+            Told::Routed { to } => ("routed", Some(book.unit_name(&to)), None),
+            Told::OpenedBySlip { from } => ("opened-by-slip", None, Some(book.unit_name(&from))),
+            _ => ("opened", None, None),
+        };
         Self {
             path: path.map(str::to_owned),
             time: row.time,
@@ -237,8 +253,22 @@ impl OpeningRow {
             member: row.member,
             name: book.member_name(&row.member),
             card: card.map_or_else(|| row.card.to_string(), |card| number(&row.card, card)),
-            unit: book.unit_name(&row.unit),
+            unit: book.unit_name(&unit),
+            what,
+            routed_to,
+            routed_from,
             file: row.file,
+        }
+    }
+
+    /// The unit, in words that say whether the file was opened or sent on.
+    fn unit_in_words(&self, screen: &Screen) -> String {
+        let of =
+            |key, other: &String| screen.text(key, &[("unit", self.unit.clone()), ("other", other.clone())]);
+        match (&self.routed_to, &self.routed_from) {
+            (Some(to), _) => of("audit-routed", to),
+            (None, Some(from)) => of("audit-opened-by-slip", from),
+            (None, None) => self.unit.clone(),
         }
     }
 }

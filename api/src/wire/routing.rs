@@ -98,7 +98,7 @@ pub enum RoutedOutcome {
     },
     /// Nothing.
     Refused {
-        /// Why: `not-found` whatever is wrong with the slips, or if there is none.
+        /// Why: `not-found` whatever is wrong with the slips, or if there is none; else what is wrong with the card, or the site.
         code: ErrorCode,
     },
 }

@@ -16,7 +16,11 @@ use crate::fixture::{T0, envelope_by_services, id, key, site};
 use crate::kms::Kms;
 use crate::stage::{Ca, in_a_process, keys};
 
-in_a_process!(p_13_3_a_head_that_its_site_signed_is_signed_by_the_ca, p_13_3_nothing_else_is);
+in_a_process!(
+    p_13_3_a_head_that_its_site_signed_is_signed_by_the_ca,
+    p_13_3_nothing_else_is,
+    p_15_8_that_there_are_slips_is_signed_and_nothing_else_by_that_way
+);
 
 fn head_by(kms: &Kms, signer: &str, size: u64) -> SignedHead {
     let (head, signature) = (Digest::of(b"a row"), Base64([0; 64]));
@@ -73,4 +77,24 @@ async fn p_13_3_nothing_else_is(folder: PathBuf) {
     let refused = ca.issuing.commit_journals(&ca.client).await.unwrap_err();
     assert!(matches!(refused, IssueError::OtherFact), "{refused}");
     assert!(kms.facts().is_empty());
+}
+
+async fn p_15_8_that_there_are_slips_is_signed_and_nothing_else_by_that_way(folder: PathBuf) {
+    let (kms, ca) = ready(&folder).await;
+    let heads = vec![head_by(&kms, "main", 3)];
+    kms.batches(fact(&kms, FactBody::JournalsBatched { heads }, "kms"));
+    let refused = ca.issuing.commit_slips(&ca.client).await.unwrap_err();
+    assert!(matches!(refused, IssueError::OtherFact), "{refused}");
+    let none = FactBody::SlipsBatched { slips: [].into() };
+    kms.batches(fact(&kms, none, "kms"));
+    let refused = ca.issuing.commit_slips(&ca.client).await.unwrap_err();
+    assert!(matches!(refused, IssueError::Rejected(Rejected::SlipsCount { count: 0 })), "{refused}");
+    let slips = FactBody::SlipsBatched { slips: [Digest::of(b"slips")].into() };
+    kms.batches(fact(&kms, slips.clone(), "main"));
+    let refused = ca.issuing.commit_slips(&ca.client).await.unwrap_err();
+    assert!(matches!(refused, IssueError::Answer(_)), "{refused}");
+    assert!(kms.facts().is_empty());
+    kms.batches(fact(&kms, slips, "kms"));
+    ca.issuing.commit_slips(&ca.client).await.unwrap();
+    kms.facts().pop().unwrap().verify(&kms.state().ca().signing).unwrap();
 }

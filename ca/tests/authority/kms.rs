@@ -185,6 +185,7 @@ impl Kms {
             .route("/v1/grants/{grant}/readiness", get(readiness))
             .route("/v1/grants/{grant}/share", post(share))
             .route("/v1/journals/batch", get(journal_batch))
+            .route("/v1/slips/batch", get(journal_batch))
             .route("/v1/facts", post(facts))
             .route("/v1/certificates", put(certificates))
             .route("/v1/crls", put(crls))

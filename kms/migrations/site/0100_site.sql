@@ -1,7 +1,8 @@
 -- What is dead at this site for ever, and by which order (P-8.1). Nothing is ever deleted here.
 CREATE TABLE site_dead (
-    kind     TEXT NOT NULL CHECK (kind IN ('grant', 'card', 'member', 'contract', 'file', 'site')),
-    id       BLOB NOT NULL CHECK (length(id) = CASE kind WHEN 'file' THEN 32 ELSE 16 END),
+    kind     TEXT NOT NULL CHECK (kind IN ('grant', 'card', 'member', 'contract', 'file', 'slip', 'site')),
+    -- Of a slip: the digest of its batch, and its place in 8 bytes, if it is not all of them.
+    id       BLOB NOT NULL CHECK (length(id) IN (16, 32, 40)),
     by_order BLOB NOT NULL CHECK (length(by_order) = 32),
     PRIMARY KEY (kind, id)
 ) STRICT, WITHOUT ROWID;
@@ -89,3 +90,52 @@ CREATE TABLE site_name (
     record BLOB NOT NULL PRIMARY KEY CHECK (length(record) = 16),
     text   TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Batches of slips until they are over: those that cards brought here, and those of which something came from the kms.
+CREATE TABLE site_slips (
+    batch      BLOB    NOT NULL PRIMARY KEY CHECK (length(batch) = 32),
+    grant_id   BLOB    NOT NULL CHECK (length(grant_id) = 16),
+    envelope   TEXT    NOT NULL,
+    expires_at INTEGER NOT NULL,
+    -- What the card was answered that brought it here, as JSON.
+    answer     TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX site_slips_by_end ON site_slips (expires_at);
+
+-- Their slips, as far as they concern this site, each as JSON with its proof.
+CREATE TABLE site_slip (
+    batch        BLOB    NOT NULL,
+    idx          INTEGER NOT NULL,
+    file         BLOB    NOT NULL CHECK (length(file) = 32),
+    stanza       BLOB    NOT NULL CHECK (length(stanza) = 32),
+    target       BLOB    NOT NULL CHECK (length(target) = 16),
+    origin_batch BLOB,
+    origin_idx   INTEGER,
+    proved       TEXT    NOT NULL,
+    PRIMARY KEY (batch, idx)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX site_slip_of_stanza ON site_slip (stanza);
+CREATE INDEX site_slip_of_file ON site_slip (file);
+CREATE INDEX site_slip_of_origin ON site_slip (origin_batch, origin_idx) WHERE origin_batch IS NOT NULL;
+
+-- Parts of these files, by the sites that computed them, sealed to this site's transport key (P-15.3).
+CREATE TABLE site_part (
+    batch   BLOB    NOT NULL,
+    idx     INTEGER NOT NULL,
+    by_site BLOB    NOT NULL CHECK (length(by_site) = 16),
+    sealed  BLOB    NOT NULL CHECK (length(sealed) = 113),
+    PRIMARY KEY (batch, idx, by_site)
+) STRICT, WITHOUT ROWID;
+
+-- Batches that cards brought here, as they did, until the kms has all of them.
+CREATE TABLE site_outbox (
+    batch   BLOB NOT NULL PRIMARY KEY CHECK (length(batch) = 32),
+    brought TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The place of the last parcel that came from the kms.
+CREATE TABLE site_inbox (
+    one   INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    place INTEGER NOT NULL CHECK (place >= 0)
+) STRICT;
+INSERT INTO site_inbox (one, place) VALUES (1, 0);

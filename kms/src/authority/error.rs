@@ -13,7 +13,7 @@ use warifu_hardware::hsm::wrap::WrapError;
 use warifu_ledger::checkpoint::CheckpointError;
 use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::leaf::LeafError;
-use warifu_ledger::state::{NotAnswered, Rejected};
+use warifu_ledger::state::{NotAnswered, NotRouted, Rejected};
 use warifu_ledger::tree::BeyondTree;
 use warifu_ledger::{Digest, Id};
 use warifu_replica::ReplicaError;
@@ -83,6 +83,12 @@ pub enum AuthorityError {
     /// The fold refuses it.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// Slips do not count, or do not go on from where their files came.
+    #[error(transparent)]
+    Slips(#[from] NotRouted),
+    /// Parts are sealed to another key than the ledger has of their site.
+    #[error("the parts are sealed to another key than the ledger has of their site")]
+    OtherTransportKey,
     /// A register record is missing that a commitment points to.
     #[error("the record {record} is missing or another one")]
     RecordMismatch {
@@ -302,7 +308,9 @@ impl AuthorityError {
             | Self::CrlOlder { .. }
             | Self::JournalGivenUp
             | Self::JournalsTooMany
-            | Self::Checkpoint(_) => ErrorCode::Rejected,
+            | Self::Checkpoint(_)
+            | Self::Slips(_)
+            | Self::OtherTransportKey => ErrorCode::Rejected,
             Self::TimedOut | Self::Busy => ErrorCode::Busy,
             Self::Hsm(_) => ErrorCode::HsmUnavailable,
             Self::Database(_) | Self::Storage(_) | Self::Replica(_) | Self::Damaged { .. } => {

@@ -21,6 +21,7 @@ use warifu_api::wire::authority::{
     BroughtLeaves, Certificate, CertificateKind, Cosignature, Crl, HalfRequest, OrderRequest, PukEscrow,
     Rewrap, ShareRequest, StampRequest,
 };
+use warifu_api::wire::routing;
 use warifu_api::{ErrorBody, body};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::tile::Tile;
@@ -93,6 +94,10 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/receipts", post(receipt))
         .route("/v1/journal", get(own_journals).post(journal_rows))
         .route("/v1/journals/batch", get(journal_batch))
+        .route("/v1/slips", get(parcels).post(keep_slips))
+        .route("/v1/released", post(keep_released))
+        .route("/v1/slips/batch", get(slips_batch))
+        .route("/v1/slips/{digest}", get(slips))
         .route("/v1/audit/journals", get(journals))
         .route("/v1/audit/alarms", get(journal_alarms))
         .route("/v1/audit/journals/{site}/{journal}", get(rows))
@@ -174,6 +179,12 @@ fn malformed(error: &dyn std::error::Error) -> ErrorBody {
 #[serde(deny_unknown_fields)]
 struct From {
     from: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    after: u64,
 }
 
 #[derive(Deserialize)]
@@ -454,6 +465,39 @@ async fn journal_rows(
 
 async fn journal_batch(State(authority): Shared, _: OfCa) -> Answer<audit::JournalBatch> {
     answer(authority.journal_batch().await)
+}
+
+async fn keep_slips(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    Body(batch): Body<routing::Batch, { routing::Batch::LARGEST }>,
+) -> Answer<Done> {
+    done(authority.keep_slips(site, batch).await)
+}
+
+async fn keep_released(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    Body(parts): Body<routing::ReleasedParts, { routing::Batch::LARGEST }>,
+) -> Answer<Done> {
+    done(authority.keep_released(site, parts).await)
+}
+
+async fn parcels(
+    State(authority): Shared,
+    OfSite(site): OfSite,
+    Asked(After { after }): Asked<After>,
+) -> Answer<routing::Parcels> {
+    answer(authority.parcels(site, after).await)
+}
+
+async fn slips_batch(State(authority): Shared, _: OfCa) -> Answer<routing::SlipsBatch> {
+    answer(authority.slips_batch().await)
+}
+
+async fn slips(State(authority): Shared, caller: OfCard, At(digest): At<Digest>) -> Answer<Envelope> {
+    caller.may_look().map_err(AuthorityError::into_body)?;
+    answer(authority.slips(digest).await)
 }
 
 async fn journals(

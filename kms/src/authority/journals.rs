@@ -124,14 +124,20 @@ impl Authority {
         Ok(JournalBatch { fact: Some(self.sign(fact).await?) })
     }
 
-    /// The heads of a fact that was appended wait no more.
+    /// The heads, or the slips, of a fact that was appended wait no more.
     pub(super) async fn note_committed(&self, fact: &FactBody) {
-        let FactBody::JournalsBatched { heads } = fact else { return };
         let Ok(state) = self.state() else { return };
-        let heads = heads.iter().map(|head| (head.site, head.journal, head.size)).collect();
-        if let Err(error) = self.store.heads_committed(heads, self.now(&state)).await {
+        let noted = match fact {
+            FactBody::JournalsBatched { heads } => {
+                let heads = heads.iter().map(|head| (head.site, head.journal, head.size)).collect();
+                self.store.heads_committed(heads, self.now(&state)).await
+            }
+            FactBody::SlipsBatched { slips } => self.store.slips_committed(slips).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = noted {
             let error: &dyn std::error::Error = &error;
-            tracing::error!(error, "that heads of journals are in the ledger could not be noted");
+            tracing::error!(error, "what is in the ledger of journals or slips could not be noted");
         }
     }
 

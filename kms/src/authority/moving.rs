@@ -12,7 +12,7 @@ use super::error::AuthorityError;
 use super::{Authority, Config, Result};
 
 /// The authority's own tables; those come first that others refer to.
-pub const TABLES: [&str; 20] = [
+pub const TABLES: [&str; 22] = [
     "entry",
     "record",
     "stamp_given",
@@ -33,6 +33,8 @@ pub const TABLES: [&str; 20] = [
     "journal",
     "journal_row",
     "journal_alarm",
+    "slip_batch",
+    "slip_parcel",
 ];
 
 /// As either database makes them.

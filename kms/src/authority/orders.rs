@@ -175,6 +175,7 @@ impl Authority {
     pub(super) async fn forget_what_ended(&self, appended: &warifu_replica::Appended) {
         let Some(before) = &appended.before else { return };
         let Ok(order) = appended.leaf.envelope().statement::<Order>() else { return };
+        self.forget_revoked_slips(&order).await;
         if order.acts.iter().any(|act| matches!(act, Act::CardRevoked { .. } | Act::MemberRevoked { .. }))
             && let Err(error) = self.forget_ended_puks().await
         {

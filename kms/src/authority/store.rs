@@ -16,9 +16,11 @@ use warifu_split_key::point::Point;
 
 mod grants;
 mod journals;
+mod slips;
 
 pub(crate) use grants::{CardShareRow, KeyKept, card_share, wrapped_to};
 pub(crate) use journals::KeptRows;
+pub(crate) use slips::KeptParcel;
 
 use super::error::AuthorityError;
 

@@ -8,6 +8,7 @@ use axum::response::sse::Event;
 use futures_util::Stream;
 use tokio::sync::watch;
 use warifu_api::tls::PeerKey;
+use warifu_api::wire::routing::SlipsEvent;
 use warifu_api::wire::{LEAVES_LIMIT, LeafEvent, Leaves};
 use warifu_ledger::Id;
 use warifu_ledger::key::Bytes;
@@ -70,7 +71,17 @@ impl Authority {
         self.check_index(from)?;
         let sizes = self.replica.subscribe();
         let open = self.figures.stream_opened(site);
-        let tail = Tail { authority: self.clone(), open, key, sizes, next: from, read: VecDeque::new() };
+        let tail = Tail {
+            authority: self.clone(),
+            open,
+            site: *site,
+            key,
+            sizes,
+            parcels: self.parcels.changed(),
+            told: 0,
+            next: from,
+            read: VecDeque::new(),
+        };
         Ok(futures_util::stream::unfold(tail, |mut tail| async {
             match tail.event().await {
                 Ok(event) => event.map(|event| (Ok(event), tail)),
@@ -87,8 +98,12 @@ impl Authority {
 struct Tail {
     authority: Arc<Authority>,
     open: OpenStream,
+    site: Id,
     key: Option<PeerKey>,
     sizes: watch::Receiver<u64>,
+    parcels: watch::Receiver<()>,
+    /// The place of the newest parcel that the site was told of.
+    told: u64,
     next: u64,
     /// Events that were read and not sent.
     read: VecDeque<Arc<str>>,
@@ -137,6 +152,14 @@ impl Authority {
     }
 }
 
+enum Next {
+    /// The site is told that there are parcels for it.
+    Parcel(Event),
+    /// There is another leaf.
+    Leaf,
+    End,
+}
+
 impl Tail {
     async fn event(&mut self) -> Result<Option<Event>> {
         loop {
@@ -156,8 +179,31 @@ impl Tail {
                 return Ok(None);
             }
             self.open.sent(self.next);
-            if self.sizes.changed().await.is_err() {
-                return Ok(None);
+            // After the leaves that these stand on.
+            match self.parcel_or_leaf().await? {
+                Next::Parcel(event) => return Ok(Some(event)),
+                Next::Leaf => {}
+                Next::End => return Ok(None),
+            }
+        }
+    }
+
+    /// What is next for a site that has all leaves. Parcels for others cost it a look into memory.
+    async fn parcel_or_leaf(&mut self) -> Result<Next> {
+        loop {
+            self.parcels.mark_unchanged();
+            if let Some(place) = self.authority.parcels.of(&self.site).filter(|place| *place > self.told) {
+                self.told = place;
+                let event = serde_json::to_string(&SlipsEvent { place })?;
+                return Ok(Next::Parcel(Event::default().event("slips").data(event)));
+            }
+            tokio::select! {
+                changed = self.sizes.changed() => {
+                    return Ok(if changed.is_ok() { Next::Leaf } else { Next::End });
+                }
+                changed = self.parcels.changed() => if changed.is_err() {
+                    return Ok(Next::End);
+                },
             }
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::tls::PeerKey;
 use warifu_api::wire::SecretBytes;
-use warifu_api::wire::routing::RoutedOutcome;
 use warifu_api::wire::site::{
     ITEMS_LIMIT, Me, MyGrant, PartialOutcome, PartialsAnswer, PartialsRequest, Status,
 };
@@ -24,13 +23,16 @@ use super::gate::Turn;
 use super::refusal;
 use super::service::{Core, Now};
 
+/// What a file that may have been routed counts for, beside one that is the card's to open.
+const ROUTED_COST: usize = 8;
+
 /// An answer, and the turn that ends when it has been handed to the connection.
 pub(super) struct Answer {
     pub(super) body: PartialsAnswer,
     pub(super) turn: Arc<Turn>,
 }
 
-fn refused(code: ErrorCode, message: &str) -> SiteError {
+pub(super) fn refused(code: ErrorCode, message: &str) -> SiteError {
     SiteError::Refused(ErrorBody::new(code, message))
 }
 
@@ -48,7 +50,7 @@ impl Core {
     }
 
     /// The card at the other end, by its officer-signed key and nothing else (P-7.1).
-    fn card_of(&self, peer: Option<PeerKey>) -> Result<(Now, Id, Id), SiteError> {
+    pub(super) fn card_of(&self, peer: Option<PeerKey>) -> Result<(Now, Id, Id), SiteError> {
         let now = self.now().ok_or(SiteError::NotJoined)?;
         let site = self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
         let peer = peer.ok_or(refused(ErrorCode::CardNotLive, "no card has shown itself"))?;
@@ -68,15 +70,22 @@ impl Core {
         if request.items.len() > ITEMS_LIMIT {
             return Err(refused(ErrorCode::TooLarge, "at most 256 items"));
         }
-        let (_, site, card) = self.card_of(peer)?;
+        let (before, site, card) = self.card_of(peer)?;
+        let cost = request.items.len().saturating_add(request.routed.len().saturating_mul(ROUTED_COST));
         let turn = self
             .gates
-            .enter(card, request.items.len(), self.clock.boot_ms())
+            .enter(card, cost, self.clock.boot_ms())
             .await
             .map_err(|code| refused(code, "too many requests of this card"))?;
         let turn = Arc::new(turn);
 
-        let grants: BTreeSet<Id> = request.items.iter().map(|item| item.grant).collect();
+        let mut grants: BTreeSet<Id> = request.items.iter().map(|item| item.grant).collect();
+        let mut found = Vec::new();
+        if !request.routed.is_empty() {
+            let to_open = Self::grants_to_open(&before, card);
+            grants.extend(to_open.values().flatten());
+            found = self.slips_for(&request.routed, &to_open.into_keys().collect()).await?;
+        }
         let shares = self.store.shares(grants).await?;
         // Only now, under the card's lock: whatever ended before is seen here, and whatever ends later waits for the turn.
         let now = self.now().ok_or(SiteError::NotJoined)?;
@@ -126,9 +135,7 @@ impl Core {
                 PartialOutcome::Refused { code }
             })
             .collect();
-        // Nothing was routed to anybody yet.
-        let none = |_: &_| RoutedOutcome::Refused { code: ErrorCode::NotFound };
-        let routed = request.routed.iter().map(none).collect();
+        let routed = self.release(site, &turn, &shares, found).await?;
         Ok(Answer { body: PartialsAnswer { items, routed }, turn })
     }
 

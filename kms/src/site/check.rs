@@ -13,6 +13,7 @@ use warifu_split_key::point::Point;
 
 use super::dead::Dead;
 use super::gate::Turn;
+use super::journal::Audited;
 use super::refusal;
 
 /// Length of `R` on the wire: SEC1, uncompressed.
@@ -55,36 +56,36 @@ impl View<'_> {
 /// That this site may answer one item: every question of P-7.2 up to the audit record has been answered, under the lock of
 /// the card. Only [`may_answer`] makes one, and only the journal takes one.
 pub(super) struct MayAnswer {
-    card: Id,
-    member: Id,
-    grant: Id,
-    unit: Id,
-    file: Digest,
+    entry: Entry,
     encapsulated: Point,
     share: WrappedShare,
-    time: Millis,
+}
+
+/// What the audit journal says of one partial.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) card: Id,
+    pub(super) member: Id,
+    /// The grant that was used.
+    pub(super) grant: Id,
+    /// The grant's unit; of a file that is routed from a front desk, where it goes; of one that is opened by a slip, from where
+    /// it came (P-13.1).
+    pub(super) unit: Id,
+    /// The file's id (P-7.3).
+    pub(super) file: Digest,
+    /// Site time of the check.
+    pub(super) time: Millis,
+}
+
+impl Audited for MayAnswer {
+    fn entries(&self) -> Vec<Entry> {
+        vec![self.entry]
+    }
 }
 
 impl MayAnswer {
-    pub(super) fn card(&self) -> Id {
-        self.card
-    }
-
-    pub(super) fn member(&self) -> Id {
-        self.member
-    }
-
     pub(super) fn grant(&self) -> Id {
-        self.grant
-    }
-
-    pub(super) fn unit(&self) -> Id {
-        self.unit
-    }
-
-    /// The file's id (P-7.3).
-    pub(super) fn file(&self) -> Digest {
-        self.file
+        self.entry.grant
     }
 
     /// `R`.
@@ -94,11 +95,6 @@ impl MayAnswer {
 
     pub(super) fn share(&self) -> &WrappedShare {
         &self.share
-    }
-
-    /// Site time of the check.
-    pub(super) fn time(&self) -> Millis {
-        self.time
     }
 }
 
@@ -136,16 +132,8 @@ pub(super) fn may_answer(
     }
     let encapsulated = Point::from_sec1(&item.encapsulated.0).map_err(|_| ErrorCode::InvalidPoint)?;
     let member = state.card(&card).ok_or(ErrorCode::CardNotLive)?.card.member;
-    Ok(MayAnswer {
-        card,
-        member,
-        grant: item.grant,
-        unit: grant.unit,
-        file,
-        encapsulated,
-        share: share.clone(),
-        time,
-    })
+    let entry = Entry { card, member, grant: item.grant, unit: grant.unit, file, time };
+    Ok(MayAnswer { entry, encapsulated, share: share.clone() })
 }
 
 /// SHA-256 of `x(R)` (P-7.3); none if the bytes have not the form of a point.

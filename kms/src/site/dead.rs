@@ -17,6 +17,8 @@ pub(super) struct Dead {
     pub(super) members: HashSet<Id>,
     pub(super) contracts: HashSet<Id>,
     pub(super) files: HashSet<Digest>,
+    /// Slips, one of a batch or all.
+    pub(super) slips: HashSet<(Digest, Option<u64>)>,
     /// Cards with the orders that suspend them, and the last instants at which these do.
     pub(super) suspended: HashMap<Id, BTreeMap<Digest, Millis>>,
     pub(super) left: bool,
@@ -31,6 +33,7 @@ impl Dead {
         self.members.extend(&ending.members);
         self.contracts.extend(&ending.contracts);
         self.files.extend(&ending.files);
+        self.slips.extend(&ending.slips);
         self.left |= ending.leaves;
         match until {
             Some(until) => {

@@ -15,6 +15,8 @@ pub(super) struct Ending {
     pub(super) members: BTreeSet<Id>,
     pub(super) contracts: BTreeSet<Id>,
     pub(super) files: BTreeSet<Digest>,
+    /// Slips, one of a batch or all.
+    pub(super) slips: BTreeSet<(Digest, Option<u64>)>,
     /// Cards that answer for nothing for now.
     pub(super) suspended: BTreeSet<Id>,
     /// This site has left: it answers for nothing any more.
@@ -49,6 +51,9 @@ impl Ending {
                 }
                 Act::FileShredded { file } => {
                     ending.files.insert(*file);
+                }
+                Act::SlipRevoked { slips, index } => {
+                    ending.slips.insert((*slips, *index));
                 }
                 Act::SiteRemoved { site: removed } => ending.leaves |= removed == site,
                 _ => {}

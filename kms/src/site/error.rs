@@ -14,6 +14,7 @@ use warifu_replica::follow::FollowError;
 use warifu_replica::storage::StorageError;
 
 use super::rewrapping::NotRewrapped;
+use super::vault::PartFault;
 
 /// Why a site does not start, or cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,21 @@ pub enum SiteError {
     /// A share is not wrapped to another site's key.
     #[error("a share is not wrapped to another site's key")]
     NotRewrapped(#[from] NotRewrapped),
+    /// A part of a routed file could not be computed or sealed.
+    #[error("a part of a routed file could not be computed")]
+    Part(#[from] PartFault),
+    /// A site without a lease does not know who has left.
+    #[error("no lease runs here")]
+    NoLease,
+    /// The token has no transport key.
+    #[error("the token has no transport key")]
+    NoTransportKey,
+    /// What came from the kms stands on leaves that are not here yet.
+    #[error("not all of the {size} leaves are here")]
+    NotFolded {
+        /// How many leaves it stands on.
+        size: u64,
+    },
     /// The caller is refused, and told why.
     #[error("{}", .0.message)]
     Refused(ErrorBody),

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use warifu_api::body;
 use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::server::Peer;
+use warifu_api::wire::routing::{Batch, Routed};
 use warifu_api::wire::site::{Me, PartialsRequest, RevocationRequest, Status};
 use warifu_ledger::dsse::Envelope;
 use zeroize::Zeroizing;
@@ -37,6 +38,7 @@ pub(super) fn router(core: Arc<Core>) -> Router {
         .route("/v1/me", get(me))
         .route("/v1/events", get(events))
         .route("/v1/partials", post(partials))
+        .route("/v1/routes", post(routes))
         .route("/v1/revocations", post(revocations))
         .fallback(|| async { ErrorBody::new(ErrorCode::NotFound, "no such path") })
         .with_state(core)
@@ -75,6 +77,30 @@ async fn partials(
     handed_over(answer?)
 }
 
+async fn routes(
+    State(core): State<Arc<Core>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Json<Routed>, SiteError> {
+    // Nobody's long body is read for nothing.
+    core.card_of(peer.key)?;
+    let Some(seat) = core.bringing.take(&peer, request.body()) else { return Err(no_seat(request).await) };
+    let request: Batch = read(request, Batch::LARGEST).await?;
+    // Whoever brought it may hang up: what has begun is finished, and he asks again.
+    let work = async move {
+        let routed = core.route(peer.key, request).await;
+        drop(seat);
+        routed
+    };
+    let work = tokio::spawn(work.in_current_span());
+    work.await.map_err(|_| SiteError::ShuttingDown)?.map(Json)
+}
+
+async fn no_seat(request: Request) -> SiteError {
+    let _ = tokio::time::timeout(BODY_PATIENCE, body::pass_over(request.into_body())).await;
+    SiteError::Refused(ErrorBody::new(ErrorCode::Busy, "others are bringing something: try again"))
+}
+
 /// The answer, with the card's turn in it: the turn ends when the last byte is handed to the connection, or when the
 /// connection ends.
 fn handed_over(Answer { body, turn }: Answer) -> Result<Response, SiteError> {
@@ -94,11 +120,7 @@ async fn revocations(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Result<Json<Envelope>, SiteError> {
-    let Some(seat) = core.bringing.take(&peer, request.body()) else {
-        let _ = tokio::time::timeout(BODY_PATIENCE, body::pass_over(request.into_body())).await;
-        let why = "others are bringing orders: try again";
-        return Err(SiteError::Refused(ErrorBody::new(ErrorCode::Busy, why)));
-    };
+    let Some(seat) = core.bringing.take(&peer, request.body()) else { return Err(no_seat(request).await) };
     let request: RevocationRequest = read(request, REVOCATION_BODY).await?;
     // Whoever brought it may hang up: what has begun is finished.
     let work = async move {

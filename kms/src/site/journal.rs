@@ -15,7 +15,7 @@ use super::store::{digest_of, id_of, signed, unsigned};
 mod delivery;
 mod recording;
 
-pub(super) use recording::{AuditRecorded, Recorder};
+pub(super) use recording::{AuditRecorded, Audited, Recorder};
 
 /// Rows that are read at a time.
 const CHUNK: u32 = 1_000;

@@ -6,6 +6,7 @@ use warifu_ledger::state::{NotAnswered, Rejected};
 use warifu_replica::ReplicaError;
 
 use super::error::SiteError;
+use super::vault::PartFault;
 
 /// The code for what the fold refuses.
 pub(super) fn of_not_answered(why: NotAnswered) -> ErrorCode {
@@ -47,7 +48,7 @@ pub(super) fn of_error(error: &SiteError) -> ErrorBody {
         SiteError::Refused(body) => return body.clone(),
         SiteError::NotRecorded(error) => return of_error(error),
         SiteError::Rejected(why) => of_rejected(why),
-        SiteError::Hsm(error) => of_hsm(error),
+        SiteError::Hsm(error) | SiteError::Part(PartFault::Hsm(error)) => of_hsm(error),
         SiteError::Replica(ReplicaError::Storage(_)) | SiteError::Database(_) | SiteError::Storage(_) => {
             ErrorCode::StorageUnavailable
         }

@@ -20,6 +20,7 @@ use super::ending::Ending;
 use super::error::SiteError;
 use super::service::Core;
 use super::store::ByHand;
+use super::vault::Marked;
 
 /// How long an answer that was checked before a shredding may take to be handed to its connection; then the connection ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,9 +64,7 @@ impl Core {
         if by_hand.is_some() {
             self.courier.notify_one();
         }
-        if !ending.files.is_empty() {
-            self.vault.shred(ending.files.clone()).await?;
-        }
+        self.vault.mark(Marked { files: ending.files.clone(), slips: ending.slips.clone() }).await?;
         for grant in here.iter().filter(|_| stands(Guard::Destroyed)) {
             keys = keys.destroy(*grant).await?;
             reached(CrashPoint::SiteKeyPairDestroyed).await;
@@ -79,11 +78,26 @@ impl Core {
             ending.touched.extend(self.streams.cards());
         }
         self.cut_off(&state, site, &ending).await;
+        // Only now: a batch that was checked before is kept, or never will be.
+        self.destroy_parts(ending.leaves, &ending.slips, &ending.files).await?;
         reached(CrashPoint::SiteConnectionsCut).await;
         if let Some(receipt) = receipt {
             return Ok(receipt);
         }
         self.receipt(order, destroyed).await
+    }
+
+    async fn destroy_parts(
+        &self,
+        all: bool,
+        slips: &BTreeSet<(Digest, Option<u64>)>,
+        files: &BTreeSet<Digest>,
+    ) -> Result<(), SiteError> {
+        if all {
+            return self.store.destroy_all_parts().await;
+        }
+        self.store.destroy_parts_of_slips(slips).await?;
+        self.store.destroy_parts_of_files(files).await
     }
 
     /// Signs and stores the receipt for an order: everything it says is durable already.
@@ -132,7 +146,7 @@ impl Core {
                 self.gates.drain(*card).await;
             }
         }
-        if !ending.files.is_empty() {
+        if !ending.files.is_empty() || !ending.slips.is_empty() {
             // Whoever it was that asked for the file: what is under way leaves, or ends.
             for card in self.gates.seen() {
                 if within(sleep(PATIENCE), self.gates.drain(card)).await.is_none() {
@@ -165,11 +179,23 @@ impl Core {
         }
         drop(keys);
         self.store.forget_grants(&over).await?;
-        let marked = self.vault.shredded().await?;
-        let unmarked: BTreeSet<Digest> =
-            self.dead().files.iter().filter(|file| !marked.contains(*file)).copied().collect();
-        self.vault.shred(unmarked).await?;
-        for begun in self.store.begun().await? {
+        let marked = self.vault.marked().await?;
+        let unmarked = {
+            let dead = self.dead();
+            let files = dead.files.iter().filter(|file| !marked.files.contains(*file)).copied().collect();
+            let slips = dead.slips.iter().filter(|slip| !marked.slips.contains(*slip)).copied().collect();
+            Marked { files, slips }
+        };
+        self.vault.mark(unmarked).await?;
+        let begun = self.store.begun().await?;
+        if !begun.is_empty() {
+            let (left, slips, files) = {
+                let dead = self.dead();
+                (dead.left, dead.slips.iter().copied().collect(), dead.files.iter().copied().collect())
+            };
+            self.destroy_parts(left, &slips, &files).await?;
+        }
+        for begun in begun {
             self.receipt(begun.order, begun.destroys).await?;
         }
         Ok(())

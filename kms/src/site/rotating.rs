@@ -2,20 +2,31 @@
 //! own copy of the ledger says, at each start; until the site has begun anew, the present ones count for nothing.
 
 use warifu_console::keys::{OwnKeys, former};
-use warifu_hardware::hsm::Hsm;
+use warifu_hardware::hsm::{AgreementKey, Hsm};
 use warifu_ledger::state::State;
-use warifu_ledger::statement::{Act, ServiceId};
+use warifu_ledger::statement::{Act, ServiceId, ServiceKeys};
 
 use super::error::SiteError;
 use super::service::{Core, LABELS};
 use super::store::Store;
 use super::vault::blocking;
 
+/// The keys with which a site speaks.
+pub(super) struct InUse {
+    pub(super) own: OwnKeys,
+    /// Those that they took the place of.
+    pub(super) former: Vec<ServiceKeys>,
+    /// The transport key among these, while parts may be sealed to it (P-15.9).
+    pub(super) former_transport: Option<AgreementKey>,
+}
+
 /// The keys in this token that the ledger names. Those that they took the place of are destroyed, after all that was said with
-/// them and still matters is to be said again: which key pairs wait for shares (P-6.9).
-pub(super) async fn keys_in_use(hsm: Hsm, state: Option<State>, store: &Store) -> Result<OwnKeys, SiteError> {
+/// them and still matters is to be said again: which key pairs wait for shares (P-6.9). The transport key stays for now.
+pub(super) async fn keys_in_use(hsm: Hsm, state: Option<State>, store: &Store) -> Result<InUse, SiteError> {
     let own = blocking(move || OwnKeys::ensure(&hsm, &LABELS)).await??;
-    let Some(state) = state else { return Ok(own) };
+    let Some(state) = state else {
+        return Ok(InUse { own, former: Vec::new(), former_transport: None });
+    };
     let (own, former) = blocking(move || {
         let own = own.named(|keys| state.sites().any(|(_, site)| site.keys == *keys))?;
         let keys = own.public();
@@ -27,10 +38,12 @@ pub(super) async fn keys_in_use(hsm: Hsm, state: Option<State>, store: &Store) -
     let beside = (own.clone(), former.clone());
     if blocking(move || beside.0.has_former(&beside.1)).await?? {
         store.announce_again().await?;
-        let beside = own.clone();
-        blocking(move || beside.destroy_former(&former)).await??;
+        let beside = (own.clone(), former.clone());
+        blocking(move || beside.0.destroy_former_signers(&beside.1)).await??;
     }
-    Ok(own)
+    let beside = (own.clone(), former.clone());
+    let former_transport = blocking(move || beside.0.former_transport(&beside.1)).await??;
+    Ok(InUse { own, former, former_transport })
 }
 
 impl Core {

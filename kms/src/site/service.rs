@@ -33,7 +33,7 @@ use super::gate::{Gates, Rate};
 use super::journal::{Journal, Recorder};
 use super::rotating;
 use super::store::Store;
-use super::vault::{Vault, blocking};
+use super::vault::{TransportKeys, Vault, blocking};
 
 /// Names of the site's own keys in its token.
 pub(super) const LABELS: Labels =
@@ -85,8 +85,10 @@ pub(super) struct Core {
     pub(super) kms: Client,
     halt_mark: Option<PathBuf>,
     pub(super) clock: Arc<dyn Clock>,
-    own: OwnKeys,
+    pub(super) own: OwnKeys,
     keys: ServiceKeys,
+    /// The keys that this site had before these.
+    pub(super) former: Vec<ServiceKeys>,
     /// Whether the ledger named these keys when this began: what it says since, it may say before anybody looks.
     pub(super) named_at_start: bool,
     site: OnceLock<Id>,
@@ -106,6 +108,10 @@ pub(super) struct Core {
     pub(super) courier: Notify,
     /// A leaf has taken this site off a unit.
     pub(super) sweeping: Notify,
+    /// Slips wait for the kms.
+    pub(super) outbox: Notify,
+    /// The kms says that it has parts for this site.
+    pub(super) inbox: Arc<Notify>,
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
     pub(super) bringing: Seats,
@@ -151,6 +157,9 @@ impl Site {
         tasks.spawn(core.clone().serve_later_sites());
         tasks.spawn(core.clone().deliver_receipts());
         tasks.spawn(core.clone().courier_orders());
+        tasks.spawn(core.clone().bring_slips());
+        tasks.spawn(core.clone().fetch_slips());
+        tasks.spawn(core.clone().retire_transport_key());
         tasks.spawn(core.clone().run_errands());
         Ok(Self { core, tasks })
     }
@@ -230,17 +239,22 @@ impl Core {
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + 'static), SiteError> {
         let store = Store::new(settings.pool.clone());
         let hsm = settings.hsm;
-        let own = rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
+        let rotating::InUse { own, former, former_transport } =
+            rotating::keys_in_use(hsm.clone(), replica.state(), &store).await?;
         let (keys, tls) = (own.public(), own.tls.clone());
+        let transport = own.transport.clone().ok_or(SiteError::NoTransportKey)?;
+        let transport = TransportKeys::new(transport, former_transport);
         let named_at_start =
             replica.state().is_some_and(|state| state.sites().any(|(_, site)| site.keys == keys));
         let identity = blocking(move || Identity::self_signed(Arc::new(tls), "warifu site")).await??;
         let kms = connect(&identity)?;
         let journal = Journal::new(settings.pool);
         let (recorder, recording) = Recorder::new(journal.clone());
-        let vault = Vault::open(hsm).await?;
+        let vault = Vault::open(hsm, transport).await?;
         let mut dead = store.dead().await?;
-        dead.files.extend(vault.shredded().await?);
+        let marked = vault.marked().await?;
+        dead.files.extend(marked.files);
+        dead.slips.extend(marked.slips);
         let core = Arc::new(Core {
             dead: RwLock::new(dead),
             names: RwLock::new(store.names().await?),
@@ -259,6 +273,7 @@ impl Core {
             halt_mark: settings.halt_mark,
             own,
             keys,
+            former,
             named_at_start,
             site: OnceLock::new(),
             follower: RwLock::new(None),
@@ -269,6 +284,8 @@ impl Core {
             post: Notify::new(),
             courier: Notify::new(),
             sweeping: Notify::new(),
+            outbox: Notify::new(),
+            inbox: Arc::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             figures: Figures::default(),
         });
@@ -391,7 +408,8 @@ impl Core {
         let following = Following::new(site, self.identity.clone(), kms_address, kms, self.clock.clone());
         let halt_mark = self.halt_mark.clone();
         let client = Some(self.kms.clone());
-        Ok(Following { client, halts_for_good: true, halt_mark, not_before, ..following })
+        let slips = self.inbox.clone();
+        Ok(Following { client, halts_for_good: true, halt_mark, not_before, slips, ..following })
     }
 
     /// Follows the kms: as nobody until the ledger lets a site with our keys join, and as that site from then on.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use warifu_api::Client;
 use warifu_api::tls::{PeerKey, Pin};
+use warifu_api::wire::routing::{Batch, Routed};
 use warifu_api::wire::site::{PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_ledger::dsse::Envelope;
 use warifu_replica::Replica;
@@ -77,6 +78,30 @@ impl Steps {
     pub async fn partials(&self, card: PeerKey, request: PartialsRequest) -> Result<Leaving, SiteError> {
         let Answer { body, turn } = self.core.partials(Some(card), request).await?;
         Ok(Leaving { body, _turn: turn })
+    }
+
+    /// `POST /v1/routes`.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub async fn route(&self, card: PeerKey, batch: Batch) -> Result<Routed, SiteError> {
+        self.core.route(Some(card), batch).await
+    }
+
+    /// Brings slips to the kms.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub async fn bring_slips(&self) -> Result<(), SiteError> {
+        self.core.bring_slips_once().await.map(drop)
+    }
+
+    /// Takes what the kms has for this site of slips.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub async fn fetch_slips(&self) -> Result<(), SiteError> {
+        self.core.fetch_slips_once().await.map(drop)
     }
 
     /// `POST /v1/revocations`.

@@ -14,6 +14,10 @@ use super::dead::Dead;
 use super::ending::Ending;
 use super::error::SiteError;
 
+mod slips;
+
+pub(super) use slips::{Accepted, Kept, PartKey, Sealed};
+
 /// So many wrapped shares are remembered, of some 150 bytes each.
 const SHARES_REMEMBERED: usize = 4096;
 
@@ -90,6 +94,7 @@ impl Store {
                 "member" => dead.members.insert(id_of(id)?),
                 "contract" => dead.contracts.insert(id_of(id)?),
                 "file" => dead.files.insert(digest_of(id)?),
+                "slip" => dead.slips.insert(slip_of(id)?),
                 _ => {
                     dead.left = true;
                     true
@@ -124,6 +129,7 @@ impl Store {
         dead.extend(ids("member", &ending.members));
         dead.extend(ids("contract", &ending.contracts));
         dead.extend(ending.files.iter().map(|file| ("file", file.as_bytes().to_vec())));
+        dead.extend(ending.slips.iter().map(|slip| ("slip", bytes_of_slip(slip))));
         dead.extend(ending.leaves.then(|| ("site", site.as_bytes().to_vec())));
 
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -435,6 +441,22 @@ impl Store {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// A batch, or one of its slips: the digest (32), and the place (8, big-endian).
+fn bytes_of_slip((batch, index): &(Digest, Option<u64>)) -> Vec<u8> {
+    let index = index.map(u64::to_be_bytes);
+    [batch.as_bytes().as_slice(), index.as_ref().map_or(&[], <[u8; 8]>::as_slice)].concat()
+}
+
+fn slip_of(bytes: &[u8]) -> Result<(Digest, Option<u64>), SiteError> {
+    let damaged = SiteError::Damaged { what: "slip" };
+    let Some((batch, index)) = bytes.split_at_checked(32) else { return Err(damaged) };
+    let index = match index {
+        [] => None,
+        index => Some(u64::from_be_bytes(index.try_into().map_err(|_| damaged)?)),
+    };
+    Ok((digest_of(batch)?, index))
 }
 
 fn ids_of(bytes: &[u8]) -> Result<BTreeSet<Id>, SiteError> {

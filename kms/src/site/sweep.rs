@@ -83,6 +83,10 @@ impl Core {
         }
         self.store.forget_grants(&over).await?;
         drop(keys);
+        self.store.forget_slips(settled).await?;
+        let mut idle = self.store.targets_of_parts().await?;
+        idle.retain(|unit| now.state.unit_is_closed(unit, settled) || !now.state.serves(&site, unit));
+        self.store.destroy_parts_for(&idle).await?;
         let gone = {
             let dead = self.dead();
             let view = self.view(site, &now, &dead);

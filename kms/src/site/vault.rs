@@ -11,40 +11,72 @@ use warifu_ledger::{Digest, Id};
 use warifu_split_key::partial::PartialX;
 use warifu_split_key::point::Point;
 
+use super::check::MayAnswer;
 use super::error::SiteError;
 use super::journal::AuditRecorded;
 use super::rewrapping::MayRewrap;
 
 /// How the marks of shredded files begin; the file's id follows (P-7.3).
 const SHREDDED: &str = "shredded/";
+/// How the marks of revoked slips begin; the digest of the batch follows, and the slip's place, if it is not all of them.
+const SLIP: &str = "slip/";
+
+/// What is over whatever the database says, by marks in the token.
+#[derive(Debug, Default)]
+pub(super) struct Marked {
+    pub(super) files: BTreeSet<Digest>,
+    pub(super) slips: BTreeSet<(Digest, Option<u64>)>,
+}
+
+fn slip_of(mark: &str) -> Option<(Digest, Option<u64>)> {
+    match mark.split_once('/') {
+        None => Some((mark.parse().ok()?, None)),
+        Some((batch, index)) => Some((batch.parse().ok()?, Some(index.parse().ok()?))),
+    }
+}
+
+mod parts;
+
+pub use parts::PartFault;
+pub(super) use parts::TransportKeys;
 
 /// The HSM, with the grants that have a key pair in it.
 pub(super) struct Vault {
     hsm: Hsm,
+    /// What parts of routed files are sealed to.
+    transport: TransportKeys,
     held: Arc<Mutex<HashSet<Id>>>,
 }
 
 impl Vault {
     /// Asks the HSM what it holds: the database is not believed, it may be a restored copy.
-    pub(super) async fn open(hsm: Hsm) -> Result<Self, SiteError> {
+    pub(super) async fn open(hsm: Hsm, transport: TransportKeys) -> Result<Self, SiteError> {
         let listing = hsm.clone();
         let labels = blocking(move || listing.grant_keys()).await??;
         let held: HashSet<Id> = labels.iter().filter_map(|label| label.parse().ok()).collect();
-        Ok(Self { hsm, held: Arc::new(Mutex::new(held)) })
+        Ok(Self { hsm, transport, held: Arc::new(Mutex::new(held)) })
     }
 
-    /// The files that the token says are shredded: as with key pairs, the database may be a restored copy.
-    pub(super) async fn shredded(&self) -> Result<BTreeSet<Digest>, SiteError> {
+    /// What the token says is over: as with key pairs, the database may be a restored copy.
+    pub(super) async fn marked(&self) -> Result<Marked, SiteError> {
         let hsm = self.hsm.clone();
         let marks = blocking(move || hsm.marks()).await??;
-        Ok(marks.iter().filter_map(|mark| mark.strip_prefix(SHREDDED)?.parse().ok()).collect())
+        let files = marks.iter().filter_map(|mark| mark.strip_prefix(SHREDDED)?.parse().ok()).collect();
+        let slips = marks.iter().filter_map(|mark| slip_of(mark.strip_prefix(SLIP)?)).collect();
+        Ok(Marked { files, slips })
     }
 
-    /// Has the token keep that these files are shredded, for ever. Idempotent.
-    pub(super) async fn shred(&self, files: BTreeSet<Digest>) -> Result<(), SiteError> {
+    /// Has the token keep that all this is over, for ever. Idempotent.
+    pub(super) async fn mark(&self, marked: Marked) -> Result<(), SiteError> {
         let hsm = self.hsm.clone();
-        let each = move || files.iter().try_for_each(|file| hsm.mark(&format!("{SHREDDED}{file}")));
-        Ok(blocking(each).await??)
+        let marks = move || {
+            marked.files.iter().try_for_each(|file| hsm.mark(&format!("{SHREDDED}{file}")))?;
+            marked.slips.iter().try_for_each(|(batch, index)| {
+                let index = index.map(|index| format!("/{index}")).unwrap_or_default();
+                hsm.mark(&format!("{SLIP}{batch}{index}"))
+            })
+        };
+        Ok(blocking(marks).await??)
     }
 
     /// Operations that the HSM has failed since the start.
@@ -61,7 +93,7 @@ impl Vault {
     /// Computes `x(bR)` for each, in order. The HSM's time is spent on a thread of its own.
     pub(super) async fn answer(
         &self,
-        recorded: Vec<AuditRecorded>,
+        recorded: Vec<AuditRecorded<MayAnswer>>,
     ) -> Result<Vec<Result<PartialX, HsmError>>, SiteError> {
         let hsm = self.hsm.clone();
         let answers = move || recorded.into_iter().map(|one| partial(&hsm, one)).collect();
@@ -69,8 +101,11 @@ impl Vault {
     }
 }
 
-fn partial(hsm: &Hsm, recorded: AuditRecorded) -> Result<PartialX, HsmError> {
-    let answer = recorded.spend();
+fn partial(hsm: &Hsm, recorded: AuditRecorded<MayAnswer>) -> Result<PartialX, HsmError> {
+    answer(hsm, &recorded.spend())
+}
+
+fn answer(hsm: &Hsm, answer: &MayAnswer) -> Result<PartialX, HsmError> {
     hsm.partial(&answer.grant().to_string(), answer.share(), answer.encapsulated())
 }
 

@@ -27,6 +27,7 @@ mod recovering;
 mod rewraps;
 mod roles;
 mod rotating;
+mod slips;
 mod stage;
 mod tiles;
 mod town;

@@ -50,6 +50,8 @@ mod rewraps;
 mod roles;
 #[path = "../authority/rotating.rs"]
 mod rotating;
+#[path = "../authority/slips.rs"]
+mod slips;
 #[path = "../authority/stage.rs"]
 mod stage;
 #[path = "../authority/tiles.rs"]

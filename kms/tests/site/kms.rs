@@ -18,6 +18,7 @@ use warifu_api::wire::audit::{JournalRows, JournalTaken, OwnJournal, OwnJournals
 use warifu_api::wire::authority::{
     Appended, Certificate, CertificateKind, OrderRequest, Register, Rewrap, Rewraps, StampRequest, Wrap,
 };
+use warifu_api::wire::routing::{Batch, Parcel, Parcels, ReleasedParts, SlipsEvent};
 use warifu_api::wire::{Done, LeafEvent, Leaves};
 use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::checkpoint::Checkpoint;
@@ -75,6 +76,15 @@ pub(crate) struct Data {
     /// The journals that came, in the order in which they were begun, and the newest head of each.
     pub(crate) journals: Vec<(Id, Vec<Row>)>,
     pub(crate) heads: BTreeMap<Id, SignedHead>,
+    /// The slips that sites have brought, and what they have released of them.
+    pub(crate) batches: Vec<Batch>,
+    pub(crate) released: Vec<ReleasedParts>,
+    /// After which parcels sites have asked for more.
+    pub(crate) asked_after: Vec<u64>,
+    /// Slips of sites are not taken.
+    pub(crate) refuse_slips: bool,
+    /// What it has of slips for sites.
+    pub(crate) parcels: Vec<Parcel>,
     /// Rows of journals are found to be broken.
     pub(crate) refuse_rows: bool,
     pub(crate) at: Millis,
@@ -297,6 +307,8 @@ impl Kms {
             .route("/v1/rewraps", get(rewraps))
             .route("/v1/receipts", post(receipt))
             .route("/v1/orders", post(order))
+            .route("/v1/slips", get(parcels).post(slips))
+            .route("/v1/released", post(released))
             .route("/v1/journal", get(own_journals).post(journal_rows))
             .route("/v1/register/served", get(names))
             .route("/v1/certificates/service/{site}", get(certificate))
@@ -340,11 +352,11 @@ async fn stream_leaves(
 ) -> Result<Sse<impl stream::Stream<Item = Result<Event, Infallible>>>, ErrorBody> {
     kms.site(peer)?;
     let changed = kms.0.changed.subscribe();
-    let tail = (kms, changed, from, VecDeque::<Event>::new());
-    Ok(Sse::new(stream::unfold(tail, |(kms, mut changed, mut next, mut ready)| async move {
+    let tail = (kms, changed, from, 0, VecDeque::<Event>::new());
+    Ok(Sse::new(stream::unfold(tail, |(kms, mut changed, mut next, mut told, mut ready)| async move {
         loop {
             if let Some(event) = ready.pop_front() {
-                return Some((Ok(event), (kms, changed, next, ready)));
+                return Some((Ok(event), (kms, changed, next, told, ready)));
             }
             changed.mark_unchanged();
             {
@@ -359,6 +371,13 @@ async fn stream_leaves(
                         Event::default().event("leaf").data(serde_json::to_string(&event).unwrap()),
                     );
                     next += 1;
+                }
+                if data.parcels.len() > told {
+                    told = data.parcels.len();
+                    let event = SlipsEvent { place: told as u64 };
+                    ready.push_back(
+                        Event::default().event("slips").data(serde_json::to_string(&event).unwrap()),
+                    );
                 }
             }
             if ready.is_empty() {
@@ -491,6 +510,46 @@ async fn order(
     kms.append(request.envelope);
     let (index, at) = (kms.size() - 1, kms.data().at);
     Ok(Json(Appended { index, digest, at }))
+}
+
+async fn slips(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Json(batch): Json<Batch>,
+) -> Answer<Done> {
+    kms.site(peer)?;
+    if kms.data().refuse_slips {
+        return Err(ErrorBody::new(ErrorCode::Internal, "no slips"));
+    }
+    kms.set(|data| data.batches.push(batch));
+    Ok(Json(Done {}))
+}
+
+async fn released(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Json(parts): Json<ReleasedParts>,
+) -> Answer<Done> {
+    kms.site(peer)?;
+    kms.set(|data| data.released.push(parts));
+    Ok(Json(Done {}))
+}
+
+#[derive(serde::Deserialize)]
+struct After {
+    after: u64,
+}
+
+/// Hands out its parcels in whatever order it has them, and what the site has already as well.
+async fn parcels(
+    Shared(kms): Shared<Kms>,
+    Extension(peer): Extension<Peer>,
+    Query(After { after }): Query<After>,
+) -> Answer<Parcels> {
+    kms.site(peer)?;
+    let parcels = kms.data().parcels.clone();
+    kms.set(|data| data.asked_after.push(after));
+    Ok(Json(Parcels { parcels, more: false }))
 }
 
 async fn own_journals(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<OwnJournals> {

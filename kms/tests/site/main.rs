@@ -22,5 +22,6 @@ mod reviving;
 mod revocation;
 mod rewrapping;
 mod rotating;
+mod routing;
 mod stage;
 mod town;

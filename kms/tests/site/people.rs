@@ -244,7 +244,7 @@ pub(crate) fn end_contract(label: &str) -> Act {
 
 // Halves and shares, by the label of their unit and card.
 
-fn scalar(label: &str) -> [u8; 32] {
+pub(crate) fn scalar(label: &str) -> [u8; 32] {
     Digest::of(label.as_bytes()).0
 }
 

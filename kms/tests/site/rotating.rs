@@ -18,7 +18,7 @@ static LABELS: Labels = Labels { tls: "tls", signing: "signing", log: None, tran
 
 impl Town {
     /// New keys that wait in the site's token, by a statement that both have signed.
-    fn waiting(&self) -> ServiceKeys {
+    pub(crate) fn waiting(&self) -> ServiceKeys {
         let own = OwnKeys::ensure(&self.config.hsm.open().unwrap(), &LABELS).unwrap();
         let (_, envelope) =
             own.rotate(ServiceKind::Site, Some(&self.kms.state()), &self.config.data).unwrap();
@@ -32,7 +32,7 @@ impl Town {
 }
 
 /// A site speaks with the keys of this label from here on.
-fn rotated(site: &str, keys: ServiceKeys) -> [Act; 1] {
+pub(crate) fn rotated(site: &str, keys: ServiceKeys) -> [Act; 1] {
     [Act::KeyRotated { service: ServiceId::Site(id(site)), keys }]
 }
 

@@ -20,6 +20,7 @@ use warifu_api::wire::site::{
 };
 use warifu_api::{Client, ClientError};
 use warifu_console::Settings as _;
+use warifu_crash_point::CrashPoint;
 use warifu_hardware::hsm::Hsm;
 use warifu_kms::site::command::init;
 use warifu_kms::site::config::Config;
@@ -57,6 +58,13 @@ struct Running {
 
 /// The program; it ends with SIGKILL when this is dropped.
 pub(crate) struct Process(std::process::Child);
+
+impl Process {
+    /// Waits until it has come to its end by itself.
+    pub(crate) fn ended(&mut self) {
+        self.0.wait().unwrap();
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -183,10 +191,20 @@ impl Town {
 
     /// Starts the program itself.
     pub(crate) fn start_process(&mut self) -> Process {
+        self.start_program(&[])
+    }
+
+    /// Starts the program, which is killed where it comes to this point.
+    pub(crate) fn start_process_that_ends_at(&mut self, point: CrashPoint) -> Process {
+        self.start_program(&[("WARIFU_CRASH_AT", point.name())])
+    }
+
+    fn start_program(&mut self, environment: &[(&str, &str)]) -> Process {
         assert!(self.running.is_none());
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_warifu-kms"))
             .args(["site", "run", "--config"])
             .arg(self.config.data.with_file_name("site.toml"))
+            .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Grant, NotAnswered, Rejected, State};
 use crate::dsse::{Envelope, EnvelopeError};
+use crate::journal::Row;
 use crate::slip::{BATCHES_LIMIT, LONGEST_SLIP_MS, SLIPS_LIMIT, Sent, SlipId, is_way};
 use crate::statement::{Millis, Right, Slips, UnitKind};
 use crate::{Digest, Id};
@@ -238,6 +239,36 @@ impl State {
     #[must_use]
     pub fn slip_is_revoked(&self, slip: &SlipId) -> bool {
         [None, Some(slip.index)].iter().any(|index| self.revoked_slips.contains(&(slip.slips, *index)))
+    }
+}
+
+/// What a row of an audit journal tells of (P-13.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A file of the grant's unit was opened.
+    Opened,
+    /// A dispatcher sent a file on.
+    Routed {
+        /// Where to.
+        to: Id,
+    },
+    /// A file was opened that had been sent on to the grant's unit.
+    OpenedBySlip {
+        /// The unit that sent it.
+        from: Id,
+    },
+}
+
+impl State {
+    /// What a row of an audit journal tells of, and the unit whose grant was used. One with a grant that the ledger does not know
+    /// is taken as it stands.
+    #[must_use]
+    pub fn told_by(&self, row: &Row) -> (Id, Told) {
+        match self.grants.get(&row.grant) {
+            Some(grant) if grant.right == Right::Route => (grant.unit, Told::Routed { to: row.unit }),
+            Some(grant) if grant.unit != row.unit => (grant.unit, Told::OpenedBySlip { from: row.unit }),
+            _ => (row.unit, Told::Opened),
+        }
     }
 }
 

@@ -350,6 +350,7 @@ impl Act {
                 | Self::UnitClosed { effective_at: None, .. }
                 | Self::ContractEnded { .. }
                 | Self::FileShredded { .. }
+                | Self::SlipRevoked { .. }
                 | Self::SiteRemoved { .. }
         )
     }

@@ -2,11 +2,12 @@
 
 use warifu_ledger::Digest;
 use warifu_ledger::dsse::{Envelope, EnvelopeError};
+use warifu_ledger::journal::Row;
 use warifu_ledger::key::Base64;
 use warifu_ledger::slip::{
     BATCHES_LIMIT, LONGEST_SLIP_MS, ProvedSlip, SLIPS_LIMIT, Sent, Slip, SlipId, WAY_LIMIT, is_way,
 };
-use warifu_ledger::state::{NotAnswered, NotRouted, Rejected};
+use warifu_ledger::state::{NotAnswered, NotRouted, Rejected, Told};
 use warifu_ledger::statement::{Act, FactBody, Right, ServiceId, ServiceKeys, Slips};
 
 use crate::fixture::*;
@@ -397,4 +398,19 @@ fn p_15_3_sites_and_they_alone_have_a_transport_key_which_was_never_used() {
 fn a_file_is_known_by_its_ephemeral_key() {
     let one = slip(0, "file", "tax");
     assert_eq!(one.file(), Digest::of(&public_of("file").0.x()));
+}
+
+#[test]
+fn p_13_1_a_row_tells_routing_from_opening() {
+    let town = town();
+    let told = |grant, unit: &str| {
+        let (card, member, file, previous) = (id("card"), id("member"), Digest([0; 32]), Digest([0; 32]));
+        let row = Row { index: 0, time: 0, card, member, grant, unit: id(unit), file, previous };
+        town.state.told_by(&row)
+    };
+    let (desk, tax) = (grant_id("michi", "front"), grant_id("hanako", "tax"));
+    assert_eq!(told(desk, "tax"), (id("front"), Told::Routed { to: id("tax") }));
+    assert_eq!(told(tax, "tax"), (id("tax"), Told::Opened));
+    assert_eq!(told(tax, "front"), (id("tax"), Told::OpenedBySlip { from: id("front") }));
+    assert_eq!(told(id("nobody's"), "front"), (id("front"), Told::Opened));
 }

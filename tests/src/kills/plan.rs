@@ -15,6 +15,17 @@ const COURIERED: [CrashPoint; 2] = [SiteOrderCouriered, SiteOrderSettled];
 /// Where a service dies that goes on with new keys: struck by `tests/tests/e2e/rotation.rs`, at the ca, the kms and a site.
 #[cfg(test)]
 const ROTATING: CrashPoint = FormerKeyDestroyed;
+/// Where kms and sites die while files are routed: struck by `kms/tests/site/routing` and `kms/tests/authority/slips.rs`.
+#[cfg(test)]
+const ROUTING: [CrashPoint; 7] = [
+    KmsSlipsKept,
+    KmsReleasedKept,
+    SiteRoutesRecorded,
+    SiteRoutesKept,
+    SiteSlipsBrought,
+    SiteSlipsSettled,
+    SiteParcelTaken,
+];
 
 /// What people do while a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -328,7 +339,7 @@ mod tests {
     #[test]
     fn no_point_is_left_out() {
         let mut struck: BTreeSet<CrashPoint> =
-            FOUNDING.into_iter().chain([JOINING, ROTATING]).chain(COURIERED).collect();
+            FOUNDING.into_iter().chain([JOINING, ROTATING]).chain(COURIERED).chain(ROUTING).collect();
         struck.extend(Operation::ALL.into_iter().flat_map(Operation::points).map(|(_, point)| point));
         let left_out: Vec<&str> = CrashPoint::ALL
             .iter()

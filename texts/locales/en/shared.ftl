@@ -64,6 +64,7 @@ kind-unit = unit
 kind-grant = grant
 kind-site = site
 kind-proposal = waiting order
+kind-slips = files sent on under the number
 
 rejected-malformed = The order is not well formed ({ $why }).
     .remedy = Use the same version of all programs.

@@ -64,6 +64,7 @@ kind-unit = 宛先
 kind-grant = 権限
 kind-site = 拠点
 kind-proposal = 承認待ちの指図
+kind-slips = 番号で振り分けたファイル
 
 rejected-malformed = 指図の形式が正しくありません（{ $why }）。
     .remedy = プログラムをすべて同じ版にそろえてください。

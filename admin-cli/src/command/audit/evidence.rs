@@ -8,7 +8,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal::Row;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
-use warifu_ledger::state::{CardState, State};
+use warifu_ledger::state::{CardState, State, Told};
 use warifu_ledger::statement::{Act, Millis, Order, Receipt};
 use warifu_ledger::{Digest, Id};
 
@@ -206,7 +206,7 @@ impl Evidence<'_> {
             let values = [
                 ("at", zone.instant(line.row.time)),
                 ("site", self.site_name(&line.site)),
-                ("unit", self.unit_name(&line.row.unit)),
+                ("unit", self.unit_in_words(&line.row)),
                 ("file", what),
             ];
             self.say(key, &values)
@@ -284,6 +284,21 @@ impl Evidence<'_> {
 
     fn unit_name(&self, id: &Id) -> String {
         self.name(self.state.unit(id).map(|unit| unit.name), id)
+    }
+
+    /// The unit whose grant was used, in words that say whether the file was opened or sent on.
+    fn unit_in_words(&self, row: &Row) -> String {
+        let (unit, told) = self.state.told_by(row);
+        let unit = self.unit_name(&unit);
+        match told {
+            Told::Routed { to } => {
+                self.say("audit-routed", &[("unit", unit), ("other", self.unit_name(&to))])
+            }
+            Told::OpenedBySlip { from } => {
+                self.say("audit-opened-by-slip", &[("unit", unit), ("other", self.unit_name(&from))])
+            }
+            _ => unit,
+        }
     }
 
     fn site_name(&self, id: &Id) -> String {

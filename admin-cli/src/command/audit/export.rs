@@ -39,7 +39,9 @@ pub(super) async fn sheet(
         ["column-when", "column-site", "column-name", "column-serial", "column-units", "column-file"];
     table.write_record(titles.map(|key| desk.screen.text(key, &[]))).map_err(unwritten)?;
     for opening in &openings {
-        let OpeningRow { time, site, name, card, unit, file, .. } = OpeningRow::of(book, None, opening);
+        let row = OpeningRow::of(book, None, opening);
+        let unit = row.unit_in_words(desk.screen);
+        let OpeningRow { time, site, name, card, file, .. } = row;
         let cells = [book.zone().instant(time), site, name, card, unit, file.to_string()];
         table.write_record(cells.map(plain)).map_err(unwritten)?;
     }

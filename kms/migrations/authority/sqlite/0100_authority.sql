@@ -179,3 +179,25 @@ CREATE TABLE journal_alarm (
     at INTEGER NOT NULL,
     UNIQUE (site, journal, kind, idx)
 ) STRICT;
+
+-- Batches of slips as sites have brought them, JSON, until they are over.
+CREATE TABLE slip_batch (
+    digest BLOB NOT NULL PRIMARY KEY,
+    brought TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    -- Since when it waits to be committed into the ledger; none once it is.
+    waiting_since INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What a site has released of a batch for another, in the order in which it came: a JSON envelope.
+CREATE TABLE slip_parcel (
+    place INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    batch BLOB NOT NULL REFERENCES slip_batch (digest),
+    by_site BLOB NOT NULL,
+    to_site BLOB NOT NULL,
+    -- Leaves of the ledger when it came.
+    size INTEGER NOT NULL,
+    released TEXT NOT NULL,
+    UNIQUE (batch, by_site, to_site)
+) STRICT;
+CREATE INDEX slip_parcel_for_site ON slip_parcel (to_site, place);

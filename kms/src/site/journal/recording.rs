@@ -18,7 +18,7 @@ use warifu_ledger::journal::{Position, Row};
 use warifu_ledger::{Digest, Id};
 
 use super::{Journal, Stored};
-use crate::site::check::MayAnswer;
+use crate::site::check::Entry;
 use crate::site::error::SiteError;
 use crate::site::gate::Turn;
 use crate::site::store::signed;
@@ -34,11 +34,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// That the audit record of one item is durable. Only [`Recorder::record`] makes one; the HSM's step takes it by value, so
 /// that nothing is computed twice for one record, and nothing without one.
-pub(in crate::site) struct AuditRecorded(MayAnswer);
+pub(in crate::site) struct AuditRecorded<T>(T);
 
-impl AuditRecorded {
+/// What the HSM computes something for.
+pub(in crate::site) trait Audited {
+    /// The rows that have to be durable before.
+    fn entries(&self) -> Vec<Entry>;
+}
+
+impl<T> AuditRecorded<T> {
     /// What may be computed, once.
-    pub(in crate::site) fn spend(self) -> MayAnswer {
+    pub(in crate::site) fn spend(self) -> T {
         self.0
     }
 }
@@ -57,8 +63,8 @@ struct Request {
     site: Id,
     /// Held until the rows are written or never will be: no row comes after the receipt that it would contradict.
     turn: Arc<Turn>,
-    answers: Vec<MayAnswer>,
-    recorded: oneshot::Sender<Result<Vec<AuditRecorded>, SiteError>>,
+    entries: Vec<Entry>,
+    recorded: oneshot::Sender<Result<(), SiteError>>,
 }
 
 impl Recorder {
@@ -75,19 +81,16 @@ impl Recorder {
         self.compared.send_replace(true);
     }
 
-    /// Writes one row for each answer that may be given, and returns when all of them are durable.
-    pub(in crate::site) async fn record(
+    /// Writes the rows of everything that may be computed, and returns when all of them are durable.
+    pub(in crate::site) async fn record<T: Audited>(
         &self,
         organization: Digest,
         site: Id,
         turn: Arc<Turn>,
-        answers: Vec<MayAnswer>,
-    ) -> Result<Vec<AuditRecorded>, SiteError> {
-        if answers.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !stands(Guard::JournalFirst) {
-            return Ok(answers.into_iter().map(AuditRecorded).collect());
+        allowed: Vec<T>,
+    ) -> Result<Vec<AuditRecorded<T>>, SiteError> {
+        if allowed.is_empty() || !stands(Guard::JournalFirst) {
+            return Ok(allowed.into_iter().map(AuditRecorded).collect());
         }
         let mut compared = self.compared.subscribe();
         let ready = async { compared.wait_for(|compared| *compared).await.is_ok() };
@@ -96,20 +99,22 @@ impl Recorder {
             return Err(SiteError::Refused(ErrorBody::new(ErrorCode::NotReady, why)));
         }
         let (recorded, durable) = oneshot::channel();
-        let request = Request { organization, site, turn, answers, recorded };
+        let entries = allowed.iter().flat_map(Audited::entries).collect();
+        let request = Request { organization, site, turn, entries, recorded };
         self.requests.send(request).await.map_err(|_| SiteError::ShuttingDown)?;
-        durable.await.map_err(|_| SiteError::ShuttingDown)?
+        durable.await.map_err(|_| SiteError::ShuttingDown)??;
+        Ok(allowed.into_iter().map(AuditRecorded).collect())
     }
 }
 
 async fn write(journal: Journal, mut waiting: mpsc::Receiver<Request>, written: Arc<Notify>) {
     while let Some(first) = waiting.recv().await {
-        let mut rows = first.answers.len();
+        let mut rows = first.entries.len();
         let mut batch = vec![first];
         while rows < ENOUGH_ROWS
             && let Ok(next) = waiting.try_recv()
         {
-            rows += next.answers.len();
+            rows += next.entries.len();
             batch.push(next);
         }
         let outcome = journal.append(&batch).await;
@@ -117,10 +122,10 @@ async fn write(journal: Journal, mut waiting: mpsc::Receiver<Request>, written: 
             written.notify_one();
         }
         let failed = outcome.err().map(Arc::new);
-        for Request { answers, recorded, turn, .. } in batch {
+        for Request { recorded, turn, .. } in batch {
             // Whoever asked may be gone; then nothing is computed for the rows.
             let _ = recorded.send(match &failed {
-                None => Ok(answers.into_iter().map(AuditRecorded).collect()),
+                None => Ok(()),
                 Some(error) => Err(SiteError::NotRecorded(error.clone())),
             });
             drop(turn);
@@ -172,20 +177,20 @@ impl Journal {
         let mut time = last.map_or(0, |row| row.time);
         let mut rows = Vec::new();
         for request in batch {
-            for answer in &request.answers {
+            for entry in &request.entries {
                 let before = match position {
                     Some(position) => position,
                     None => Position::start(&request.organization, &request.site, &self.id().await?),
                 };
-                time = time.max(answer.time());
+                time = time.max(entry.time);
                 let row = Row {
                     index: before.size,
                     time,
-                    card: answer.card(),
-                    member: answer.member(),
-                    grant: answer.grant(),
-                    unit: answer.unit(),
-                    file: answer.file(),
+                    card: entry.card,
+                    member: entry.member,
+                    grant: entry.grant,
+                    unit: entry.unit,
+                    file: entry.file,
                     previous: before.head,
                 };
                 position = Some(Position { size: before.size.saturating_add(1), head: row.hash() });
