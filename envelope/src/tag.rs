@@ -88,6 +88,15 @@ impl TagStanza {
         Sha256::digest(self.enc.x()).into()
     }
 
+    /// SHA-256 of the stanza as it is in the header: its lines, from `->` to the line feed after the body. By it, slips know
+    /// the stanza.
+    pub fn digest(&self) -> [u8; 32] {
+        let [tag, enc] =
+            [&self.tag[..], &self.enc.to_uncompressed()].map(|part| BASE64_STANDARD_NO_PAD.encode(part));
+        let body = BASE64_STANDARD_NO_PAD.encode(self.body);
+        Sha256::digest(format!("-> {KIND} {tag} {enc}\n{body}\n")).into()
+    }
+
     /// Opens the stanza with the candidates that [`warifu_split_key::partial::join`] made of a card's and a site's
     /// partial. There is one error, whatever went wrong.
     pub fn open(&self, candidates: &[Candidate], recipient: &Point) -> Result<FileKey, OpenError> {

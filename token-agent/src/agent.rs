@@ -66,6 +66,8 @@ pub(crate) struct Agent {
     claim: Claim,
     folders: AtomicU64,
     pub(crate) meter: Meter,
+    /// How many of the parts are computed of files that are being routed.
+    pub(crate) routing: Meter,
     pub(crate) viewer: Viewer,
     told: Told,
 }
@@ -86,6 +88,7 @@ impl Agent {
             claim,
             folders: AtomicU64::new(0),
             meter: Meter::default(),
+            routing: Meter::default(),
             viewer,
             told: Told::default(),
         }))

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
-    Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress, RouteAnswer, RouteRequest,
+    SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -137,6 +138,30 @@ impl AgentClient {
     /// [`AgentError`].
     pub async fn progress(&self) -> Result<Progress, AgentError> {
         self.get("/v1/progress").await
+    }
+
+    /// What would be routed to other units.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn plan_routes(&self, request: &PlanRequest) -> Result<Plan, AgentError> {
+        self.post("/v1/routes/plan", request).await
+    }
+
+    /// Routes files to other units.
+    ///
+    /// # Errors
+    /// [`AgentError`]; what became of each file is in the answer.
+    pub async fn route(&self, request: &RouteRequest) -> Result<RouteAnswer, AgentError> {
+        self.post("/v1/routes", request).await
+    }
+
+    /// How far the slips are that are being made, in slips.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn routes_progress(&self) -> Result<Progress, AgentError> {
+        self.get("/v1/routes/progress").await
     }
 
     /// The units that files can be addressed to, verified by the agent.

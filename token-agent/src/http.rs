@@ -18,15 +18,15 @@ use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest,
-    Status, Unblock, Unlock,
+    OpenRequest, OpenedPuk, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress,
+    RouteAnswer, RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::{custody, forward, opening, personalize, prepare};
+use crate::{custody, forward, opening, personalize, prepare, routing};
 
 /// The largest request, in bytes: an order of the largest size in base64, forwarded.
 const BODY_LIMIT: usize = 16 << 20;
@@ -79,6 +79,9 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/lock", post(lock))
         .route("/v1/open", post(open))
         .route("/v1/progress", get(progress))
+        .route("/v1/routes/plan", post(plan_routes))
+        .route("/v1/routes", post(route))
+        .route("/v1/routes/progress", get(routes_progress))
         .route("/v1/directory", get(directory))
         .route("/v1/cards", get(cards))
         .route("/v1/cards/prepare", post(prepare_card))
@@ -216,6 +219,18 @@ async fn open(State(agent): Shared, Body(request): Body<OpenRequest>) -> Answer<
 
 async fn progress(State(agent): Shared) -> Answer<Progress> {
     Answer(Ok(agent.meter.read()))
+}
+
+async fn plan_routes(State(agent): Shared, Body(request): Body<PlanRequest>) -> Answer<Plan> {
+    detached(async move { routing::plan(&agent, request).await }).await
+}
+
+async fn route(State(agent): Shared, Body(request): Body<RouteRequest>) -> Answer<RouteAnswer> {
+    detached(async move { routing::route(&agent, request).await }).await
+}
+
+async fn routes_progress(State(agent): Shared) -> Answer<Progress> {
+    Answer(Ok(agent.routing.read()))
 }
 
 async fn directory(State(agent): Shared) -> Answer<Directory> {

@@ -6,39 +6,33 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::sync::watch;
 use warifu_api::wire::agent::{AgentFault, FileOutcome, OpenRequest, OpenTarget, Progress};
-use warifu_api::wire::site::{ITEMS_LIMIT, PartialItem, PartialOutcome};
-use warifu_api::{ClientError, ErrorCode};
 use warifu_crash_point::{CrashPoint, reached, reached_blocking};
-use warifu_envelope::{FileKey, OpenError, Overwrite, Sealed, TagStanza, write_whole};
-use warifu_ledger::key::Bytes;
-use warifu_split_key::partial::{PartialX, join};
-use warifu_texts::day::Zone;
+use warifu_envelope::{FileKey, OpenError, Overwrite, write_whole};
 
 use crate::agent::Agent;
 use crate::fault;
-use crate::platform::{open_regular, private_subfolder};
-use crate::session::{OpenFile, Session, Unlocked, Usable};
-use crate::site::Link;
+use crate::pending::{Pending, read_headers};
+use crate::platform::private_subfolder;
+use crate::session::OpenFile;
+use crate::sources::{Source, sources, while_open};
+
+pub(crate) mod keys;
+
+use keys::{Keyed, keys};
 
 /// The most files in one request.
 const FILES_LIMIT: usize = 1024;
-/// The most stanzas of one file that are asked for: a file with thousands that bear the card's tag is an attack.
-const STANZAS_LIMIT: usize = 8;
 /// How many files are decrypted at once.
 const AT_ONCE: usize = 4;
-/// Before a file is said to be for nobody here, a site's word that is older than this is asked for again.
-const STALE: Duration = Duration::from_secs(2);
 /// How often an export is brought to the disk, so that the end of it takes no time: in bytes.
 const SYNC_EVERY: u64 = 16 << 20;
 /// The longest file name that is kept for viewers, in bytes.
 const NAME_LIMIT: usize = 120;
 
-/// How many bytes are being opened.
+/// How much of what is being done is done.
 #[derive(Default)]
 pub(crate) struct Meter {
     done: AtomicU64,
@@ -51,20 +45,20 @@ impl Meter {
     }
 }
 
-/// One file's share in the meter, taken out again at its end.
-struct Measured<'a> {
+/// One task's share in a meter, taken out again at its end.
+pub(crate) struct Measured<'a> {
     meter: &'a Meter,
     done: u64,
     total: u64,
 }
 
 impl<'a> Measured<'a> {
-    fn new(meter: &'a Meter, total: u64) -> Self {
+    pub(crate) fn new(meter: &'a Meter, total: u64) -> Self {
         meter.total.fetch_add(total, Ordering::Relaxed);
         Self { meter, done: 0, total }
     }
 
-    fn add(&mut self, count: u64) {
+    pub(crate) fn add(&mut self, count: u64) {
         self.done += count;
         self.meter.done.fetch_add(count, Ordering::Relaxed);
     }
@@ -77,36 +71,6 @@ impl Drop for Measured<'_> {
     }
 }
 
-/// A card that can open files now, with the site that answers for it.
-struct Source {
-    session: Arc<Session>,
-    unlocked: Arc<Unlocked>,
-    link: Arc<Link>,
-    usable: Vec<Usable>,
-    ending: watch::Receiver<bool>,
-}
-
-/// A file whose header has been read.
-struct Pending {
-    sealed: Sealed<File>,
-    stanzas: Vec<TagStanza>,
-    length: u64,
-}
-
-/// One stanza to be opened by one source's grant.
-struct Item {
-    file: usize,
-    stanza: TagStanza,
-    usable: Usable,
-}
-
-/// A file that has its key, and who gave it.
-struct Keyed {
-    key: FileKey,
-    source: usize,
-    usable: Usable,
-}
-
 /// Opens files; one outcome a file, in their order.
 ///
 /// # Errors
@@ -114,15 +78,8 @@ struct Keyed {
 pub(crate) async fn open(agent: &Arc<Agent>, request: OpenRequest) -> Result<Vec<FileOutcome>, AgentFault> {
     check(&request)?;
     let mut sources = sources(agent).await?;
-    let mut files = Vec::new();
-    for path in &request.files {
-        files.push(read_header(PathBuf::from(path)).await);
-    }
-    if files.iter().flatten().any(|file| matching(&sources, file).is_empty()) {
-        refresh(agent, &mut sources).await;
-        look_elsewhere(&mut sources, &files).await;
-    }
-    let mut keys = keys(agent, &sources, &files).await;
+    let files = read_headers(request.files.iter().map(PathBuf::from).collect()).await;
+    let mut keys = keys(agent, &mut sources, &files).await;
     if keys.iter().any(|key| matches!(key, Err(AgentFault::NotForYou)))
         && let Some((serial, tries_left)) = agent.waiting_card().await
     {
@@ -145,18 +102,6 @@ pub(crate) async fn open(agent: &Arc<Agent>, request: OpenRequest) -> Result<Vec
     Ok(futures_util::stream::iter(work).buffered(AT_ONCE).collect().await)
 }
 
-/// Waits for something, but not beyond the end of what the card has opened.
-async fn while_open<T>(
-    ending: &watch::Receiver<bool>,
-    work: impl Future<Output = T>,
-) -> Result<T, AgentFault> {
-    let mut ending = ending.clone();
-    tokio::select! {
-        done = work => Ok(done),
-        _ = ending.wait_for(|over| *over) => Err(AgentFault::CardRemoved),
-    }
-}
-
 fn check(request: &OpenRequest) -> Result<(), AgentFault> {
     let malformed = |why: &str| Err(AgentFault::Malformed { why: why.to_owned() });
     if request.files.is_empty() || request.files.len() > FILES_LIMIT {
@@ -174,227 +119,6 @@ fn check(request: &OpenRequest) -> Result<(), AgentFault> {
     }
 }
 
-/// The unlocked cards with a site, or why there is none.
-async fn sources(agent: &Arc<Agent>) -> Result<Vec<Source>, AgentFault> {
-    let mut sources = Vec::new();
-    let mut why = None;
-    for session in agent.sessions() {
-        let Some(unlocked) = session.unlocked() else { continue };
-        let ending = unlocked.ending();
-        let link = match unlocked.sites.current() {
-            Some(link) => Ok(link),
-            None => while_open(&ending, connect(agent, &unlocked)).await.flatten(),
-        };
-        match link {
-            Ok(link) => {
-                let usable = session.usable(&link.me.grants);
-                sources.push(Source { session, unlocked, link, usable, ending });
-            }
-            Err(fault) => {
-                drop(ending);
-                agent.heard(&session, &fault);
-                why = Some(fault);
-            }
-        }
-    }
-    match (sources.is_empty(), why) {
-        (false, _) => Ok(sources),
-        (true, Some(fault)) => Err(fault),
-        (true, None) => Err(agent.why_not_open().await),
-    }
-}
-
-/// The first site that answers; one that shows another key than before may have got it.
-async fn connect(agent: &Agent, unlocked: &Unlocked) -> Result<Arc<Link>, AgentFault> {
-    match unlocked.sites.connect(None).await {
-        Err(AgentFault::SiteUnreachable) if agent.learn_keys(unlocked).await => {
-            unlocked.sites.connect(None).await
-        }
-        connected => connected,
-    }
-}
-
-/// Asks again what the cards may open: a grant may be newer than what the sites said last.
-async fn refresh(agent: &Arc<Agent>, sources: &mut [Source]) {
-    for source in sources {
-        if source.link.age() < STALE {
-            continue;
-        }
-        match while_open(&source.ending, source.unlocked.sites.refresh()).await.flatten() {
-            Ok(link) => {
-                source.unlocked.told(link.grants());
-                source.usable = source.session.usable(&link.me.grants);
-                source.link = link;
-            }
-            Err(fault) => agent.heard(&source.session, &fault),
-        }
-    }
-}
-
-/// Asks other sites where a card has shares that its site does not tell of: a unit may be served by some sites only.
-async fn look_elsewhere(sources: &mut [Source], files: &[Result<Pending, AgentFault>]) {
-    for index in 0..sources.len() {
-        let unserved: Vec<&Pending> =
-            files.iter().flatten().filter(|file| matching(sources, file).is_empty()).collect();
-        let Some(source) = sources.get_mut(index) else { return };
-        if unserved.is_empty() || source.session.facts().shares.len() <= source.usable.len() {
-            continue;
-        }
-        let serves = |link: &Link| {
-            let usable = source.session.usable(&link.me.grants);
-            let mut stanzas = unserved.iter().flat_map(|file| &file.stanzas);
-            stanzas.any(|stanza| usable.iter().any(|usable| stanza.matches(&usable.grant.unit_key.0)))
-        };
-        if let Ok(Some(link)) = while_open(&source.ending, source.unlocked.sites.find(serves)).await {
-            source.unlocked.told(link.grants());
-            source.usable = source.session.usable(&link.me.grants);
-            source.link = link;
-        }
-    }
-}
-
-async fn read_header(path: PathBuf) -> Result<Pending, AgentFault> {
-    let read = tokio::task::spawn_blocking(move || {
-        let unreadable = |error: std::io::Error| AgentFault::FileUnreadable { why: error.to_string() };
-        let file = open_regular(&path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
-        let sealed = Sealed::read(file).map_err(fault::of_header)?;
-        let stanzas = sealed.header().tag_stanzas().map_err(fault::of_header)?;
-        Ok(Pending { sealed, stanzas, length })
-    });
-    read.await.unwrap_or_else(|error| Err(AgentFault::FileUnreadable { why: error.to_string() }))
-}
-
-/// The stanzas that bear the tag of a unit that a card can open.
-fn matching(sources: &[Source], file: &Pending) -> Vec<(usize, TagStanza, Usable)> {
-    let mut found = Vec::new();
-    for stanza in &file.stanzas {
-        for (index, source) in sources.iter().enumerate() {
-            for usable in source.usable.iter().filter(|usable| stanza.matches(&usable.grant.unit_key.0)) {
-                found.push((index, stanza.clone(), usable.clone()));
-            }
-        }
-        if found.len() >= STANZAS_LIMIT {
-            break;
-        }
-    }
-    found.truncate(STANZAS_LIMIT);
-    found
-}
-
-/// The file keys: one request to each card's site for the whole batch.
-async fn keys(
-    agent: &Arc<Agent>,
-    sources: &[Source],
-    files: &[Result<Pending, AgentFault>],
-) -> Vec<Result<Keyed, AgentFault>> {
-    let mut keys: Vec<Result<Keyed, AgentFault>> = files.iter().map(|_| Err(AgentFault::NotForYou)).collect();
-    let mut asked: Vec<Vec<Item>> = sources.iter().map(|_| Vec::new()).collect();
-    for (file, pending) in files.iter().enumerate() {
-        let Ok(pending) = pending else { continue };
-        for (source, stanza, usable) in matching(sources, pending) {
-            if let Some(items) = asked.get_mut(source) {
-                items.push(Item { file, stanza, usable });
-            }
-        }
-    }
-    for (index, (source, mut items)) in sources.iter().zip(asked).enumerate() {
-        while !items.is_empty() {
-            let rest = items.split_off(items.len().min(ITEMS_LIMIT));
-            let chunk = std::mem::replace(&mut items, rest);
-            let answers = ask(agent, source, &chunk).await;
-            for (item, answer) in chunk.into_iter().zip(answers) {
-                let Some(slot) = keys.get_mut(item.file).filter(|slot| slot.is_err()) else { continue };
-                *slot = answer.map(|key| Keyed { key, source: index, usable: item.usable });
-            }
-        }
-    }
-    keys
-}
-
-/// Card and site at the same time, then the joining.
-async fn ask(agent: &Arc<Agent>, source: &Source, items: &[Item]) -> Vec<Result<FileKey, AgentFault>> {
-    let points = items.iter().map(|item| (item.usable.slot, item.stanza.enc)).collect();
-    let wire: Vec<PartialItem> = items
-        .iter()
-        .map(|item| PartialItem {
-            grant: item.usable.grant.grant,
-            encapsulated: Bytes(item.stanza.enc.to_uncompressed().to_vec()),
-        })
-        .collect();
-    let both = async { tokio::join!(source.session.partials(points), ask_site(source, wire)) };
-    let (card, site) = match while_open(&source.ending, both).await {
-        Ok(both) => both,
-        Err(fault) => return all(items, fault),
-    };
-    let card = match card {
-        Ok(card) => card,
-        Err(error) => return all(items, agent.card_failed(&source.session, error).await),
-    };
-    let site = match site {
-        Ok(site) => site,
-        Err(fault) => {
-            agent.heard(&source.session, &fault);
-            return all(items, fault);
-        }
-    };
-    for answer in &site {
-        if let PartialOutcome::Refused { code } = answer {
-            agent.heard_of_grant(&source.session, *code);
-        }
-    }
-    let joined = items.iter().zip(card).zip(site);
-    let zone = agent.zone();
-    joined.map(|((item, card), site)| open_stanza(item, &card, site, &zone)).collect()
-}
-
-fn all(items: &[Item], fault: AgentFault) -> Vec<Result<FileKey, AgentFault>> {
-    items.iter().map(|_| Err(fault.clone())).collect()
-}
-
-/// Asks the site, and where it cannot answer for now, the next one.
-async fn ask_site(source: &Source, items: Vec<PartialItem>) -> Result<Vec<PartialOutcome>, AgentFault> {
-    let link = source.unlocked.sites.current().unwrap_or_else(|| source.link.clone());
-    let refused = |outcome: &PartialOutcome| match outcome {
-        PartialOutcome::Refused { code } => fault::concerns_site(*code),
-        PartialOutcome::Partial { .. } => false,
-    };
-    let first = match link.partials(items.clone()).await {
-        Ok(answer) if answer.items.iter().any(refused) => Ok(answer.items),
-        Ok(answer) => return Ok(answer.items),
-        Err(ClientError::Refused { body, .. }) if !fault::concerns_site(body.code) => {
-            return Err(AgentFault::SiteRefused { code: body.code });
-        }
-        Err(error) => Err(fault::of_site(error)),
-    };
-    match source.unlocked.sites.connect(Some(link.site.site)).await {
-        Ok(next) => next.partials(items).await.map(|answer| answer.items).map_err(fault::of_site),
-        // The first one's reason says more than that no other could be reached.
-        Err(AgentFault::SiteUnreachable) => first,
-        Err(other) => Err(other),
-    }
-}
-
-fn open_stanza(
-    item: &Item,
-    card: &PartialX,
-    site: PartialOutcome,
-    zone: &Zone,
-) -> Result<FileKey, AgentFault> {
-    let site = match site {
-        PartialOutcome::Partial { x } => PartialX::from_bytes(&x.0),
-        PartialOutcome::Refused { code: ErrorCode::InvalidPoint } => return Err(AgentFault::FileDamaged),
-        PartialOutcome::Refused { code } => {
-            let begins = item.usable.grant.starts_at.filter(|_| code == ErrorCode::GrantNotStarted);
-            let from = begins.map(|at| zone.minute(at));
-            return Err(from.map_or(AgentFault::SiteRefused { code }, |from| AgentFault::NotBegun { from }));
-        }
-    };
-    // One error for everything: what exactly did not fit is nobody's business.
-    let candidates = join(card, &site).map_err(|_| AgentFault::FileDamaged)?;
-    item.stanza.open(&candidates, &item.usable.grant.unit_key.0).map_err(|_| AgentFault::FileDamaged)
-}
-
 async fn one(
     agent: &Arc<Agent>,
     sources: &[Source],
@@ -406,18 +130,18 @@ async fn one(
     let Some(source) = sources.get(keyed.source) else {
         return FileOutcome::Failed { fault: AgentFault::CardRemoved };
     };
-    let unit = keyed.usable.grant.unit_name.clone();
+    let (unit, routed) = (keyed.usable.grant.unit_name.clone(), keyed.routed);
     let grant = keyed.usable.grant.grant;
     match target {
         OpenTarget::Export { path, overwrite } => {
             let overwrite = if *overwrite { Overwrite::Replace } else { Overwrite::Refuse };
             match decrypt(agent, source, file, keyed.key, PathBuf::from(path), overwrite).await {
-                Ok(bytes) => FileOutcome::Exported { bytes, unit },
+                Ok(bytes) => FileOutcome::Exported { bytes, unit, routed },
                 Err(fault) => FileOutcome::Failed { fault },
             }
         }
         OpenTarget::View => match view(agent, source, path, file, keyed.key, grant).await {
-            Ok(path) => FileOutcome::Viewing { path: path.to_string_lossy().into_owned(), unit },
+            Ok(path) => FileOutcome::Viewing { path: path.to_string_lossy().into_owned(), unit, routed },
             Err(fault) => FileOutcome::Failed { fault },
         },
     }

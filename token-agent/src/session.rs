@@ -300,12 +300,18 @@ pub(crate) struct Usable {
 impl Session {
     /// The grants that open files, out of those that the site tells.
     pub(crate) fn usable(&self, grants: &[MyGrant]) -> Vec<Usable> {
+        let mut held = self.held(grants);
+        held.retain(|usable| usable.grant.right == Right::Open);
+        held
+    }
+
+    /// Those whose shares the card has, whatever they allow.
+    pub(crate) fn held(&self, grants: &[MyGrant]) -> Vec<Usable> {
         let facts = held(&self.facts);
         // A share belongs to one grant (P-4.9): a site that tells of thousands for it would have each tried on each stanza.
         let mut told = BTreeSet::new();
         grants
             .iter()
-            .filter(|grant| grant.right == Right::Open)
             .filter_map(|grant| {
                 let slot = *facts.shares.get(&grant.card_point.0)?;
                 told.insert(grant.card_point.0).then(|| Usable { grant: grant.clone(), slot })
@@ -315,9 +321,18 @@ impl Session {
 
     /// Names of the units whose files the card can open, as its site tells.
     pub(crate) fn units(&self, link: &Link) -> Vec<String> {
-        let begun =
-            self.usable(&link.me.grants).into_iter().filter(|usable| usable.grant.starts_at.is_none());
-        begun.map(|usable| usable.grant.unit_name).collect()
+        self.begun(link, Right::Open)
+    }
+
+    /// Names of the front desks whose files the card can route, as its site tells.
+    pub(crate) fn desks(&self, link: &Link) -> Vec<String> {
+        self.begun(link, Right::Route)
+    }
+
+    fn begun(&self, link: &Link, right: Right) -> Vec<String> {
+        let held = self.held(&link.me.grants).into_iter().map(|held| held.grant);
+        let begun = held.filter(|grant| grant.right == right && grant.starts_at.is_none());
+        begun.map(|grant| grant.unit_name).collect()
     }
 
     /// How many of the grants to open have no share on the card.

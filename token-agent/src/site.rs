@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::routing::{Batch, Routed, RoutedItem};
 use warifu_api::wire::site::{Me, PartialItem, PartialsAnswer, PartialsRequest};
 use warifu_api::{Client, ClientError, ErrorCode, tls};
 use warifu_ledger::Id;
@@ -53,18 +54,33 @@ impl Link {
     }
 
     /// One round trip for a batch.
-    pub(crate) async fn partials(&self, items: Vec<PartialItem>) -> Result<PartialsAnswer, ClientError> {
-        let count = items.len();
+    pub(crate) async fn partials(
+        &self,
+        items: Vec<PartialItem>,
+        routed: Vec<RoutedItem>,
+    ) -> Result<PartialsAnswer, ClientError> {
+        let asked = (items.len(), routed.len());
         let client = self.client.clone().with_timeout(BATCH);
-        let answer: PartialsAnswer =
-            client.post("/v1/partials", &PartialsRequest { items, routed: Vec::new() }).await?;
-        if answer.items.len() != count {
-            return Err(ClientError::Nonsense {
-                address: self.site.address.clone(),
-                why: format!("{} answers to {count} items", answer.items.len()),
-            });
+        let answer: PartialsAnswer = client.post("/v1/partials", &PartialsRequest { items, routed }).await?;
+        let answered = (answer.items.len(), answer.routed.len());
+        if answered != asked {
+            return Err(self.nonsense(format!("{answered:?} answers to {asked:?} items")));
         }
         Ok(answer)
+    }
+
+    /// Brings slips, which the site takes, but for those that it names. The same ones may be brought again.
+    pub(crate) async fn route(&self, batch: &Batch) -> Result<Routed, ClientError> {
+        let routed: Routed = self.client.clone().with_timeout(BATCH).post("/v1/routes", batch).await?;
+        let count = u64::try_from(batch.items.len()).unwrap_or(u64::MAX);
+        if routed.refused.iter().any(|refused| refused.index >= count) {
+            return Err(self.nonsense(format!("a slip is refused that is none of {count}")));
+        }
+        Ok(routed)
+    }
+
+    fn nonsense(&self, why: String) -> ClientError {
+        ClientError::Nonsense { address: self.site.address.clone(), why }
     }
 }
 

@@ -17,6 +17,10 @@ pub const AGENT: Sources =
 pub const AGENT_PROGRAM: Sources =
     Sources { ja: include_str!("../locales/ja/agent.ftl"), en: include_str!("../locales/en/agent.ftl") };
 
+/// With what the names of states begin, and of those of a card that routes and opens nothing.
+const STATE: &str = "state";
+const STATE_OF_A_DISPATCHER: &str = "routing-state";
+
 /// What the agent's answers mean, from texts that [`AGENT`] is among.
 pub trait AgentTexts {
     /// What an agent's fault means to a person.
@@ -54,11 +58,18 @@ impl AgentTexts for Texts {
         if let AgentState::Refused { code: Some(code), .. } = state {
             return self.code(*code);
         }
-        let minutes = match state {
-            AgentState::Open { lease_left_ms, .. } => Some(lease_left_ms.div_ceil(60_000)),
-            _ => None,
+        let AgentState::Open { lease_left_ms, units, desks, .. } = state else {
+            return tagged(self, STATE, serde_json::to_value(state).ok(), None);
         };
-        tagged(self, "state", serde_json::to_value(state).ok(), minutes)
+        let opens_none = units.is_empty() && !desks.is_empty();
+        let tag = if opens_none { STATE_OF_A_DISPATCHER } else { STATE };
+        let mut value = serde_json::to_value(state).ok();
+        if let Some(serde_json::Value::Object(fields)) = &mut value
+            && let Some(variant) = fields.remove(STATE)
+        {
+            fields.insert(tag.to_owned(), variant);
+        }
+        tagged(self, tag, value, Some(lease_left_ms.div_ceil(60_000)))
     }
 
     fn end(&self, end: &CardEnd) -> Option<Explained> {

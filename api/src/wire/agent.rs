@@ -14,6 +14,9 @@
 //! | `POST /v1/lock` | → [`Done`](super::Done): forget the PIN, close what is open |
 //! | `POST /v1/open` | [`OpenRequest`] → [`OpenAnswer`] |
 //! | `GET /v1/progress` | → [`Progress`] of the files that are being opened |
+//! | `POST /v1/routes/plan` | [`PlanRequest`] → [`Plan`]: what would be routed, for the person to agree to |
+//! | `POST /v1/routes` | [`RouteRequest`] → [`RouteAnswer`]: files go to other units, PIN every time |
+//! | `GET /v1/routes/progress` | → [`Progress`], in slips instead of bytes, of those that are being made |
 //! | `GET /v1/directory` | → the verified [`Directory`](super::authority::Directory) |
 //! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
 //! | `POST /v1/cards/prepare` | [`Prepare`] → [`Prepared`]: generate the three keys on a new card |
@@ -31,8 +34,10 @@ use super::*;
 use crate::error::ErrorCode;
 
 mod cards;
+mod routes;
 
 pub use cards::*;
+pub use routes::*;
 
 /// How programs on this PC find the agent: JSON in a file of mode 0600.
 #[derive(Serialize, Deserialize)]
@@ -146,6 +151,9 @@ pub enum AgentState {
         member: Option<String>,
         /// Names of the units whose files can be opened.
         units: Vec<String>,
+        /// Names of the front desks whose files can be routed.
+        #[serde(default)]
+        desks: Vec<String>,
         /// The site that answers.
         site: String,
         /// How long that site may still answer without news, in milliseconds.
@@ -296,15 +304,19 @@ pub enum FileOutcome {
     Viewing {
         /// The path.
         path: String,
-        /// The unit to which it was addressed, as people say it.
+        /// The unit to which it was addressed or routed, as people say it.
         unit: String,
+        /// Whether it was addressed to another unit, and routed to this one (P-15.13).
+        routed: bool,
     },
     /// It was written.
     Exported {
         /// Plaintext bytes.
         bytes: u64,
-        /// The unit to which it was addressed, as people say it.
+        /// The unit to which it was addressed or routed, as people say it.
         unit: String,
+        /// Whether it was addressed to another unit, and routed to this one (P-15.13).
+        routed: bool,
     },
     /// Nothing.
     Failed {
@@ -445,9 +457,28 @@ pub enum AgentFault {
     /// Not an age file, or damaged.
     #[serde(deserialize_with = "nothing_more")]
     FileDamaged,
-    /// The file is addressed to none of the card's units.
+    /// The file is addressed to none of the card's units, and was routed to none.
     #[serde(deserialize_with = "nothing_more")]
     NotForYou,
+    /// The card may route the file, and not read it.
+    ForRouting {
+        /// The front desk that it is addressed to, as people say it.
+        unit: String,
+    },
+    /// The file was routed to the card's unit, and what came with it does not open it.
+    #[serde(deserialize_with = "nothing_more")]
+    SlipDoesNotOpen,
+    /// The file is another one than the person agreed to route.
+    #[serde(deserialize_with = "nothing_more")]
+    FileChanged,
+    /// Files cannot be routed until that day.
+    UntilImpossible {
+        /// The latest possible, in the organization's zone: `2027-03-31`.
+        latest: String,
+    },
+    /// The connection broke while files were being routed: they are on their way, or not.
+    #[serde(deserialize_with = "nothing_more")]
+    RoutingUncertain,
     /// The output exists.
     #[serde(deserialize_with = "nothing_more")]
     OutputExists,

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use warifu_api::ErrorBody;
 use warifu_api::wire::agent::{
     AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Personalize, Personalized, Prepare, Prepared, Progress, SignAnswer, SignRequest,
-    Unblock, Unlock,
+    OpenRequest, OpenedPuk, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress,
+    RouteAnswer, RouteRequest, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::audit::{
     JournalAlarms, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals,
@@ -162,9 +162,28 @@ types! {
     ];
     Progress => [json!({"done": 1, "total": 2})];
     OpenAnswer => [json!({"files": [
-        {"outcome": "viewing", "path": "/p", "unit": "税務課"},
-        {"outcome": "exported", "bytes": 3, "unit": "税務課"},
+        {"outcome": "viewing", "path": "/p", "unit": "税務課", "routed": true},
+        {"outcome": "exported", "bytes": 3, "unit": "税務課", "routed": false},
         {"outcome": "failed", "fault": {"fault": "not-for-you"}},
+    ]})];
+    PlanRequest => [
+        json!({"files": ["/a"], "targets": [id("tax")]}),
+        json!({"serial": 1, "files": ["/a", "/b"], "targets": [id("tax"), id("welfare")], "last_day": "2027-03-31"}),
+    ];
+    Plan => [json!({
+        "serial": 1, "targets": [{"unit": id("tax"), "name": "税務課"}], "last_day": "2027-03-31", "files": [
+            {"planned": "ready", "unit": "受付", "stanzas": digest()},
+            {"planned": "ready", "unit": null, "stanzas": digest()},
+            {"planned": "failed", "fault": {"fault": "not-for-you"}},
+        ],
+    })];
+    RouteRequest => [json!({
+        "serial": 1, "pin": "123456", "files": [{"path": "/a", "stanzas": digest()}], "targets": [id("tax")],
+        "last_day": "2027-03-31",
+    })];
+    RouteAnswer => [json!({"files": [
+        [{"outcome": "sent", "last_day": "2027-03-31", "slip": {"slips": digest(), "index": 0}}],
+        [{"outcome": "failed", "fault": {"fault": "routing-uncertain"}}],
     ]})];
     AgentFault => [
         json!({"fault": "last-try"}), json!({"fault": "pin-wrong", "tries_left": 2}),

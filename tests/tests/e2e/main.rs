@@ -22,6 +22,7 @@ mod personal;
 mod postgres;
 mod road;
 mod rotation;
+mod routing;
 mod scan;
 mod scenarios;
 mod secrets;

@@ -116,6 +116,7 @@ impl Agent {
                         serial,
                         member: link.me.member_name.clone(),
                         units,
+                        desks: session.desks(&link),
                         site: link.site.name.clone(),
                         lease_left_ms: link.lease_left_ms(),
                         open_files,
@@ -181,9 +182,11 @@ impl Agent {
             Phase::Refused(code) => Standing::Refused { code },
             Phase::Open(unlocked) => match unlocked.sites.current() {
                 None => Standing::Unanswered,
-                Some(link) => {
-                    Standing::Open { units: session.units(&link), missing: session.missing(&link.me.grants) }
-                }
+                Some(link) => Standing::Open {
+                    units: session.units(&link),
+                    desks: session.desks(&link),
+                    missing: session.missing(&link.me.grants),
+                },
             },
         }
     }

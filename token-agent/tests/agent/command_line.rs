@@ -1,10 +1,7 @@
 //! `warifu`, as people and scripts use it.
 
-use warifu_api::wire::UnitEntry;
 use warifu_api::wire::agent::{AgentState, OpenAnswer, Status};
-use warifu_api::wire::authority::Directory;
 use warifu_envelope::UnitRecipient;
-use warifu_ledger::statement::UnitKind;
 use warifu_virtual_card::readers;
 
 use crate::desk::{Desk, PIN, stderr, stdout};
@@ -40,22 +37,7 @@ fn sealing_and_opening_at_the_command_line() {
         assert_eq!(desk.warifu(&["seal", "-r", "age1tag1xyz", &plain], "").status.code(), Some(1));
 
         desk.start_agent();
-        let created = unit.created(desk.organization, &desk.ca_service, &desk.kms_service);
-        desk.kms.state().directory = Some(Directory {
-            organization: desk.organization,
-            units: vec![UnitEntry {
-                unit: unit.id,
-                label: unit.label(),
-                name: unit.name.clone(),
-                kind: UnitKind::Department,
-                recipient: Some(recipient),
-                created: Some(created),
-                name_key: Some(unit.record().key),
-            }],
-            orders: vec![unit.ordered(desk.organization)],
-            checkpoint: None,
-            included: vec![],
-        });
+        desk.publish(&[&unit]);
         let done = desk.warifu(&["seal", "--armor", "-o", &armored, "-r", &unit.label(), &plain], "");
         assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
         assert!(std::fs::read_to_string(&armored).unwrap().starts_with("-----BEGIN AGE"));

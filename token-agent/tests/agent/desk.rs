@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use warifu_api::tls::PeerKey;
+use warifu_api::wire::UnitEntry;
 use warifu_api::wire::agent::{
     AgentFault, AgentState, FileOutcome, OpenRequest, OpenTarget, PinText, Status, Unlock,
 };
-use warifu_envelope::seal;
+use warifu_api::wire::authority::Directory;
+use warifu_envelope::{UnitRecipient, seal};
 use warifu_hardware::card::{Card as _, KeyRole, ManagementKey, PivCard};
-use warifu_ledger::statement::{Profile, ProfileSite};
+use warifu_ledger::statement::{Profile, ProfileSite, Right};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
 use warifu_token_agent::client::{AgentClient, AgentError};
@@ -239,8 +241,11 @@ impl Desk {
         let id = Id::draw(&mut rng());
         let uri = format!("urn:warifu:{organization}:card:{id}");
         card.write_certificate(KeyRole::Authentication, &certificate(&key, Some(uri))).unwrap();
+        let signature = card.public_key(KeyRole::Signature).unwrap();
         for site in &self.sites {
-            site.state().members.entry(PeerKey(key)).or_insert_with(Member::default).card = Some(id);
+            let mut state = site.state();
+            let member = state.members.entry(PeerKey(key)).or_insert_with(Member::default);
+            (member.card, member.signature) = (Some(id), Some(signature));
         }
         for unit in units {
             let mut shares = Vec::new();
@@ -259,6 +264,39 @@ impl Desk {
         drop(card);
         self.remove(index);
         Member1 { index, key: PeerKey(key) }
+    }
+
+    /// A card that may route files of a front desk to these units, and cannot read them.
+    pub(crate) fn dispatcher(&mut self, front: &Unit, targets: &[&Unit]) -> Member1 {
+        let dispatcher = self.member(&[front]);
+        for site in &self.sites {
+            let mut state = site.state();
+            for (grant, _) in &mut state.members.get_mut(&dispatcher.key).unwrap().grants {
+                grant.right = Right::Route;
+                grant.routes_to = targets.iter().map(|target| target.id).collect();
+            }
+        }
+        dispatcher
+    }
+
+    /// The kms's directory has these units.
+    pub(crate) fn publish(&self, units: &[&Unit]) {
+        let entry = |unit: &&Unit| UnitEntry {
+            unit: unit.id,
+            label: unit.label(),
+            name: unit.name.clone(),
+            kind: unit.kind,
+            recipient: Some(UnitRecipient::encode(&unit.key)),
+            created: Some(unit.created(self.organization, &self.ca_service, &self.kms_service)),
+            name_key: Some(unit.record().key),
+        };
+        self.kms.state().directory = Some(Directory {
+            organization: self.organization,
+            units: units.iter().map(entry).collect(),
+            orders: units.iter().map(|unit| unit.ordered(self.organization)).collect(),
+            checkpoint: None,
+            included: vec![],
+        });
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -83,6 +83,7 @@ pub(crate) fn signed<S: Statement>(statement: &S, signers: &[&Arc<SoftKey>]) -> 
 pub(crate) struct Unit {
     pub(crate) id: Id,
     pub(crate) name: String,
+    pub(crate) kind: UnitKind,
     issuer: IssuerHalf,
     keeper: KeeperHalf,
     pub(crate) key: Point,
@@ -92,7 +93,12 @@ impl Unit {
     pub(crate) fn draw(name: &str) -> Self {
         let (issuer, keeper) = (IssuerHalf::draw(&mut rng()), KeeperHalf::draw(&mut rng()));
         let key = unit_key(&issuer.public(), &keeper.public()).unwrap();
-        Self { id: Id::draw(&mut rng()), name: name.to_owned(), issuer, keeper, key }
+        let kind = UnitKind::Department;
+        Self { id: Id::draw(&mut rng()), name: name.to_owned(), kind, issuer, keeper, key }
+    }
+
+    pub(crate) fn of_kind(kind: UnitKind, name: &str) -> Self {
+        Self { kind, ..Self::draw(name) }
     }
 
     /// A card share and the site share that goes with it.
@@ -117,7 +123,7 @@ impl Unit {
         let act = Act::UnitOrdered {
             unit: self.id,
             name: self.record().commitment(),
-            kind: UnitKind::Department,
+            kind: self.kind,
             contract: None,
             sites: [].into(),
             routes_to: [].into(),

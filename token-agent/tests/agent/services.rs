@@ -27,6 +27,7 @@ use warifu_split_key::point::Point;
 use zeroize::Zeroizing;
 
 use crate::organization::Service;
+use crate::slips::{Slips, release, routes};
 
 pub(crate) const LEASE_MS: u64 = 600_000;
 
@@ -46,12 +47,17 @@ pub(crate) struct SiteState {
     pub(crate) ahead_ms: i64,
     /// What it tells cards of the time.
     pub(crate) time: u64,
+    pub(crate) slips: Slips,
+    /// What it has answered to whom, but for streams.
+    pub(crate) told: Vec<(PeerKey, String)>,
 }
 
 #[derive(Default)]
 pub(crate) struct Member {
     pub(crate) card: Option<Id>,
     pub(crate) grants: Vec<(MyGrant, SiteShare)>,
+    /// The card's 9C key.
+    pub(crate) signature: Option<Point>,
     pub(crate) contract_ends_at: Option<u64>,
     pub(crate) ends_at: Option<u64>,
 }
@@ -88,6 +94,7 @@ impl Site {
             .route("/v1/status", get(status))
             .route("/v1/me", get(me))
             .route("/v1/partials", post(partials))
+            .route("/v1/routes", post(routes))
             .route("/v1/events", get(events))
             .with_state(site.clone());
         let address = listen(runtime, &service, router);
@@ -121,18 +128,18 @@ async fn status(State(site): Shared) -> Json<Status> {
     })
 }
 
-fn refusal(code: ErrorCode) -> ErrorBody {
+pub(crate) fn refusal(code: ErrorCode) -> ErrorBody {
     ErrorBody::new(code, "as the test wants it")
 }
 
 async fn me(State(site): Shared, Extension(peer): Extension<Peer>) -> Result<Json<Me>, ErrorBody> {
-    let state = site.state();
+    let mut state = site.state();
     if let Some(code) = state.refuse {
         return Err(refusal(code));
     }
-    let member =
-        peer.key.and_then(|key| state.members.get(&key)).ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
-    Ok(Json(Me {
+    let key = peer.key.ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
+    let member = state.members.get(&key).ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
+    let me = Me {
         site: site.id,
         card: member.card.unwrap(),
         member: Id([7; 16]),
@@ -142,7 +149,9 @@ async fn me(State(site): Shared, Extension(peer): Extension<Peer>) -> Result<Jso
         member_ends_at: member.ends_at,
         time: state.time,
         lease_left_ms: LEASE_MS,
-    }))
+    };
+    state.told.push((key, serde_json::to_string(&me).unwrap()));
+    Ok(Json(me))
 }
 
 async fn partials(
@@ -150,13 +159,23 @@ async fn partials(
     Extension(peer): Extension<Peer>,
     Json(request): Json<PartialsRequest>,
 ) -> Result<Json<PartialsAnswer>, ErrorBody> {
+    let key = peer.key.ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
+    let hold = {
+        let mut state = site.state();
+        state.batches += 1;
+        if !request.routed.is_empty() {
+            state.slips.asked.push(request.routed.len());
+        }
+        state.slips.hold.clone()
+    };
+    if let Some(hold) = hold {
+        hold.notified().await;
+    }
     let mut state = site.state();
-    state.batches += 1;
     if let Some(code) = state.refuse {
         return Err(refusal(code));
     }
-    let member =
-        peer.key.and_then(|key| state.members.get(&key)).ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
+    let member = state.members.get(&key).ok_or_else(|| refusal(ErrorCode::CardNotLive))?;
     let answer = |item: &warifu_api::wire::site::PartialItem| match state.refuse_items {
         Some(code) => PartialOutcome::Refused { code },
         None => match member.grants.iter().find(|(grant, _)| grant.grant == item.grant) {
@@ -164,10 +183,15 @@ async fn partials(
             None => PartialOutcome::Refused { code: ErrorCode::GrantNotLive },
         },
     };
-    Ok(Json(PartialsAnswer { items: request.items.iter().map(answer).collect(), routed: Vec::new() }))
+    let answer = PartialsAnswer {
+        items: request.items.iter().map(answer).collect(),
+        routed: request.routed.iter().map(|item| release(&state.slips, member, item)).collect(),
+    };
+    state.told.push((key, serde_json::to_string(&answer).unwrap()));
+    Ok(Json(answer))
 }
 
-fn x_of(share: &SiteShare, point: &[u8]) -> SecretBytes {
+pub(crate) fn x_of(share: &SiteShare, point: &[u8]) -> SecretBytes {
     let secret = p256::SecretKey::from_slice(share.expose_bytes().as_slice()).unwrap();
     let point = p256::PublicKey::from_sec1_bytes(point).unwrap();
     let x = diffie_hellman(&secret.to_nonzero_scalar(), point.as_affine());

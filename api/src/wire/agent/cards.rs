@@ -114,6 +114,9 @@ pub enum Standing {
     Open {
         /// Names of the units whose files it can open.
         units: Vec<String>,
+        /// Names of the front desks whose files it can route.
+        #[serde(default)]
+        desks: Vec<String>,
         /// How many grants to open the site tells whose share is not on the card.
         missing: usize,
     },

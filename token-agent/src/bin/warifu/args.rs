@@ -42,6 +42,18 @@ pub(crate) enum What {
         #[command(flatten)]
         pin: PinArgs,
     },
+    Route {
+        #[arg(long = "to", required = true, value_name = "UNIT", value_delimiter = ',')]
+        to: Vec<String>,
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
     Seal {
         #[arg(short, long = "recipient", required = true, value_name = "UNIT", value_delimiter = ',')]
         recipients: Vec<String>,

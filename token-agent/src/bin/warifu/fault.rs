@@ -20,10 +20,16 @@ pub(crate) enum Fault {
     PinsDiffer,
     #[error("unknown unit {unit}")]
     UnitUnknown { unit: String },
+    #[error("unknown target {unit}")]
+    TargetUnknown { unit: String },
     #[error("unit {unit} has no key yet")]
     UnitWithoutKey { unit: String },
     #[error("{recipient} is not a recipient: {why}")]
     RecipientMalformed { recipient: String, why: String },
+    #[error("nothing was routed")]
+    NotAgreed,
+    #[error("nobody could be asked whether to go on")]
+    NobodyToAsk,
     #[error("one output for several files")]
     OneOutput,
     #[error("{file} could not be sealed: {why}")]
@@ -51,6 +57,9 @@ impl Fault {
             Self::PinsDiffer => texts.explained("pins-differ", &[]),
             Self::PinNotEntered => texts.explained("pin-not-entered", &[]),
             Self::UnitUnknown { unit } => texts.explained("unit-unknown", &[("unit", unit.as_str().into())]),
+            Self::TargetUnknown { unit } => {
+                texts.explained("target-unknown", &[("unit", unit.as_str().into())])
+            }
             Self::UnitWithoutKey { unit } => {
                 texts.explained("unit-without-key", &[("unit", unit.as_str().into())])
             }
@@ -58,6 +67,8 @@ impl Fault {
                 "recipient-malformed",
                 &[("recipient", recipient.as_str().into()), ("why", why.as_str().into())],
             ),
+            Self::NotAgreed => texts.explained("route-not-agreed", &[]),
+            Self::NobodyToAsk => texts.explained("route-nobody-to-ask", &[]),
             Self::OneOutput => texts.explained("one-output", &[]),
             Self::Seal { file, why } => texts
                 .explained("seal-failed", &[("file", file.as_str().into()), ("why", why.as_str().into())]),
@@ -80,7 +91,10 @@ impl Fault {
             Self::Agent(_) => 4,
             Self::PinNotEntered | Self::LastTryKept => 3,
             Self::UnitUnknown { .. }
+            | Self::TargetUnknown { .. }
             | Self::RecipientMalformed { .. }
+            | Self::NotAgreed
+            | Self::NobodyToAsk
             | Self::OneOutput
             | Self::PinsDiffer => 1,
             Self::UnitWithoutKey { .. } => 2,
@@ -92,11 +106,16 @@ impl Fault {
 /// The exit code for an agent's fault, as `--help` lists them.
 pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
     match fault {
-        AgentFault::Malformed { .. } => 1,
+        AgentFault::Malformed { .. } | AgentFault::UntilImpossible { .. } => 1,
         AgentFault::SiteRefused { code } | AgentFault::AuthorityRefused { code, .. } => refusal(*code),
-        AgentFault::NotForYou | AgentFault::NotBegun { .. } | AgentFault::NotTrustworthy { .. } => 2,
-        AgentFault::SiteUnreachable | AgentFault::AuthorityUnreachable => 4,
+        AgentFault::NotForYou
+        | AgentFault::ForRouting { .. }
+        | AgentFault::SlipDoesNotOpen
+        | AgentFault::NotBegun { .. }
+        | AgentFault::NotTrustworthy { .. } => 2,
+        AgentFault::SiteUnreachable | AgentFault::AuthorityUnreachable | AgentFault::RoutingUncertain => 4,
         AgentFault::FileUnreadable { .. }
+        | AgentFault::FileChanged
         | AgentFault::FileDamaged
         | AgentFault::OutputExists
         | AgentFault::OutputUnwritable { .. } => 5,

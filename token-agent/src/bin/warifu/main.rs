@@ -5,6 +5,7 @@ mod doctor;
 mod fault;
 mod open;
 mod pin;
+mod route;
 mod screen;
 mod seal;
 
@@ -105,6 +106,10 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
         }
         What::Open { files, out, overwrite, pin } => {
             open::Opening { files, out: out.as_deref(), overwrite: *overwrite, pin }.run(screen, &agent).await
+        }
+        What::Route { to, files, until, yes, pin } => {
+            let until = until.as_deref();
+            route::Routing { files, targets: to, until, agreed: *yes, pin }.run(screen, &agent).await
         }
         // Handled before an agent is needed.
         What::Doctor | What::Seal { .. } => Ok(0),

@@ -26,17 +26,27 @@ pub(crate) async fn unlock(
     serial: Option<u32>,
 ) -> Result<Status, Fault> {
     let cards = agent.cards().await?.cards;
-    let card = match serial.or(args.serial) {
+    let Some(card) = card_to_unlock(&cards, serial.or(args.serial))? else {
+        let status = agent.status().await?;
+        return match status.state.fault() {
+            None => Ok(status),
+            Some(fault) => Err(fault.into()),
+        };
+    };
+    let (pin, spend_last_try) = screen.pin(args, card)?;
+    Ok(agent.unlock(&Unlock { serial: Some(card.serial), pin, spend_last_try }).await?)
+}
+
+/// The card whose PIN is to be entered: the one that was named, or the only one that waits for it; none where none does.
+pub(crate) fn card_to_unlock(
+    cards: &[CardInReader],
+    serial: Option<u32>,
+) -> Result<Option<&CardInReader>, Fault> {
+    let card = match serial {
         Some(serial) => cards.iter().find(|card| card.serial == serial).ok_or(AgentFault::NoCard)?,
-        None => match waiting(&cards).as_slice() {
+        None => match waiting(cards).as_slice() {
             [card] => *card,
-            [] => {
-                let status = agent.status().await?;
-                return match status.state.fault() {
-                    None => Ok(status),
-                    Some(fault) => Err(fault.into()),
-                };
-            }
+            [] => return Ok(None),
             several => {
                 let serials = several.iter().map(|card| card.serial.to_string()).collect();
                 return Err(AgentFault::SeveralCards { serials }.into());
@@ -46,8 +56,7 @@ pub(crate) async fn unlock(
     if card.tries_left == 0 {
         return Err(AgentFault::PinBlocked.into());
     }
-    let (pin, spend_last_try) = screen.pin(args, card)?;
-    Ok(agent.unlock(&Unlock { serial: Some(card.serial), pin, spend_last_try }).await?)
+    Ok(Some(card))
 }
 
 /// The organization's cards that a PIN can be entered for: those that wait for it, or else those that sites have refused.
@@ -151,18 +160,20 @@ impl Opening<'_> {
         let file = file.to_string_lossy();
         let out = self.out.map(|out| out.to_string_lossy()).unwrap_or_default();
         match outcome {
-            FileOutcome::Viewing { unit, .. } => {
-                screen.say("opened-viewing", &[("file", file.into()), ("unit", unit.as_str().into())]);
+            FileOutcome::Viewing { unit, routed, .. } => {
+                let id = if *routed { "opened-viewing-routed" } else { "opened-viewing" };
+                screen.say(id, &[("file", file.into()), ("unit", unit.as_str().into())]);
                 0
             }
-            FileOutcome::Exported { bytes, unit } => {
+            FileOutcome::Exported { bytes, unit, routed } => {
+                let id = if *routed { "opened-exported-routed" } else { "opened-exported" };
                 let values = [
                     ("file", file.into()),
                     ("unit", unit.as_str().into()),
                     ("out", out.into()),
                     ("bytes", bytes.to_string().into()),
                 ];
-                screen.say("opened-exported", &values);
+                screen.say(id, &values);
                 0
             }
             FileOutcome::Failed { fault } => {
@@ -177,7 +188,7 @@ impl Opening<'_> {
 }
 
 /// The agent has another working directory.
-fn absolute(path: &Path) -> Result<String, Fault> {
+pub(crate) fn absolute(path: &Path) -> Result<String, Fault> {
     let absolute = std::path::absolute(path).ok().and_then(|path| path.into_os_string().into_string().ok());
     absolute.ok_or_else(|| AgentFault::FileUnreadable { why: path.to_string_lossy().into_owned() }.into())
 }

@@ -120,6 +120,17 @@ impl Screen {
         args.pin_stdin || std::io::stdin().is_terminal()
     }
 
+    /// Asks whether to go on. Where nobody can be asked, or programs read the answer, it has to be said on the command line.
+    pub(crate) fn agrees(&self, question: &str, args: &PinArgs) -> Result<bool, Fault> {
+        if self.json || args.pin_stdin || !std::io::stdin().is_terminal() {
+            return Err(Fault::NobodyToAsk);
+        }
+        eprint!("{}", self.texts.get(question));
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::NobodyToAsk)?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "はい" | "ｙ"))
+    }
+
     /// Asks for a card's PIN, with the tries left; and before the last one, whether to go on. The PIN, and whether the
     /// last try may be spent.
     pub(crate) fn pin(&self, args: &PinArgs, card: &CardInReader) -> Result<(PinText, bool), Fault> {

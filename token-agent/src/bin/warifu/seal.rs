@@ -113,7 +113,7 @@ impl Sealing<'_> {
 }
 
 /// A unit by its label, name or id.
-fn find<'a>(units: &'a [UnitEntry], wanted: &str) -> Result<&'a UnitEntry, Fault> {
+pub(crate) fn find<'a>(units: &'a [UnitEntry], wanted: &str) -> Result<&'a UnitEntry, Fault> {
     // Where several fit, none is meant for certain.
     fn only<'a>(mut found: impl Iterator<Item = &'a UnitEntry>) -> Option<&'a UnitEntry> {
         found.next().filter(|_| found.next().is_none())

@@ -115,15 +115,22 @@ fn certificate(
 
 async fn shares(findings: &mut Findings<'_>, agent: &AgentClient, card: &CardInReader, serial: &str) {
     let count = card.shares;
-    let Standing::Open { units, missing } = &card.standing else {
+    let Standing::Open { units, desks, missing } = &card.standing else {
         let values = [("serial", serial.into()), ("count", count.into())];
         return findings.add("shares", "shares-uncertain", State::Unknown, &values);
     };
-    let names = units.join(findings.screen.texts.separator());
-    let values = [("serial", serial.into()), ("units", names.into())];
-    match units.is_empty() {
-        false => findings.add("shares", "shares-there", State::Ok, &values),
-        true => findings.add("shares", "shares-none", State::Warning, &values),
+    let named = |units: &[String]| {
+        let names = units.join(findings.screen.texts.separator());
+        [("serial", serial.into()), ("units", names.into())]
+    };
+    let (opened, routed) = (named(units), named(desks));
+    match (units.is_empty(), desks.is_empty()) {
+        (false, _) => findings.add("shares", "shares-there", State::Ok, &opened),
+        (true, false) => {}
+        (true, true) => findings.add("shares", "shares-none", State::Warning, &opened),
+    }
+    if !desks.is_empty() {
+        findings.add("shares", "shares-routing", State::Ok, &routed);
     }
     let waiting = waiting(agent, card).await.max(*missing);
     if waiting > 0 {
