@@ -101,6 +101,7 @@ impl Spoken for SiteError {
             | Self::Envelope(_)
             | Self::NotRewrapped(_)
             | Self::Part(_)
+            | Self::OrderMarked
             | Self::NoLease
             | Self::NoTransportKey
             | Self::NotFolded { .. }

@@ -18,6 +18,8 @@ pub const SLIPS_LIMIT: u64 = 1024;
 pub const BATCHES_LIMIT: usize = 1024;
 /// The most slips by which a file comes, one after the other.
 pub const WAY_LIMIT: usize = 8;
+/// The most acts of one order that revoke slips: each stays in the token of every site.
+pub const REVOKED_LIMIT: usize = 64;
 /// How far ahead slips may expire, in milliseconds: 400 days.
 pub const LONGEST_SLIP_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 

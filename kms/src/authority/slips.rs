@@ -69,8 +69,8 @@ impl Read {
 }
 
 impl Authority {
-    /// Keeps the slips that a site has taken: signed, all there, not over, of a unit that it serves, and each going on from where
-    /// its file came.
+    /// Keeps the slips that a site has taken: signed, all there, not over, and of a unit that it serves. Whether each goes on from
+    /// where its file came is asked of those that something is released of: the site has refused the others.
     pub(crate) async fn keep_slips(&self, site: Id, batch: Batch) -> Result<()> {
         let state = self.state()?;
         let now = self.now(&state);
@@ -88,17 +88,8 @@ impl Authority {
             let why = "these are not the slips that were signed".to_owned();
             return Err(AuthorityError::Malformed { why });
         }
-        let digest = batch.slips.digest();
-        let expires_at = slips.expires_at;
-        let mut read = BTreeMap::new();
-        read.insert(digest, Read { slips, batch });
-        let of = read.get(&digest).map(|own| own.batch.items.clone()).unwrap_or_default();
-        for slip in of.iter().filter(|slip| slip.origin.is_some()) {
-            self.way(&mut read, SlipId { slips: digest, index: slip.index }).await?;
-        }
-        let Some(own) = read.remove(&digest) else { return Ok(()) };
         self.store.forget_slips(now).await?;
-        self.store.keep_slips(&own.batch, expires_at, now).await?;
+        self.store.keep_slips(&batch, slips.expires_at, now).await?;
         reached(CrashPoint::KmsSlipsKept).await;
         Ok(())
     }
@@ -148,6 +139,13 @@ impl Authority {
             return Err(NotRouted::Over { expires_at: slips.expires_at }.into());
         }
         may_take(&state, &batch, &released)?;
+        let mut read = BTreeMap::from([(released.slips, Read { slips, batch })]);
+        for part in &released.parts {
+            let way = self.way(&mut read, SlipId { slips: released.slips, index: part.index }).await?;
+            if way.iter().any(|sent| state.slip_is_revoked(&sent.id())) {
+                return Err(NotRouted::Revoked.into());
+            }
+        }
         let place = self.store.keep_released(&released.slips, (&site, &released.to), size, &envelope).await?;
         reached(CrashPoint::KmsReleasedKept).await;
         self.parcels.came(released.to, place);

@@ -77,6 +77,9 @@ pub enum SiteError {
     /// A part of a routed file could not be computed or sealed.
     #[error("a part of a routed file could not be computed")]
     Part(#[from] PartFault),
+    /// An order that was marked meanwhile may end what was being done.
+    #[error("an order was marked meanwhile")]
+    OrderMarked,
     /// A site without a lease does not know who has left.
     #[error("no lease runs here")]
     NoLease,

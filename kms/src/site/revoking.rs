@@ -64,12 +64,13 @@ impl Core {
         if by_hand.is_some() {
             self.courier.notify_one();
         }
-        self.vault.mark(Marked { files: ending.files.clone(), slips: ending.slips.clone() }).await?;
         for grant in here.iter().filter(|_| stands(Guard::Destroyed)) {
             keys = keys.destroy(*grant).await?;
             reached(CrashPoint::SiteKeyPairDestroyed).await;
         }
         drop(keys);
+        // After the key pairs: a token without room keeps none of them.
+        self.vault.mark(Marked { files: ending.files.clone(), slips: ending.slips.clone() }).await?;
         self.store.forget_grants(&ending.grants.union(&destroyed).copied().collect()).await?;
         reached(CrashPoint::SiteRowsForgotten).await;
 
@@ -77,6 +78,7 @@ impl Core {
             ending.touched.extend(self.gates.seen());
             ending.touched.extend(self.streams.cards());
         }
+        self.stop_handing_over().await;
         self.cut_off(&state, site, &ending).await;
         // Only now: a batch that was checked before is kept, or never will be.
         self.destroy_parts(ending.leaves, &ending.slips, &ending.files).await?;
@@ -85,6 +87,14 @@ impl Core {
             return Ok(receipt);
         }
         self.receipt(order, destroyed).await
+    }
+
+    /// Has what is on its way to other sites end; what goes on afterwards is asked anew.
+    async fn stop_handing_over(&self) {
+        let told = async { self.marked.send_replace(()) };
+        // Whoever hands over began to listen before; and whoever begins now waits behind this.
+        let both = async { tokio::join!(biased; self.handing_over.write(), told) };
+        let (_none_goes, ()) = waiting(both).await;
     }
 
     async fn destroy_parts(

@@ -97,6 +97,10 @@ pub(super) struct Core {
     names: RwLock<BTreeMap<Id, String>>,
     /// Held while an order is acted on: one after the other.
     pub(super) revoking: tokio::sync::Mutex<()>,
+    /// Whenever an order was marked: what goes to other sites is asked anew.
+    pub(super) marked: watch::Sender<()>,
+    /// Read while parts go to another site: whoever writes knows that none are on their way.
+    pub(super) handing_over: tokio::sync::RwLock<()>,
     /// Grants that may want a key pair or a share.
     pub(super) wanting: Mutex<BTreeSet<Id>>,
     pub(super) provision: Notify,
@@ -278,6 +282,8 @@ impl Core {
             site: OnceLock::new(),
             follower: RwLock::new(None),
             revoking: tokio::sync::Mutex::default(),
+            marked: watch::Sender::new(()),
+            handing_over: tokio::sync::RwLock::default(),
             wanting: Mutex::default(),
             provision: Notify::new(),
             others: Notify::new(),

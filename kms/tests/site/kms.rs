@@ -79,6 +79,8 @@ pub(crate) struct Data {
     /// The slips that sites have brought, and what they have released of them.
     pub(crate) batches: Vec<Batch>,
     pub(crate) released: Vec<ReleasedParts>,
+    /// Whoever has released parts waits for the answer.
+    pub(crate) released_wait: bool,
     /// After which parcels sites have asked for more.
     pub(crate) asked_after: Vec<u64>,
     /// Slips of sites are not taken.
@@ -532,6 +534,7 @@ async fn released(
 ) -> Answer<Done> {
     kms.site(peer)?;
     kms.set(|data| data.released.push(parts));
+    kms.until("leave to answer", |data| !data.released_wait).await;
     Ok(Json(Done {}))
 }
 

@@ -7,6 +7,7 @@ use crate::Id;
 use crate::ahead::Found;
 use crate::checkpoint::Checkpoint;
 use crate::dsse::Envelope;
+use crate::slip::REVOKED_LIMIT;
 use crate::statement::{Act, Millis, Order, Role};
 
 /// The people whose live cards signed an order, each signature verified.
@@ -152,6 +153,10 @@ impl State {
         self.check_seen(order, found)?;
         if order.acts.is_empty() {
             return Err(Rejected::Empty);
+        }
+        let revokes = order.acts.iter().filter(|act| matches!(act, Act::SlipRevoked { .. })).count();
+        if revokes > REVOKED_LIMIT {
+            return Err(Rejected::SlipsCount { count: revokes });
         }
         let officers = self.officers(at);
         for act in &order.acts {

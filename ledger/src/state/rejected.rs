@@ -396,8 +396,8 @@ pub enum Rejected {
         /// How many.
         count: usize,
     },
-    /// No slips, or more than one fact takes.
-    #[error("{count} batches of slips are none, or too many for one fact")]
+    /// No slips, or more than one fact or order takes.
+    #[error("{count} slips are none, or too many at once")]
     SlipsCount {
         /// How many.
         count: usize,

@@ -133,7 +133,8 @@ impl State {
 
     /// Whether a file of the grant's unit may go the first step of `way` at the instant `at`, with the slips before it as in
     /// [`State::may_release`]: from a front desk to the units on its list alone, and to none where its dispatcher could read
-    /// it, by this card or another of his, now or later.
+    /// it, by this card or another of his, now or later. Who routed it under a grant to route does not send it further either,
+    /// whatever he was granted since: it is not his to open.
     ///
     /// # Errors
     /// [`NotRouted`].
@@ -142,7 +143,19 @@ impl State {
         if grant.right == Right::Route && !self.routes_of(&grant.unit, at).contains(&target) {
             return Err(NotRouted::NotOnTheList { target });
         }
+        if way.get(1..).is_some_and(|before| self.was_routed_by(&grant.card, before)) {
+            return Err(NotRouted::OwnTarget { target: grant.unit });
+        }
         self.may_be_target(grant, target, at)
+    }
+
+    /// Whether the member who has this card has, by any card, routed the file on this way under a grant to route.
+    fn was_routed_by(&self, card: &Id, way: &[Sent]) -> bool {
+        let member = |card: &Id| self.cards.get(card).map(|found| found.card.member);
+        way.iter().any(|sent| {
+            let by = self.grants.get(&sent.slips.grant).filter(|grant| grant.right == Right::Route);
+            by.is_some_and(|by| member(&by.card) == member(card))
+        })
     }
 
     /// Where a front desk's dispatcher may send files under his `grant` at the instant `at`; nothing for a grant to open, with which
@@ -209,12 +222,7 @@ impl State {
         if grant.unit != sent.slip.target {
             return Err(NotRouted::OtherTarget);
         }
-        let member = |card: &Id| self.cards.get(card).map(|found| found.card.member);
-        let routed_by_opener = |sent: &Sent| {
-            let by = self.grants.get(&sent.slips.grant).filter(|grant| grant.right == Right::Route);
-            by.is_some_and(|by| member(&by.card) == member(card))
-        };
-        if way.iter().any(routed_by_opener) {
+        if self.was_routed_by(card, way) {
             return Err(NotRouted::OwnTarget { target: grant.unit });
         }
         Ok(grant)

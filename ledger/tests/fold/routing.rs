@@ -5,7 +5,8 @@ use warifu_ledger::dsse::{Envelope, EnvelopeError};
 use warifu_ledger::journal::Row;
 use warifu_ledger::key::Base64;
 use warifu_ledger::slip::{
-    BATCHES_LIMIT, LONGEST_SLIP_MS, ProvedSlip, SLIPS_LIMIT, Sent, Slip, SlipId, WAY_LIMIT, is_way,
+    BATCHES_LIMIT, LONGEST_SLIP_MS, ProvedSlip, REVOKED_LIMIT, SLIPS_LIMIT, Sent, Slip, SlipId, WAY_LIMIT,
+    is_way,
 };
 use warifu_ledger::state::{NotAnswered, NotRouted, Rejected, Told};
 use warifu_ledger::statement::{Act, FactBody, Right, ServiceId, ServiceKeys, Slips};
@@ -252,6 +253,11 @@ fn p_15_6_it_is_released_to_those_who_may_open_the_target_while_the_slip_lives()
     assert!(matches!(town.refused(revoke(&came, None), &["hanako"]), Rejected::WrongRole { .. }));
     // Again, by somebody who did not know: what else the order says must not fail for it.
     town.done(revoke(&came, Some(0)), ONE);
+    // Each stays in the token of every site.
+    let many = |count: usize| (0..count as u64).map(|index| revoke(&came, Some(index))[0].clone());
+    let refused = town.refused(many(REVOKED_LIMIT + 1), ONE);
+    assert_eq!(refused, Rejected::SlipsCount { count: REVOKED_LIMIT + 1 });
+    town.done(many(REVOKED_LIMIT), ONE);
 }
 
 #[test]
@@ -276,6 +282,18 @@ fn i6_a_dispatcher_does_not_open_what_he_routed_whatever_he_is_granted_later() {
     assert_eq!(released(&town, "yuki", "tax", way, town.at), Ok(()));
     let own = Err(NotRouted::OwnTarget { target: id("tax") });
     assert_eq!(released(&town, "michi", "tax", way, town.at), own);
+    // Nor does he send it further, to a unit that is not on his front desk's list.
+    let on = |card: &str| {
+        let on = Slip { origin: Some(came.id()), ..slip(0, "file", "library") };
+        let slips = Slips {
+            expires_at: came.slips.expires_at,
+            ..slips(&town, card, "tax", std::slice::from_ref(&on))
+        };
+        let way = [Sent { batch: by(card, &slips).digest(), slips, slip: on }, came.clone()];
+        town.state.may_send(town.state.grant(&grant_id(card, "tax")).unwrap(), &way, town.at)
+    };
+    assert_eq!(on("yuki"), Ok(()));
+    assert_eq!(on("michi"), Err(NotRouted::OwnTarget { target: id("tax") }));
 }
 
 #[test]

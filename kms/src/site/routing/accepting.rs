@@ -10,11 +10,12 @@ use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::slip::SlipId;
 use warifu_ledger::statement::{Slips, Statement as _};
 
-use super::check::{Judged, Origin, may_route};
+use super::check::{Judged, MayRoute, Origin, may_route};
 use crate::site::answering::refused;
 use crate::site::error::SiteError;
 use crate::site::service::Core;
 use crate::site::store::Accepted;
+use crate::site::vault::PartFault;
 
 /// The most slips under one grant that are here and not over: some hundred megabytes.
 const SLIPS_OF_A_GRANT: u64 = 1 << 17;
@@ -67,10 +68,24 @@ impl Core {
         if may.is_empty() {
             return Ok(answer);
         }
+        let indexes: Vec<u64> = may.iter().map(MayRoute::index).collect();
         let recorded = self.recorder.record(now.state.organization(), site, turn.clone(), may).await?;
         reached(CrashPoint::SiteRoutesRecorded).await;
-        let parts = self.vault.own_parts(site, recorded).await?;
-        let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut parts = Vec::new();
+        for (index, part) in indexes.into_iter().zip(self.vault.own_parts(site, recorded).await?) {
+            match part {
+                Ok(part) => parts.push(part),
+                // What came by the slip before opens nothing: whoever sent it sealed what he liked.
+                Err(PartFault::DoesNotOpen) => {
+                    answer.refused.push(RefusedSlip { index, code: ErrorCode::NotFound });
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        answer.refused.sort_unstable_by_key(|refused| refused.index);
+        if parts.is_empty() {
+            return Ok(answer);
+        }
         // The machine may have slept in between, and woken to another lease: what ends by its date may be over.
         let later = self.now().ok_or(SiteError::NotJoined)?;
         let time = later.time.ok_or_else(|| refused(ErrorCode::LeaseExpired, "no lease runs"))?;

@@ -243,7 +243,7 @@ pub(super) fn may_hand_over(
     sealed: Sealed,
     to: Id,
 ) -> Option<MayHandOver> {
-    let at = view.time.filter(|_| !view.halted)?;
+    let at = view.time.filter(|_| !view.halted && !view.dead.left)?;
     let state = view.state;
     let way = reader.way(way)?;
     let sent = way.first()?;
@@ -284,10 +284,11 @@ impl MayRelease {
 }
 
 impl Audited for MayRelease {
-    /// The file that is opened, with the unit that sent it; then the card's part of it, as of any other file.
+    /// The file that is opened, then the card's part of it, whose encapsulated key is whatever the sender chose: both with the unit
+    /// that sent it, so that neither is taken for a file that the member chose to open.
     fn entries(&self) -> Vec<Entry> {
         let mut entries = vec![self.entry];
-        entries.extend(self.seal.entries());
+        entries.extend(self.seal.entries().into_iter().map(|seal| Entry { unit: self.entry.unit, ..seal }));
         entries
     }
 }

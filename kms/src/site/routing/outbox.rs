@@ -43,17 +43,21 @@ impl Core {
         }
     }
 
-    /// One try for each of some batches; whether there are no others. The last failure, if there was one.
+    /// One try for each batch; whether there was none. The last failure, if there was one.
     pub(in crate::site) async fn bring_slips_once(&self) -> Result<bool, SiteError> {
-        let waiting = self.store.outbox().await?;
-        let mut result = Ok(waiting.is_empty());
-        for batch in waiting {
-            // What cannot go now keeps no other batch.
-            if let Err(error) = self.bring(&batch).await {
-                result = Err(error);
+        let (mut result, mut last) = (Ok(true), None);
+        loop {
+            let waiting = self.store.outbox(last.as_ref()).await?;
+            let Some(batch) = waiting.last() else { return result };
+            last = Some(batch.slips.digest());
+            result = result.map(|_| false);
+            for batch in waiting {
+                // What cannot go now keeps no other batch.
+                if let Err(error) = self.bring(&batch).await {
+                    result = Err(error);
+                }
             }
         }
-        result
     }
 
     async fn bring(&self, brought: &Batch) -> Result<(), SiteError> {
@@ -66,7 +70,11 @@ impl Core {
         let parts: BTreeSet<u64> = own.iter().map(|(index, _)| *index).collect();
         let targets: BTreeSet<Id> =
             brought.items.iter().filter(|slip| parts.contains(&slip.index)).map(|slip| slip.target).collect();
-        if !slips.are_over(at) {
+        let serves = now.state.serves(&site, &slips.unit);
+        if !serves {
+            tracing::error!(slips = %digest, "this site serves the unit no more: its parts of these slips go nowhere");
+        }
+        if serves && !slips.are_over(at) {
             let Done {} = self.kms.post("/v1/slips", brought).await?;
             let sites = targets.iter().flat_map(|target| now.state.serving_sites(target));
             let others: BTreeSet<Id> = sites.filter(|to| *to != site).collect();
@@ -81,8 +89,23 @@ impl Core {
         Ok(())
     }
 
-    /// Seals what is for one site to it, and gives it to the kms.
+    /// Seals what is for one site to it, and gives it to the kms; ends with an error as soon as an order is marked.
     async fn hand_over(&self, slips: Digest, own: &[(u64, Sealed)], to: Id) -> Result<(), SiteError> {
+        let mut marked = self.marked.subscribe();
+        let _going = self.handing_over.read().await;
+        tokio::select! {
+            biased;
+            _ = marked.changed() => Err(SiteError::OrderMarked),
+            handed = self.hand_over_unless_marked(slips, own, to) => handed,
+        }
+    }
+
+    async fn hand_over_unless_marked(
+        &self,
+        slips: Digest,
+        own: &[(u64, Sealed)],
+        to: Id,
+    ) -> Result<(), SiteError> {
         let mut ways = Vec::new();
         for (index, sealed) in own {
             ways.push((self.store.way(SlipId { slips, index: *index }).await?, *sealed));

@@ -137,13 +137,14 @@ impl Store {
         Ok(unsigned(place))
     }
 
-    /// The batches that wait for the kms, some of them, the first to be over first.
-    pub(in crate::site) async fn outbox(&self) -> Result<Vec<Batch>, SiteError> {
-        let rows: Vec<String> = sqlx::query_scalar(
-            "SELECT brought FROM site_outbox JOIN site_slips USING (batch) ORDER BY expires_at LIMIT 16",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+    /// The batches that wait for the kms, some at a time: those with a digest above one.
+    pub(in crate::site) async fn outbox(&self, above: Option<&Digest>) -> Result<Vec<Batch>, SiteError> {
+        let above = above.map_or(&[][..], |digest| digest.as_bytes());
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT brought FROM site_outbox WHERE batch > ? ORDER BY batch LIMIT 16")
+                .bind(above)
+                .fetch_all(&self.pool)
+                .await?;
         rows.iter().map(|brought| json(brought)).collect()
     }
 

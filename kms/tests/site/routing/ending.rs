@@ -41,6 +41,45 @@ test! {
 }
 
 test! {
+    async fn i3_a_receipt_waits_for_no_kms_and_nothing_goes_to_another_site_after_it(folder) {
+        let town = with_front_desks(folder).await;
+        let letters: Vec<Letter> = (0..2).map(|_| Letter::to(&town, "front")).collect();
+        town.kms.set(|data| data.released_wait = true);
+        let batch = dispatched(&town, "michi", "front", &[(&letters[0], "team"), (&letters[1], "away")]);
+        assert_eq!(route(&town, "michi", &batch).await, all_taken());
+        town.kms.until("released parts", |data| data.released.len() == 1).await;
+        let order = town.kms.order([revoke_slips(&batch, Some(0))], ONE);
+        let receipt = tokio::time::timeout(std::time::Duration::from_secs(10), town.bring(&order, None)).await;
+        receipt.expect("it waits for the kms").unwrap();
+        town.kms.set(|data| data.released_wait = false);
+        // The other slip goes once more, alone.
+        town.kms.until("the other part", |data| data.released.len() == 2).await;
+        let again: Released = town.kms.data().released[1].released.verified(&town.keys.signing).unwrap();
+        assert_eq!(again.parts.iter().map(|part| part.index).collect::<Vec<_>>(), [1]);
+    }
+}
+
+test! {
+    async fn p_15_10_slips_that_go_on_from_nowhere_keep_no_others(folder) {
+        let town = with_front_desks(folder).await;
+        let letter = Letter::to(&town, "tax");
+        let x = by_card("hanako", "tax", &letter.ephemeral);
+        let nowhere = SlipId { slips: Digest([3; 32]), index: 0 };
+        let mut newest = None;
+        // More than are brought at a time.
+        for _ in 0..20 {
+            let drawn = Drawn::by(&town, "hanako", "tax").add(&town, &letter, "team", &x, None);
+            let batch = drawn.add(&town, &letter, "team", &x, Some(nowhere)).signed_by("hanako");
+            assert_eq!(route(&town, "hanako", &batch).await, refused(&[(1, ErrorCode::NotFound)]));
+            newest = Some(batch);
+        }
+        let newest = newest.unwrap();
+        town.kms.until("all of them", |data| data.released.len() == 20).await;
+        assert!(town.kms.data().batches.contains(&newest));
+    }
+}
+
+test! {
     async fn p_15_6_no_file_is_released_that_was_shredded_nor_to_whom_the_slip_is_not(folder) {
         let town = with_front_desks(folder).await;
         let letters: Vec<Letter> = (0..2).map(|_| Letter::to(&town, "front")).collect();

@@ -35,7 +35,7 @@ test! {
         assert_eq!((opened.member, opened.grant, opened.unit), (id("hanako"), grant_id("hanako", "tax"), id("front")));
         let seal = warifu_split_key::routing::ephemeral_of(&batch.items[0].seal.0).unwrap();
         let [sealed] = of(Digest::of(&seal.x()))[..] else { panic!("{rows:?}") };
-        assert_eq!((sealed.member, sealed.unit), (id("hanako"), id("tax")));
+        assert_eq!((sealed.member, sealed.unit), (id("hanako"), id("front")), "he did not choose to open this");
     }
 }
 
