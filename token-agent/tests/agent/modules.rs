@@ -13,12 +13,13 @@ use warifu_hardware::hsm::wrap::wrap_share;
 use warifu_ledger::Id;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Bytes;
-use warifu_ledger::statement::{Attestation, Custody, Order};
+use warifu_ledger::statement::{Attestation, Custody, Order, Right, UnitKind};
 use warifu_virtual_card::readers;
 use zeroize::Zeroizing;
 
 use crate::desk::{Desk, ONE_SECOND, PIN, faulty, is_gone, processes_with, until};
 use crate::organization::{Unit, certificate, rng};
+use crate::routing::{is_sent, route_with};
 use crate::services::my_grant;
 
 const LABEL: &str = "hanako";
@@ -158,6 +159,41 @@ fn a_vendors_token_is_issued_and_opens_files_beside_a_piv_card() {
         until("the token is seen again", || of_module(&desk));
         desk.unlock(Some(serial), TOKEN_PIN).unwrap();
         shown(&desk, &tax, "again.age");
+    });
+}
+
+/// A dispatcher's token computes its part and signs the slips, as a PIV card does.
+#[test]
+fn a_vendors_token_routes_what_it_cannot_open() {
+    readers::private(1, |readers| {
+        let mut desk = Desk::new(readers);
+        let (front, tax) = (Unit::of_kind(UnitKind::FrontDesk, "受付"), Unit::draw("税務課"));
+        let member = desk.member(&[&tax]);
+        let _module = token(&mut desk);
+        desk.publish(&[&front, &tax]);
+        desk.start_agent_anyhow(&["sh", "-c", "exec tail -f -- \"$1\"", "viewer"]);
+        let serial = issue(&mut desk, &front);
+        let signature = of_module(&desk).unwrap().keys.unwrap().signature.0;
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        for site in &desk.sites {
+            let mut state = site.state();
+            state.time = now.try_into().unwrap();
+            let of_token = |grant: &warifu_api::wire::site::MyGrant| grant.unit == front.id;
+            for holder in state.members.values_mut() {
+                for (grant, _) in holder.grants.iter_mut().filter(|(grant, _)| of_token(grant)) {
+                    (grant.right, grant.routes_to) = (Right::Route, [tax.id].into());
+                    holder.signature = Some(signature);
+                }
+            }
+        }
+        desk.unlock(Some(serial), TOKEN_PIN).unwrap();
+        let file = desk.sealed("a.age", &front.key, b"secret");
+        assert_eq!(desk.view(&file), Err(AgentFault::ForRouting { unit: "受付".to_owned() }));
+        let outcomes = route_with(&desk, &[&file], &[tax.id], TOKEN_PIN).unwrap();
+        assert!(outcomes.iter().flatten().all(is_sent), "{outcomes:?}");
+        desk.insert(member.index);
+        until("the PIV card is seen", || desk.unlock(Some(desk.serial(member.index)), PIN).ok());
+        assert_eq!(std::fs::read(desk.view(&file).unwrap()).unwrap(), b"secret");
     });
 }
 
