@@ -169,6 +169,9 @@ pub struct Parcels {
     pub parcels: Vec<Parcel>,
     /// Whether there are more.
     pub more: bool,
+    /// The place of the newest one for that site; 0 if there is none. Below where the site is, this kms counts anew: it was restored
+    /// from a backup, or its database was moved.
+    pub newest: u64,
 }
 
 /// What one site has released of a batch for another.

@@ -169,7 +169,8 @@ impl Authority {
                 parcels.push(parcel);
             }
         }
-        Ok(Parcels { parcels, more })
+        let newest = self.parcels.of(&site).unwrap_or_default();
+        Ok(Parcels { parcels, more, newest })
     }
 
     async fn parcel(&self, kept: KeptParcel) -> Result<Option<Parcel>> {

@@ -93,8 +93,10 @@ async fn release(town: &Town, site: &str, parts: &ReleasedParts) -> Result<Done,
 }
 
 async fn parcels(town: &Town, site: &str, after: u64) -> Vec<Parcel> {
-    let Parcels { parcels, more } = town.site(site).get(&format!("/v1/slips?after={after}")).await.unwrap();
+    let Parcels { parcels, more, newest } =
+        town.site(site).get(&format!("/v1/slips?after={after}")).await.unwrap();
     assert!(!more);
+    assert!(parcels.iter().all(|parcel| after < parcel.place && parcel.place <= newest));
     parcels
 }
 

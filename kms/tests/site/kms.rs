@@ -552,7 +552,8 @@ async fn parcels(
     kms.site(peer)?;
     let parcels = kms.data().parcels.clone();
     kms.set(|data| data.asked_after.push(after));
-    Ok(Json(Parcels { parcels, more: false }))
+    let newest = parcels.iter().map(|parcel| parcel.place).max().unwrap_or_default();
+    Ok(Json(Parcels { parcels, more: false, newest }))
 }
 
 async fn own_journals(Shared(kms): Shared<Kms>, Extension(peer): Extension<Peer>) -> Answer<OwnJournals> {

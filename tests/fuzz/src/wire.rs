@@ -100,7 +100,7 @@ types! {
     SlipsEvent => [json!({"place": 7})];
     Parcels => [json!({
         "parcels": [{"place": 7, "size": 9, "slips": shown_slips(), "before": [shown_slips()], "released": envelopes()[3]}],
-        "more": true,
+        "more": true, "newest": 8,
     })];
     SlipsBatch => [json!({"fact": envelopes()[2]}), json!({"fact": null})];
     Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];

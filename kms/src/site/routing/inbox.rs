@@ -93,7 +93,14 @@ impl Core {
         let state = self.replica.state().ok_or(SiteError::NotJoined)?;
         self.site_id(&state).ok_or(SiteError::NotJoined)?;
         let mut after = self.store.inbox().await?;
-        let Parcels { parcels, more } = self.kms.get(&format!("/v1/slips?after={after}")).await?;
+        let mut found = self.parcels_after(after).await?;
+        if found.newest < after {
+            // What was taken already is taken once more, and changes nothing.
+            self.store.begin_inbox_anew().await?;
+            after = 0;
+            found = self.parcels_after(after).await?;
+        }
+        let Parcels { parcels, more, .. } = found;
         let came = !parcels.is_empty();
         for parcel in parcels {
             if parcel.place <= after {
@@ -104,6 +111,10 @@ impl Core {
         }
         // A kms that says the same again and again is asked again, but not at once.
         Ok(more && came)
+    }
+
+    async fn parcels_after(&self, place: u64) -> Result<Parcels, SiteError> {
+        Ok(self.kms.get(&format!("/v1/slips?after={place}")).await?)
     }
 
     async fn take_parcel(&self, parcel: Parcel) -> Result<(), SiteError> {

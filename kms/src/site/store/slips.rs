@@ -137,6 +137,12 @@ impl Store {
         Ok(unsigned(place))
     }
 
+    /// Parcels are counted from the beginning again.
+    pub(in crate::site) async fn begin_inbox_anew(&self) -> Result<(), SiteError> {
+        sqlx::query("UPDATE site_inbox SET place = 0 WHERE one = 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// The batches that wait for the kms, some at a time: those with a digest above one.
     pub(in crate::site) async fn outbox(&self, above: Option<&Digest>) -> Result<Vec<Batch>, SiteError> {
         let above = above.map_or(&[][..], |digest| digest.as_bytes());

@@ -81,6 +81,29 @@ test! {
 }
 
 test! {
+    async fn p_15_12_a_kms_that_counts_anew_is_read_from_the_beginning(folder) {
+        let mut town = with_front_desks(folder).await;
+        let letters: Vec<Letter> = (0..2).map(|_| Letter::to(&town, "gate")).collect();
+        let [before, after] = [&letters[0], &letters[1]].map(|letter| from_gate(&town, &[letter]));
+        delivered(&town, vec![parcel(&town, 500, &before)]).await;
+        // It was restored from a backup, which has fewer.
+        let anew = parcel(&town, 1, &after);
+        town.kms.set(|data| data.parcels = vec![anew]);
+        town.restart().await;
+        town.until_fresh().await;
+        let taken = async {
+            while parts_kept(&town).await < 2 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(crate::town::PATIENCE, taken).await.expect("nothing is taken any more");
+        for letter in &letters {
+            assert_eq!(opens_routed(&town, "hanako", "tax", letter).await, Ok(true));
+        }
+    }
+}
+
+test! {
     async fn p_15_5_a_site_that_has_left_releases_nothing_any_more(folder) {
         let town = with_front_desks(folder).await;
         let (letter, later) = (Letter::to(&town, "gate"), Letter::to(&town, "gate"));
