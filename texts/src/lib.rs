@@ -231,14 +231,23 @@ pub fn complain(texts: &Texts, fault: &Explained, helpdesk: Option<&str>) {
 }
 
 /// Text from elsewhere, such as a name that a site tells, without what would make a terminal do or hide something: control
-/// characters other than line feeds, and those that turn the direction of writing.
+/// characters other than line feeds, other ends of lines, and those that turn the direction of writing.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let harmful = |c: char| {
         (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(
+                c,
+                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            )
     };
     text.chars().map(|c| if harmful(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same for what stands in a line of a list, such as a file's name: it makes no other line.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    harmless(text).replace('\n', "\u{fffd}")
 }
 
 /// Every message and attribute of a Fluent file with the values it uses, for tests: both languages must have the same.

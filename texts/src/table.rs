@@ -4,7 +4,7 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::harmless;
+use crate::one_line;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -28,7 +28,7 @@ impl Table {
 
     /// Another row below. What comes from elsewhere stays on its line and in its column.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|cell| harmless(cell).replace('\n', "\u{fffd}")).collect());
+        self.rows.push(cells.iter().map(|cell| one_line(cell)).collect());
     }
 
     /// The lines of the table, its titles first. With the width of a terminal, the widest cells are cut to fit.

@@ -57,9 +57,10 @@ pub(crate) struct Target {
 pub(crate) async fn plan(agent: &Arc<Agent>, request: PlanRequest) -> Result<Plan, AgentFault> {
     check(request.files.len(), request.files.iter(), &request.targets)?;
     let mut source = source(agent, request.serial).await?;
-    let targets = targets(agent, &request.targets).await?;
+    let targets = while_open(&source.ending, targets(agent, &request.targets)).await??;
     let end = Ends::now(agent, &source).of(request.last_day.as_deref())?;
-    let files = read_headers(request.files.iter().map(PathBuf::from).collect()).await;
+    let files = read_headers(request.files.iter().map(PathBuf::from).collect());
+    let files = while_open(&source.ending, files).await?;
     let chosen = choose(agent, &mut source, &files, &targets).await;
     let planned = files.iter().zip(chosen).map(|(file, chosen)| match (file, chosen) {
         (Ok(file), Ok(chosen)) => PlannedFile::Ready { unit: chosen.unit_name(), stanzas: file.digest() },
@@ -83,9 +84,9 @@ pub(crate) async fn route(agent: &Arc<Agent>, request: RouteRequest) -> Result<R
     check(slips, request.files.iter().map(|file| &file.path), &request.targets)?;
     let pin = Pin::new(request.pin.0.as_bytes()).map_err(|_| AgentFault::PinMalformed)?;
     let mut source = source(agent, Some(request.serial)).await?;
-    let targets = targets(agent, &request.targets).await?;
+    let targets = while_open(&source.ending, targets(agent, &request.targets)).await??;
     let end = Ends::now(agent, &source).of(Some(&request.last_day))?;
-    let files = read_agreed(&request.files).await;
+    let files = while_open(&source.ending, read_agreed(&request.files)).await?;
     let chosen = choose(agent, &mut source, &files, &targets).await;
     let mut outcomes = Outcomes(files.iter().map(|_| vec![None; targets.len()]).collect());
     let drafts = draft(agent, &source, files, chosen, &mut outcomes).await?;

@@ -298,13 +298,6 @@ pub(crate) struct Usable {
 }
 
 impl Session {
-    /// The grants that open files, out of those that the site tells.
-    pub(crate) fn usable(&self, grants: &[MyGrant]) -> Vec<Usable> {
-        let mut held = self.held(grants);
-        held.retain(|usable| usable.grant.right == Right::Open);
-        held
-    }
-
     /// Those whose shares the card has, whatever they allow.
     pub(crate) fn held(&self, grants: &[MyGrant]) -> Vec<Usable> {
         let facts = held(&self.facts);

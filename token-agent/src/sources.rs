@@ -64,8 +64,10 @@ pub(crate) async fn while_open<T>(
 ) -> Result<T, AgentFault> {
     let mut ending = ending.clone();
     tokio::select! {
-        done = work => Ok(done),
+        // What is over already does not begin.
+        biased;
         _ = ending.wait_for(|over| *over) => Err(AgentFault::CardRemoved),
+        done = work => Ok(done),
     }
 }
 
@@ -150,7 +152,8 @@ async fn look_elsewhere(sources: &mut [Source], unserved: &[&[TagStanza]]) {
         let addressed = |usable: &Usable| {
             unserved.iter().flat_map(|stanzas| *stanzas).any(|it| it.matches(&usable.grant.unit_key.0))
         };
-        let told = |link: &Link| source.session.usable(&link.me.grants);
+        // To open or to route: which of the two, whoever asked looks.
+        let told = |link: &Link| source.session.held(&link.me.grants);
         let find = async {
             match source.unlocked.sites.find(|link| told(link).iter().any(addressed)).await {
                 // To a unit that only another site serves, a file may have been routed.

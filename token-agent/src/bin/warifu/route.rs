@@ -11,7 +11,7 @@ use warifu_api::wire::agent::{
     RouteRequest, Unlock,
 };
 use warifu_ledger::Id;
-use warifu_texts::day;
+use warifu_texts::{day, one_line};
 use warifu_token_agent::client::{AgentClient, AgentError};
 use warifu_token_agent::texts::AgentTexts as _;
 use zeroize::Zeroizing;
@@ -171,10 +171,10 @@ impl Routing<'_> {
             ],
         );
         for ready in ready.iter().take(NAMES_SHOWN) {
-            let file = self.name(ready.place);
+            let file = one_line(&self.name(ready.place));
             match plan.files.get(ready.place) {
                 Some(PlannedFile::Ready { unit: Some(unit), .. }) => {
-                    screen.say("route-plan-file", &[("file", file.into()), ("unit", unit.as_str().into())]);
+                    screen.say("route-plan-file", &[("file", file.into()), ("unit", one_line(unit).into())]);
                 }
                 _ => screen.say("route-plan-perhaps", &[("file", file.into())]),
             }
@@ -202,7 +202,7 @@ impl Routing<'_> {
     ) -> Result<(), Fault> {
         let at_once = ROUTES_LIMIT.checked_div(targets.len()).unwrap_or_default().max(1);
         let bar = bar(screen, ready.len().saturating_mul(targets.len()));
-        let mut done = 0_usize;
+        let (mut done, mut begun) = (0_usize, 0_usize);
         for some in ready.chunks(at_once) {
             let request = RouteRequest {
                 serial: entered.serial,
@@ -219,8 +219,16 @@ impl Routing<'_> {
             let outcomes = match answer {
                 Ok(answer) => answer.files.into_iter().map(Ok).collect(),
                 // Nothing has been sent yet: the fault is the command's.
-                Err(error) if done == 0 => return Err(error.into()),
-                Err(AgentError::Fault(fault)) => some.iter().map(|_| Err(fault.clone())).collect(),
+                Err(error @ AgentError::Fault(_)) if done == 0 => return Err(error.into()),
+                Err(AgentError::Fault(fault)) => {
+                    // Whatever it is, the next ones would meet it as well, and a PIN has few tries.
+                    for ready in ready.iter().skip(begun) {
+                        if let Some(slot) = results.get_mut(ready.place) {
+                            *slot = Err(fault.clone());
+                        }
+                    }
+                    return Ok(());
+                }
                 Err(_) => some.iter().map(|_| Err(AgentFault::RoutingUncertain)).collect::<Vec<_>>(),
             };
             for (ready, outcome) in some.iter().zip(outcomes) {
@@ -228,6 +236,7 @@ impl Routing<'_> {
                     *slot = outcome;
                 }
             }
+            begun = begun.saturating_add(some.len());
             done = done.saturating_add(some.len().saturating_mul(targets.len()));
             bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
         }
@@ -240,9 +249,10 @@ impl Routing<'_> {
         let mut files: Vec<Value> = Vec::new();
         for (place, result) in results.iter().enumerate() {
             let file = self.name(place);
+            let shown = one_line(&file);
             match result {
                 Err(fault) => {
-                    worst = worst.max(failed(screen, &file, None, fault));
+                    worst = worst.max(failed(screen, &shown, None, fault));
                     files.push(json!({ "file": file, "targets": [], "fault": fault }));
                 }
                 Ok(outcomes) => {
@@ -253,7 +263,7 @@ impl Routing<'_> {
                         {
                             screen.say("routed-slips", &[("slips", slip.slips.to_string().into())]);
                         }
-                        worst = worst.max(told(screen, &file, &target.name, outcome));
+                        worst = worst.max(told(screen, &shown, &target.name, outcome));
                         targets.push(json!({ "unit": target.unit, "name": target.name, "what": outcome }));
                     }
                     files.push(json!({ "file": file, "targets": targets, "fault": null }));
