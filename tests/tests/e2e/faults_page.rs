@@ -177,7 +177,7 @@ fn no_fault_is_left_out() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Whether a file has a test of this name: marked as one, or made by one of its folder's macros that mark it.
+/// Whether a file has a test of this name: marked as one, or made by a macro of its folder, or of the one above, that marks it.
 pub(crate) fn is_test(file: &Path, name: &str) -> bool {
     let path = workspace().join(file);
     let text = read(&path);
@@ -202,7 +202,8 @@ pub(crate) fn is_test(file: &Path, name: &str) -> bool {
             line.trim_end_matches(',') == name || declared.iter().any(|declared| line.starts_with(declared))
         })
     };
-    test_macros(path.parent().unwrap()).iter().any(|name| calls(&text, name).any(named))
+    let mut macros = path.ancestors().skip(1).take(2).flat_map(test_macros);
+    macros.any(|name| calls(&text, &name).any(named))
 }
 
 /// The macros of a folder of tests that make `#[test]` functions.
