@@ -136,19 +136,20 @@ fn each_service_names_what_keeps_it_from_starting() {
         fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
 
         // A database that is none: it is named, and left as it is.
-        let good = fs::read(&database).ok();
-        // What a run before left in its write-ahead log would make the file whole again.
-        for suffix in ["-wal", "-shm"] {
-            drop(fs::remove_file(format!("{}{suffix}", database.display())));
+        // What a run before left in its write-ahead log would make the file whole again, and belongs to the good one.
+        let parts = ["", "-wal", "-shm"].map(|suffix| format!("{}{suffix}", database.display()));
+        let aside = |part: &String| format!("{part}.good");
+        for part in &parts {
+            drop(fs::rename(part, aside(part)));
         }
         let garbage = b"this was a database once\n".repeat(500);
         fs::write(&database, &garbage).unwrap();
         let said = console.refused(text);
         assert!(said.contains(database.to_str().unwrap()), "{service}: {said}");
         assert!(fs::read(&database).unwrap() == garbage, "{service}: the damaged file was changed");
-        match good {
-            Some(good) => fs::write(&database, good).unwrap(),
-            None => fs::remove_file(&database).unwrap(),
+        for part in &parts {
+            drop(fs::remove_file(part));
+            drop(fs::rename(aside(part), part));
         }
 
         // Somebody serves the folder already.
