@@ -308,7 +308,7 @@ fn what_may_not_go_there_is_said_before_anything_is_signed() {
 
 /// A key that the kms shows of a unit is the one that ca and kms have proved, or files do not go there.
 #[test]
-fn a_directory_that_lies_about_the_target_gets_nothing() {
+fn p_15_16_a_directory_that_lies_about_the_target_gets_nothing() {
     readers::private(2, |readers| {
         let mut town = Town::new(readers);
         let file = town.desk.sealed("a.age", &town.front.key, b"x");
@@ -429,7 +429,7 @@ fn a_card_that_goes_midway_ends_it_within_a_second() {
 type Alteration = fn(&mut Vec<ReleasedPart>);
 
 #[test]
-fn a_site_that_releases_something_else_opens_nothing() {
+fn p_15_16_a_site_that_releases_something_else_opens_nothing() {
     readers::private(2, |readers| {
         let mut town = Town::new(readers);
         let files = town.sent(&["a.age", "b.age"]);

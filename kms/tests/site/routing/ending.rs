@@ -9,7 +9,7 @@ use crate::rotating::rotated;
 use crate::stage::test;
 
 test! {
-    async fn p_15_8_revoked_slips_open_nothing_and_nothing_of_them_is_left(folder) {
+    async fn p_15_15_revoked_slips_open_nothing_and_nothing_of_them_is_left(folder) {
         let mut town = with_front_desks(folder).await;
         let letters: Vec<Letter> = (0..3).map(|_| Letter::to(&town, "front")).collect();
         let all: Vec<_> = letters.iter().map(|letter| (letter, "tax")).collect();
