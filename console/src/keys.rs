@@ -226,7 +226,8 @@ impl OwnKeys {
     /// Answers where the statement is, and the statement. Blocks.
     ///
     /// # Errors
-    /// [`ConsoleError::KeysNotInUse`] if the ledger names no keys in this token.
+    /// [`ConsoleError::KeysNotInUse`] if the ledger names no keys in this token; [`ConsoleError::FormerTransportKey`] if something
+    /// may still be sealed to the transport key that these have taken the place of.
     pub fn rotate(
         &self,
         kind: ServiceKind,
@@ -236,7 +237,11 @@ impl OwnKeys {
         let state = state.ok_or(ConsoleError::KeysNotInUse)?;
         let present = self.named(|keys| service_of(state, kind, keys).is_some())?;
         let service = service_of(state, kind, &present.public()).ok_or(ConsoleError::KeysNotInUse)?;
-        present.destroy_former(&former(state, service))?;
+        let former = former(state, service);
+        if present.former_transport(&former)?.is_some() {
+            return Err(ConsoleError::FormerTransportKey);
+        }
+        present.destroy_former(&former)?;
         let next = Self::at(&self.hsm, self.labels, present.place.other())?;
         // The service stays where it is: officers order keys, and nothing else.
         let statement = ServiceStatement { service: kind, keys: next.public(), address: None };

@@ -97,6 +97,9 @@ pub enum ConsoleError {
     /// The ledger does not name the keys in the token: there is nothing that others could take the place of.
     #[error("the ledger does not name the keys in this token")]
     KeysNotInUse,
+    /// A site that has got other keys has not sealed everything to its new transport key yet, as it does while it runs.
+    #[error("something may still be sealed to the former transport key")]
+    FormerTransportKey,
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

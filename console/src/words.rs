@@ -49,6 +49,7 @@ impl Spoken for ConsoleError {
                 Message::new("fault-other-fingerprint").with("expected", expected).with("found", found)
             }
             Self::KeysNotInUse => Message::new("fault-keys-not-in-use"),
+            Self::FormerTransportKey => Message::new("fault-former-transport-key"),
             Self::Listen { address, source } => {
                 Message::new("fault-listen").with("address", address).with_message("why", system(source))
             }

@@ -84,7 +84,7 @@ async fn routes(
 ) -> Result<Json<Routed>, SiteError> {
     // Nobody's long body is read for nothing.
     core.card_of(peer.key)?;
-    let Some(seat) = core.bringing.take(&peer, request.body()) else { return Err(no_seat(request).await) };
+    let Some(seat) = core.routing.take(&peer, request.body()) else { return Err(no_seat(request).await) };
     let request: Batch = read(request, Batch::LARGEST).await?;
     // Whoever brought it may hang up: what has begun is finished, and he asks again.
     let work = async move {

@@ -197,15 +197,13 @@ impl Core {
             Marked { files, slips }
         };
         self.vault.mark(unmarked).await?;
-        let begun = self.store.begun().await?;
-        if !begun.is_empty() {
-            let (left, slips, files) = {
-                let dead = self.dead();
-                (dead.left, dead.slips.iter().copied().collect(), dead.files.iter().copied().collect())
-            };
-            self.destroy_parts(left, &slips, &files).await?;
-        }
-        for begun in begun {
+        // What came from others while an order was acted on may have been kept just before the end.
+        let (left, slips, files) = {
+            let dead = self.dead();
+            (dead.left, dead.slips.iter().copied().collect(), dead.files.iter().copied().collect())
+        };
+        self.destroy_parts(left, &slips, &files).await?;
+        for begun in self.store.begun().await? {
             self.receipt(begun.order, begun.destroys).await?;
         }
         Ok(())

@@ -42,6 +42,8 @@ pub(super) const LABELS: Labels =
 /// Requests that bring a large order, at once: from callers whose key the ledger knows, and from anybody.
 const BRINGING_KNOWN: usize = 8;
 const BRINGING_STRANGERS: usize = 4;
+/// Requests that bring a large batch of slips, at once: from cards only.
+const ROUTING_KNOWN: usize = 8;
 
 /// What a site needs to run.
 pub struct Settings {
@@ -119,6 +121,8 @@ pub(super) struct Core {
     /// How many leaves have been acted on.
     pub(super) acted: watch::Sender<u64>,
     pub(super) bringing: Seats,
+    /// For those who bring slips, so that they keep no revocation waiting.
+    pub(super) routing: Seats,
     pub(super) figures: Figures,
 }
 
@@ -293,6 +297,7 @@ impl Core {
             outbox: Notify::new(),
             inbox: Arc::default(),
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
+            routing: Seats::new(ROUTING_KNOWN, 0),
             figures: Figures::default(),
         });
         core.finish_what_was_begun().await?;

@@ -2,6 +2,7 @@
 
 use warifu_api::wire::Leaves;
 use warifu_api::{Client, ClientError};
+use warifu_console::ConsoleError;
 use warifu_console::keys::{Labels, OwnKeys};
 use warifu_hardware::hsm::HsmError;
 use warifu_kms::site::{Rate, Settings, Site};
@@ -29,6 +30,16 @@ impl Town {
         assert_eq!(envelope.signatures.len(), 2);
         keys
     }
+
+    /// Nothing is sealed to the transport key with this label any more.
+    pub(crate) async fn transport_key_gone(&self, label: &str) {
+        let gone = || matches!(self.hsm().agreement_key_there(label), Err(HsmError::KeyMissing { .. }));
+        let deadline = tokio::time::Instant::now() + crate::town::PATIENCE;
+        while !gone() {
+            assert!(tokio::time::Instant::now() < deadline, "the former key is there still");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// A site speaks with the keys of this label from here on.
@@ -36,7 +47,7 @@ pub(crate) fn rotated(site: &str, keys: ServiceKeys) -> [Act; 1] {
     [Act::KeyRotated { service: ServiceId::Site(id(site)), keys }]
 }
 
-fn without_log(label: &str) -> ServiceKeys {
+pub(crate) fn without_log(label: &str) -> ServiceKeys {
     ServiceKeys { log: None, ..service_keys(label) }
 }
 
@@ -59,6 +70,11 @@ test! {
         town.kms.done(rotated("main", waiting.clone()), TWO);
         town.ended().await;
         town.keys = waiting.clone();
+        // What is sealed to the former one is still to be sealed anew.
+        let own = OwnKeys::ensure(&town.config.hsm.open().unwrap(), &LABELS).unwrap();
+        let again = own.rotate(ServiceKind::Site, Some(&town.kms.state()), &town.config.data);
+        assert!(matches!(again, Err(ConsoleError::FormerTransportKey)));
+        drop(own);
         town.start().await;
         town.until_fresh().await;
         town.opens("hanako", "tax").await;
@@ -79,6 +95,7 @@ test! {
         assert!(matches!(refused, Err(ClientError::NotTrusted { .. })));
 
         // And back into the first place.
+        town.transport_key_gone("transport").await;
         let next = town.waiting();
         town.kms.done(rotated("main", next.clone()), TWO);
         town.ended().await;

@@ -10,7 +10,7 @@ use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::slip::SlipId;
 use warifu_ledger::statement::{Slips, Statement as _};
 
-use super::check::{Judged, MayRoute, Origin, may_route};
+use super::check::{Judged, MayRoute, Origin, Reader, may_route};
 use crate::site::answering::refused;
 use crate::site::error::SiteError;
 use crate::site::service::Core;
@@ -47,9 +47,11 @@ impl Core {
                 > SLIPS_OF_A_GRANT;
         // Only now, under the card's lock: whatever ended before is seen here, and whatever ends later waits for the turn.
         let now = self.now().ok_or(SiteError::NotJoined)?;
+        let mut reader = Reader::of(&now.state);
+        reader.read_ahead(origins.values().map(|origin| origin.way.as_slice()));
         let Judged { slips, outcomes } = {
             let dead = self.dead();
-            may_route(&turn, &self.view(site, &now, &dead), &shares, &origins, &brought)?
+            may_route(&turn, &self.view(site, &now, &dead), &mut reader, &shares, &origins, &brought)?
         };
         if let Some(before) = before {
             return Ok(before);

@@ -7,6 +7,7 @@ use warifu_api::error::{ErrorBody, ErrorCode};
 use warifu_api::wire::routing::{Batch, ShownSlip};
 use warifu_api::wire::site::PartialItem;
 use warifu_hardware::hsm::WrappedShare;
+use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Bytes, PublicKey};
 use warifu_ledger::slip::{Sent, Slip, SlipId};
 use warifu_ledger::state::{NotRouted, State};
@@ -24,7 +25,7 @@ use crate::site::refusal;
 use crate::site::store::Sealed;
 
 /// Reads slips as what cards have signed: neither the database nor whoever sent them is believed. Each signature is verified
-/// once.
+/// once, and for many slips before `dead` is looked at: no revocation waits for that.
 pub(super) struct Reader<'a> {
     state: &'a State,
     read: BTreeMap<Digest, Option<Slips>>,
@@ -35,12 +36,24 @@ impl<'a> Reader<'a> {
         Self { state, read: BTreeMap::new() }
     }
 
+    fn slips(&mut self, envelope: &Envelope) -> (Digest, Option<&Slips>) {
+        let batch = envelope.digest();
+        let read = || self.state.read_slips(envelope).ok();
+        (batch, self.read.entry(batch).or_insert_with(read).as_ref())
+    }
+
     fn slip(&mut self, shown: &ShownSlip) -> Option<Sent> {
-        let batch = shown.slips.digest();
-        let read = || self.state.read_slips(&shown.slips).ok();
-        let slips = self.read.entry(batch).or_insert_with(read).as_ref()?;
+        let (batch, slips) = self.slips(&shown.slips);
+        let slips = slips?;
         let sent = || Sent { batch, slips: slips.clone(), slip: shown.slip.slip.clone() };
         slips.has(&shown.slip).then(sent)
+    }
+
+    /// Verifies the signatures of these ways now.
+    pub(super) fn read_ahead<'w>(&mut self, ways: impl IntoIterator<Item = &'w [ShownSlip]>) {
+        for shown in ways.into_iter().flatten() {
+            self.slips(&shown.slips);
+        }
     }
 
     /// Each slip of a way; none if one of them is none.
@@ -145,6 +158,7 @@ pub(super) struct Judged {
 pub(super) fn may_route(
     turn: &Turn,
     view: &View<'_>,
+    reader: &mut Reader<'_>,
     shares: &BTreeMap<Id, WrappedShare>,
     origins: &BTreeMap<SlipId, Origin>,
     brought: &Batch,
@@ -164,7 +178,6 @@ pub(super) fn may_route(
     }
     let member = state.card(&card).ok_or_else(|| at_once(ErrorCode::CardNotLive))?.card.member;
     let batch = brought.slips.digest();
-    let mut reader = Reader::of(state);
     let judge = |slip: &Slip| {
         let sent = Sent { batch, slips: slips.clone(), slip: slip.clone() };
         let mut way = vec![sent];

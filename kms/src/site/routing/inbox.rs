@@ -152,17 +152,19 @@ impl Core {
     }
 }
 
-/// Checks a parcel against this site's own fold (P-15.5): for us, of this batch, signed by a site that serves the unit and has not
-/// left; each part with its slip, which was signed, goes to a target that is served here, and goes on from those before it.
+/// Checks a parcel against this site's own fold (P-15.5): for us, of this batch, from a site that serves the unit and has not left,
+/// signed with the key that it had when the kms took it; each part with its slip, which was signed, goes to a target that is served here, and goes on from those before it.
 fn take(state: &State, site: &Id, at: Millis, parcel: Parcel) -> Result<Taken, NotTaken> {
-    let Parcel { slips, before, released, .. } = parcel;
+    let Parcel { slips, before, released, size, .. } = parcel;
     let batch = slips.slips.digest();
     let statement = state.read_slips(&slips.slips).map_err(|_| NotTaken::Slips)?;
     let unsigned: Released = released.statement()?;
     let from = unsigned.site;
-    let sender = state.site(&from).filter(|sender| !sender.removed && state.serves(&from, &statement.unit));
-    let released: Released =
-        released.verified(&sender.ok_or(NotTaken::Sender { site: from })?.keys.signing)?;
+    let sends =
+        state.site(&from).is_some_and(|sender| !sender.removed) && state.serves(&from, &statement.unit);
+    // What waited at the kms while its sender got other keys is as good as it was.
+    let keys = state.site_keys_at(&from, size).filter(|_| sends).ok_or(NotTaken::Sender { site: from })?;
+    let released: Released = released.verified(&keys.signing)?;
     if released.organization != state.organization() || released.to != *site || released.slips != batch {
         return Err(NotTaken::NotForUs);
     }

@@ -113,10 +113,11 @@ impl Core {
         // Asked now: what has ended since it was taken goes nowhere.
         let now = self.now().ok_or(SiteError::NotJoined)?;
         let site = self.site_id(&now.state).ok_or(SiteError::NotJoined)?;
+        let mut reader = Reader::of(&now.state);
+        reader.read_ahead(ways.iter().map(|(way, _)| way.as_slice()));
         let may: Vec<MayHandOver> = {
             let dead = self.dead();
             let view = self.view(site, &now, &dead);
-            let mut reader = Reader::of(&now.state);
             let mut may = |(way, sealed): &(Vec<_>, _)| may_hand_over(&view, &mut reader, way, *sealed, to);
             ways.iter().filter_map(&mut may).collect()
         };

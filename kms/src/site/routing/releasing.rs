@@ -83,6 +83,8 @@ impl Core {
         let now = self.now().ok_or(SiteError::NotJoined)?;
         let count = found.len();
         let (mut may, mut candidates) = (Vec::new(), Vec::new());
+        let mut reader = Reader::of(&now.state);
+        reader.read_ahead(found.iter().flatten().map(|(_, way)| way.as_slice()));
         {
             let dead = self.dead();
             let view = self.view(site, &now, &dead);
@@ -90,7 +92,6 @@ impl Core {
                 return Ok(found.iter().map(|_| RoutedOutcome::Refused { code }).collect());
             }
             let grants = Self::grants_to_open(&now, turn.card());
-            let mut reader = Reader::of(&now.state);
             for (item, found) in found.into_iter().enumerate() {
                 let mut senders = BTreeSet::new();
                 for (Kept { parts, .. }, way) in found {

@@ -1,6 +1,7 @@
 //! What other sites have released for this one, from a kms that may alter, withhold, repeat and reorder.
 
 use super::*;
+use crate::rotating::{rotated, without_log};
 use crate::stage::test;
 
 /// What `mori` routes at `gate`, another site's front desk.
@@ -29,6 +30,21 @@ test! {
             assert_eq!(opens_routed(&town, "hanako", "tax", letter).await, Ok(true));
         }
         assert_eq!(parts_kept(&town).await, 3);
+    }
+}
+
+test! {
+    async fn p_15_5_what_waited_while_its_sender_got_other_keys_is_taken(folder) {
+        let town = with_front_desks(folder).await;
+        let letters: Vec<Letter> = (0..2).map(|_| Letter::to(&town, "gate")).collect();
+        let waited = parcel(&town, 1, &from_gate(&town, &[&letters[0]]));
+        town.kms.done(rotated("branch", without_log("branch 2")), TWO);
+        // Signed with the former key when that counted for nothing any more.
+        let late = parcel(&town, 2, &from_gate(&town, &[&letters[1]]));
+        delivered(&town, vec![waited, late]).await;
+        assert_eq!(opens_routed(&town, "hanako", "tax", &letters[0]).await, Ok(true));
+        assert_eq!(ask_routed(&town, "hanako", &letters[1]).await.err(), Some(ErrorCode::NotFound));
+        assert_eq!(parts_kept(&town).await, 1);
     }
 }
 
