@@ -51,6 +51,10 @@ pub enum ErrorCode {
     Shredded,
     /// The file may not go to that unit: the front desk does not send there, nobody could open it there, or its dispatcher could.
     NotATarget,
+    /// The delivery's sender is of an organization that this one does not trust.
+    NotTrusted,
+    /// There is no room left for deliveries: of this organization, to this unit, or at all.
+    BoxFull,
     /// The encapsulated key is no point of P-256.
     InvalidPoint,
     /// The kms signed two different ledgers: everything halts.

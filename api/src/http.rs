@@ -22,6 +22,7 @@ impl ErrorCode {
             | Self::LeaseExpired
             | Self::HsmUnavailable
             | Self::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BoxFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Forbidden
             | Self::CardNotLive
@@ -33,7 +34,8 @@ impl ErrorCode {
             | Self::UnitClosed
             | Self::NotServedHere
             | Self::Shredded
-            | Self::NotATarget => StatusCode::FORBIDDEN,
+            | Self::NotATarget
+            | Self::NotTrusted => StatusCode::FORBIDDEN,
         }
     }
 }

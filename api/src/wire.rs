@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub mod agent;
 pub mod audit;
 pub mod authority;
+pub mod deliveries;
 pub mod routing;
 pub mod site;
 

@@ -17,6 +17,7 @@
 
 pub mod ahead;
 pub mod checkpoint;
+pub mod delivery;
 pub mod dsse;
 mod id;
 pub mod journal;

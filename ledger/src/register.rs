@@ -90,8 +90,7 @@ impl Name {
         let (label, name) = (label.into(), name.into());
         let label_fits = (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        let visible = |c: char| !c.is_whitespace() && !is_variation_selector(c);
-        if !label_fits || !name.chars().any(visible) || name.chars().any(is_unseen) {
+        if !label_fits || !is_visible_line(&name) {
             return Err(NotAName);
         }
         Ok(Self { label, name })
@@ -111,6 +110,13 @@ impl Name {
         let (label, name) = text.split_once('\n').ok_or(NotAName)?;
         Self::new(label, name)
     }
+}
+
+/// Whether it is one line of what can be seen, as [`Name::name`] has to be.
+#[must_use]
+pub fn is_visible_line(text: &str) -> bool {
+    let visible = |c: char| !c.is_whitespace() && !is_variation_selector(c);
+    text.chars().any(visible) && !text.chars().any(is_unseen)
 }
 
 /// Standardized variation sequences and ideographic ones.

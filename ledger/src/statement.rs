@@ -1,7 +1,7 @@
 //! Every statement that people, services and sites sign, as JSON (`docs/protocol.md` section 3).
 //!
-//! None of them carries a name, a title or a reason: those are [`crate::register`] records, which a statement points to
-//! by [`Commitment`].
+//! None that goes into a ledger carries a name, a title or a reason: those are [`crate::register`] records, which a statement
+//! points to by [`Commitment`].
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,10 @@ use crate::{Digest, Id};
 
 mod act;
 mod commitments;
+mod delivery;
 
 pub use act::{Act, Custody, Right, Role, UnitKind};
+pub use delivery::{Addressees, Delivery, Standing};
 
 /// An instant: milliseconds since the Unix epoch, UTC, leap seconds not counted (P-1.3).
 pub type Millis = u64;
@@ -49,6 +51,8 @@ statement!(Backup, "backup");
 statement!(RestoreRequest, "restore-request");
 statement!(Slips, "slips");
 statement!(Released, "released");
+statement!(Delivery, "delivery");
+statement!(Standing, "standing");
 
 /// Entry 0 of every ledger: who founds the organization, with which services and under which policy.
 ///

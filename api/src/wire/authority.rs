@@ -41,6 +41,7 @@
 //! | `GET /v1/cards/{card}/puk` | an officer's card | → [`PukEscrow`] |
 //! | `GET /v1/register` | an officer's, administrator's or auditor's card | → [`Records`], to be checked against the ledger |
 //! | `POST /v1/slips`, `POST /v1/released`, `GET /v1/slips…` | site, ca, card | see [`super::routing`] |
+//! | `GET /v1/box`, `POST /v1/deliveries…`, `GET /v1/inbox` | anybody, card | see [`super::deliveries`] |
 //! | `GET /v1/register/served` | site | → [`Register`] of what it may show its cards: its own name, its units', their members' |
 //!
 //! On a listener of its own, over plain HTTP and for anybody, `GET` and `HEAD` alone, from memory:

@@ -10,6 +10,7 @@ mod acts;
 mod ahead;
 mod custodians;
 mod dates;
+mod deliveries;
 mod facts;
 mod fixture;
 mod founding;

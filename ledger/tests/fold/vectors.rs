@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
+use warifu_ledger::delivery::{Sender, sent_by};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal;
 use warifu_ledger::key::Base64;
@@ -16,8 +17,8 @@ use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::slip::{ProvedSlip, Slip};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released, ServiceId, SitePart, Slips,
-    Stamp, Statement,
+    Delivery, Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released, ServiceId, SitePart,
+    Slips, Stamp, Standing, Statement,
 };
 use warifu_split_key::routing::Part;
 
@@ -266,6 +267,43 @@ fn slips_vector() {
     let stated = town.fact(fact.clone(), &["ca", "kms"]);
     check("fact-slips-batched", &envelope_vector(comment, &["ca signing", "kms signing"], &stated));
     assert_eq!(verified::<Fact>("fact-slips-batched").fact, fact);
+}
+
+#[test]
+fn delivery_vectors() {
+    let town = Town::working();
+    let delivery = crate::deliveries::delivery(&town, "hanako");
+    let sender = crate::deliveries::sender(&town, "hanako");
+    let envelope = envelope_by_cards(&delivery, &["hanako"]);
+    let comment = "A file sent to a unit of another organization: what the sender's card signed, and the proof that the card is that member's, to be checked with the key of the ca alone. The Ed25519 seed is SHA-256 of \"ca log\".";
+    let mut made = envelope_vector(comment, &["hanako 9C"], &envelope);
+    made["ca_key"] = json!(log_public("ca"));
+    made["sender"] = json!(sender);
+    check("delivery", &made);
+
+    // From the file alone.
+    let file = read("delivery");
+    let from_file: Delivery = verified("delivery");
+    assert_eq!(from_file, delivery);
+    let (sender, ca): (Sender, Base64<32>) = (
+        serde_json::from_value(file["sender"].clone()).unwrap(),
+        serde_json::from_value(file["ca_key"].clone()).unwrap(),
+    );
+    let envelope: Envelope = serde_json::from_value(file["envelope"].clone()).unwrap();
+    let sent = sent_by(&envelope, &sender, &from_file.organization, &ca).unwrap();
+    assert_eq!(sent.card, card("hanako"));
+
+    let standing = Standing {
+        organization: town.organization(),
+        nonce: Digest::of(b"nonce"),
+        at: town.at + 5000,
+        cards: [card_id("hanako"), card_id("jiro")].into(),
+        live: [card_id("hanako")].into(),
+    };
+    let comment = "Whether cards are live: the kms's answer to who has deliveries that they signed.";
+    let by_kms = envelope_by_services(&standing, &["kms"]);
+    check("standing", &envelope_vector(comment, &["kms signing"], &by_kms));
+    assert_eq!(verified::<Standing>("standing"), standing);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
-    Backup, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, Released, RestoreRequest,
-    ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Statement,
+    Addressees, Backup, Delivery, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, Released,
+    RestoreRequest, ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Standing, Statement,
 };
 
 use crate::fixture::{
@@ -71,6 +71,26 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             to: id("branch"),
             parts: vec![SitePart { index: 1, sealed: Base64([7; 113]) }],
         };
+        let delivery = Delivery {
+            organization,
+            id: id("delivery"),
+            card: id("card hanako"),
+            to: Addressees { organization: Digest::of(b"other"), units: BTreeSet::from([id("welfare")]) },
+            title: "介護保険 資格照会".to_owned(),
+            name: "照会.pdf.age".to_owned(),
+            size: 9_000_000,
+            digest: Digest::of(b"ciphertext"),
+            sent_at: T0,
+            reply_to: Some(id("tax")),
+            expires_at: T0 + DAY,
+        };
+        let standing = Standing {
+            organization,
+            nonce: Digest::of(b"nonce"),
+            at: T0,
+            cards: BTreeSet::from([id("card hanako"), id("card taro")]),
+            live: BTreeSet::from([id("card hanako")]),
+        };
         let mut envelopes: Vec<Envelope> = town.leaves.iter().map(|leaf| leaf.envelope().clone()).collect();
         envelopes.extend([
             order,
@@ -80,6 +100,8 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             envelope_by_services(&service, &["main"]),
             envelope_by_cards(&slips, &["michi"]),
             envelope_by_services(&released, &["main"]),
+            envelope_by_cards(&delivery, &["hanako"]),
+            envelope_by_services(&standing, &["kms"]),
             envelope_by_services(&profile_of(organization), &["kms"]),
             envelope_by_cards(&receipt, &[]),
         ]);
@@ -133,7 +155,9 @@ kinds!(
     Backup,
     RestoreRequest,
     Slips,
-    Released
+    Released,
+    Delivery,
+    Standing
 );
 
 /// The payload types that have a target.

@@ -16,10 +16,14 @@ use warifu_api::wire::authority::{
     Holdings, OrderRequest, Package, Proposal, Proposals, PukEscrow, Readiness, Receipts, Records, Register,
     Rewrap, Rewraps, ShareRequest, StampRequest, Wrap,
 };
+use warifu_api::wire::deliveries::{
+    AtUnit, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
+};
 use warifu_api::wire::routing::{Batch, Parcels, ReleasedParts, Routed, SlipsBatch, SlipsEvent};
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
 use warifu_ledger::Digest;
+use warifu_ledger::delivery::Sender;
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::statement::Profile;
@@ -103,6 +107,29 @@ types! {
         "more": true, "newest": 8,
     })];
     SlipsBatch => [json!({"fact": envelopes()[2]}), json!({"fact": null})];
+    Terms => [json!({
+        "organization": digest(), "largest": 9_000_000, "largest_outside": 1, "outside": [id("front")], "keep_ms": 1,
+    })];
+    Sender => [sender()];
+    Offer => [offer()];
+    OutsideOffer => [outside_offer()];
+    Delivered => [
+        delivered(&json!({"state": "arriving", "missing": [0, 7], "other_file": false})),
+        delivered(&json!({"state": "checking", "done": 8_388_608})),
+        delivered(&json!({"state": "quarantined", "arrived_at": 5})),
+        delivered(&json!({"state": "deleted", "at": 9})),
+    ];
+    Inbox => [json!({"more": false, "standings": [envelopes()[2]], "entries": [
+        {"place": 7, "offered": {"offered": "signed", "offer": offer()}, "unit": id("tax"),
+            "state": {"state": "arrived", "arrived_at": 5, "kept_until": 9}, "handling": {"handling": "waiting"}},
+        {"place": 8, "offered": {"offered": "outside", "offer": outside_offer()}, "unit": id("tax"),
+            "passed_by": id("front"), "state": {"state": "quarantined", "arrived_at": 5},
+            "handling": {"handling": "passed-on", "at": 6, "to": id("welfare")}, "handled_by": id("card hanako")},
+    ]})];
+    AtUnit => [json!({"unit": id("tax")})];
+    Return => [json!({"unit": id("tax"), "reason": "宛先違い"})];
+    PassOn => [json!({"unit": id("front"), "to": id("tax")})];
+    StandingRequest => [json!({"nonce": digest(), "cards": [id("card hanako")]})];
     Certificate => [json!({"kind": "card-share", "id": id("grant"), "chain": [bytes(40), bytes(9)]})];
     Crl => [json!({"issuer": "issuing", "der": bytes(300)}), json!({"issuer": "root", "der": bytes(1)})];
     Cosignature => [json!({"note": NOTE})];
@@ -254,6 +281,28 @@ fn proved_slip() -> Value {
 
 fn shown_slips() -> Value {
     json!({"slips": envelopes()[3], "shown": [proved_slip()]})
+}
+
+fn sender() -> Value {
+    json!({"index": 3, "leaf": leaf(3), "proof": [digest()], "checkpoint": NOTE, "name": record("hanako")})
+}
+
+fn offer() -> Value {
+    json!({"delivery": envelopes()[3], "sender": sender()})
+}
+
+fn outside_offer() -> Value {
+    json!({
+        "id": id("delivery"), "unit": id("front"), "from": "アクメ(株) 佐藤", "title": "見積書", "name": "見積.pdf.age",
+        "size": 12_345, "digest": digest(),
+    })
+}
+
+fn delivered(state: &Value) -> Value {
+    json!({"id": id("delivery"), "state": state, "units": [
+        {"unit": id("tax"), "handling": {"handling": "accepted", "at": 6}},
+        {"unit": id("welfare"), "handling": {"handling": "returned", "at": 7, "reason": "宛先違い"}},
+    ]})
 }
 
 fn digest() -> Digest {
