@@ -10,7 +10,7 @@
 //! | `POST /v1/deliveries/outside` | anybody | [`OutsideOffer`] → [`Delivered`]: without a card, for a unit in [`Terms::outside`] |
 //! | `GET /v1/deliveries/{id}` | who knows the id | → [`Delivered`]: which parts are missing, and what became of it |
 //! | `PUT /v1/deliveries/{id}/parts/{n}` | who knows the id | the bytes of part `n`, `application/octet-stream` → [`Done`](super::Done): durable |
-//! | `POST /v1/deliveries/{id}/complete` | who knows the id | [`Done`](super::Done) → [`Delivered`]: waits up to 5 s while the digest is computed, and may be asked again |
+//! | `POST /v1/deliveries/{id}/complete` | who knows the id | [`Completion`] → [`Delivered`]: waits up to 5 s while the digest is computed, and may be asked again |
 //! | `POST /v1/standing` | anybody | [`StandingRequest`] → `Envelope` of a [`Standing`](warifu_ledger::statement::Standing) |
 //!
 //! With a card of the organization alone. Whoever holds no live grant, to open or to route, to a unit at which the delivery lies, is
@@ -102,15 +102,22 @@ pub struct OutsideOffer {
     pub title: String,
     /// The name of the file ([`warifu_ledger::delivery::is_file_name`]).
     pub name: String,
-    /// The ciphertext's length, in bytes.
+    /// The ciphertext's length, in bytes. Its digest is said when all of it is here ([`Completion`]): a browser encrypts while it
+    /// sends.
     pub size: u64,
-    /// SHA-256 of the ciphertext.
-    pub digest: Digest,
 }
 
 impl OutsideOffer {
     /// The largest that is read, in bytes.
     pub const LARGEST: usize = 8 << 10;
+}
+
+/// All parts are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Completion {
+    /// SHA-256 of the ciphertext that was sent: what the card signed, where one did.
+    pub digest: Digest,
 }
 
 /// What there is of a delivery, for who sends it.
@@ -134,7 +141,7 @@ pub enum DeliveryState {
         /// The parts that are not here, by their numbers.
         #[serde(deserialize_with = "at_most::<_, _, PARTS_LIMIT>")]
         missing: Vec<u64>,
-        /// Whether all of it was here and was another file than the one that was signed: it was thrown away.
+        /// Whether all of it was here and was another file than the one that was sent: it was thrown away.
         other_file: bool,
     },
     /// All parts are here; the digest is being computed.
@@ -248,6 +255,9 @@ pub enum Offered {
     Outside {
         /// As it was offered.
         offer: OutsideOffer,
+        /// SHA-256 of the ciphertext; none until it is complete.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
     },
 }
 

@@ -17,7 +17,7 @@ use warifu_api::wire::authority::{
     Rewrap, Rewraps, ShareRequest, StampRequest, Wrap,
 };
 use warifu_api::wire::deliveries::{
-    AtUnit, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
+    AtUnit, Completion, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
 };
 use warifu_api::wire::routing::{Batch, Parcels, ReleasedParts, Routed, SlipsBatch, SlipsEvent};
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
@@ -113,6 +113,7 @@ types! {
     Sender => [sender()];
     Offer => [offer()];
     OutsideOffer => [outside_offer()];
+    Completion => [json!({"digest": digest()})];
     Delivered => [
         delivered(&json!({"state": "arriving", "missing": [0, 7], "other_file": false})),
         delivered(&json!({"state": "checking", "done": 8_388_608})),
@@ -122,7 +123,7 @@ types! {
     Inbox => [json!({"more": false, "standings": [envelopes()[2]], "entries": [
         {"place": 7, "offered": {"offered": "signed", "offer": offer()}, "unit": id("tax"),
             "state": {"state": "arrived", "arrived_at": 5, "kept_until": 9}, "handling": {"handling": "waiting"}},
-        {"place": 8, "offered": {"offered": "outside", "offer": outside_offer()}, "unit": id("tax"),
+        {"place": 8, "offered": {"offered": "outside", "offer": outside_offer(), "digest": digest()}, "unit": id("tax"),
             "passed_by": id("front"), "state": {"state": "quarantined", "arrived_at": 5},
             "handling": {"handling": "passed-on", "at": 6, "to": id("welfare")}, "handled_by": id("card hanako")},
     ]})];
@@ -294,7 +295,7 @@ fn offer() -> Value {
 fn outside_offer() -> Value {
     json!({
         "id": id("delivery"), "unit": id("front"), "from": "アクメ(株) 佐藤", "title": "見積書", "name": "見積.pdf.age",
-        "size": 12_345, "digest": digest(),
+        "size": 12_345,
     })
 }
 
