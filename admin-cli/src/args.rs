@@ -334,6 +334,11 @@ pub(crate) enum Unit {
     },
     /// All units
     List,
+    /// A unit, with its recipient and the fingerprint that senders compare by telephone
+    Show {
+        /// The unit
+        label: String,
+    },
     /// A unit's recipient: what senders give to age
     Recipient {
         /// The unit

@@ -3,9 +3,13 @@
 use age_core::primitives::{bech32_decode, bech32_encode};
 use bech32::Hrp;
 use bech32::primitives::decode::CheckedHrpstringError;
+use sha2::{Digest as _, Sha256};
 use warifu_split_key::point::{Point, PointError};
 
 const HRP: Hrp = Hrp::parse_unchecked("age1tag");
+/// How many bytes of the hash a fingerprint shows. Whoever wants another key with the same one must find it among 2^128: two keys
+/// of his own that agree help nobody.
+const FINGERPRINT: usize = 16;
 
 /// The text form of a unit key: Bech32 of the compressed point, with the prefix `age1tag`.
 #[derive(Debug)]
@@ -39,6 +43,14 @@ impl UnitRecipient {
     /// The `age1tag1…` text of a unit key.
     pub fn encode(point: &Point) -> String {
         bech32_encode(HRP, &point.to_compressed())
+    }
+
+    /// What people read to each other to know that both have the same unit key: the first 16 bytes of SHA-256 over the
+    /// characters of [`encode`](Self::encode), as eight groups of four lowercase hexadecimal digits.
+    pub fn fingerprint(point: &Point) -> String {
+        let hash = Sha256::digest(Self::encode(point));
+        let pairs: Vec<String> = hash.iter().take(FINGERPRINT).map(|byte| format!("{byte:02x}")).collect();
+        pairs.chunks(2).map(<[String]>::concat).collect::<Vec<_>>().join(" ")
     }
 
     /// Reads an `age1tag1…` text.

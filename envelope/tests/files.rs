@@ -112,6 +112,14 @@ fn recipients_are_age_s_own() {
     assert_eq!(UnitRecipient::parse(&text).unwrap(), unit);
 }
 
+/// `printf %s age1tag1… | sha256sum | cut -c 1-32`.
+#[test]
+fn a_fingerprint_is_what_anybody_can_compute() {
+    let point = UnitRecipient::parse(KNOWN_RECIPIENT).unwrap();
+    assert_eq!(UnitRecipient::fingerprint(&point), "762f e72f 25fe db52 98bd 8983 7e13 30f0");
+    assert_ne!(UnitRecipient::fingerprint(&Member::draw().unit), UnitRecipient::fingerprint(&point));
+}
+
 #[test]
 fn texts_that_are_no_recipient_are_refused() {
     for text in ["", "age1tag1", "hello", &KNOWN_RECIPIENT[1..], &KNOWN_RECIPIENT[..60]] {

@@ -139,6 +139,9 @@ custodian-gave = { $have } of { $needed } custodians have given their piece. Tak
 backup-opened = Written to { $file }. Take it to the new machine's console.
 
 register-unsound = ! { $count } names in the kms's register are not those that were signed. They are not shown. Call the helpdesk.
+unit-shown = { $name } ({ $label }, { $kind })
+    recipient: { $recipient }
+    fingerprint: { $fingerprint }
 unit-rename-preview = { $name } will be called { $new }.
 unit-renamed-already = { $name } has that name already.
 unit-own-pcs-already = { $name } is set so already. Nothing is left to do.
@@ -437,6 +440,7 @@ help-warifu-admin-unit = Departments, front desks, contractors' teams and single
 help-warifu-admin-unit-add = Order a unit and wait until it has its key
 help-warifu-admin-unit-sites = Have other sites serve a unit (two officers): a new one gets its shares from one that has them
 help-warifu-admin-unit-list = All units
+help-warifu-admin-unit-show = A unit, with its recipient and the fingerprint that senders compare by telephone
 help-warifu-admin-unit-recipient = A unit's recipient: what senders give to age
 help-warifu-admin-contract = Contracts: who works for the organization from outside, and until when
 help-warifu-admin-contract-open = Open a contract (two officers)

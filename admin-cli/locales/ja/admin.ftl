@@ -139,6 +139,9 @@ custodian-gave = { $needed } 人のうち { $have } 人が済みました。カ�
 backup-opened = { $file } に書きました。新しい機械へ持って行ってください。
 
 register-unsound = ! kms の名簿のうち { $count } 件が、署名された名前と一致しません。その名前は表示しません。情報システム担当に連絡してください。
+unit-shown = { $name }（{ $label }、{ $kind }）
+    宛先: { $recipient }
+    指紋: { $fingerprint }
 unit-rename-preview = 「{ $name }」の名前を「{ $new }」に変えます。
 unit-renamed-already = 「{ $name }」は、すでにその名前です。
 unit-own-pcs-already = { $name } は、すでにその設定です。することはありません。
@@ -437,6 +440,7 @@ help-warifu-admin-unit = 部署・受付窓口・委託先・個人の宛先
 help-warifu-admin-unit-add = 宛先を作り、鍵ができるまで待ちます。
 help-warifu-admin-unit-sites = 宛先を受け持つ拠点を変えます（セキュリティ担当二人）。新しい拠点は、持っている拠点から割符を受け取ります。
 help-warifu-admin-unit-list = 宛先の一覧
+help-warifu-admin-unit-show = 宛先の公開鍵と指紋を示します。指紋は、送り主に電話で尋ねられたときに読み上げます。
 help-warifu-admin-unit-recipient = 宛先の公開鍵（送り主が age に渡すもの）を示します。
 help-warifu-admin-contract = 契約: 外部の誰が、いつまで働くか
 help-warifu-admin-contract-open = 契約を始めます（セキュリティ担当二人）。

@@ -10,7 +10,9 @@ use serde_json::json;
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::Id;
 use warifu_ledger::register::{Name, Record};
+use warifu_ledger::state;
 use warifu_ledger::statement::{Act, Millis, UnitKind};
+use warifu_split_key::point::Point;
 
 pub(super) use self::person::PersonalUnit;
 use self::person::Wanted;
@@ -96,23 +98,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
             let mut list =
                 List::new(desk.screen, &["column-label", "column-name", "column-kind", "column-recipient"]);
             for (id, unit) in book.state.units() {
-                let row = UnitRow {
-                    unit: *id,
-                    label: book.label(&unit.name),
-                    name: book.name(&unit.name),
-                    kind: unit.kind,
-                    contract: unit.contract,
-                    sites: unit.sites.clone(),
-                    routes_to: unit.routes_to.clone(),
-                    two_people: unit.two_people,
-                    own_pcs: unit.own_pcs,
-                    recipient: unit.key.map(|(key, _)| UnitRecipient::encode(&key)),
-                    listed: book.state.unit_is_listed(id, book.at),
-                    closed: book.state.unit_is_closed(id, book.at),
-                    closes_at: unit.closes_at,
-                    merged_into: unit.merged.map(|(into, _)| into),
-                    successor: unit.successor,
-                };
+                let row = UnitRow::of(&book, *id, unit);
                 let kind = desk.screen.text(kind_key(row.kind), &[]);
                 let recipient = match &row.recipient {
                     // Senders are not to use it any more.
@@ -130,16 +116,46 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: Unit) -> Result<(), Fault>
         Unit::Close { label, from, replaced, watch } => life::close(desk, label, from, replaced, watch).await,
         Unit::Merge { label, into, from } => life::merge(desk, label, into, from).await,
         Unit::Rekey { label } => life::rekey(desk, label).await,
+        Unit::Show { label } => show(desk, label).await,
         Unit::Recipient { label } => {
             let book = desk.book().await?;
-            let id = book.unit(&label)?;
-            let key = book.state.unit(&id).and_then(|unit| unit.key);
-            let (key, _) = key.ok_or(Fault::NotReadyInTime { what: label })?;
+            let (_, _, key) = with_key(&book, label)?;
             let recipient = UnitRecipient::encode(&key);
             desk.screen.result(&json!({ "recipient": recipient }), || recipient.clone());
             Ok(())
         }
     }
+}
+
+/// A unit with its key, if it has one by now.
+fn with_key(book: &Book, label: String) -> Result<(Id, &state::Unit, Point), Fault> {
+    let id = book.unit(&label)?;
+    let found = book.state.unit(&id).and_then(|unit| Some((id, unit, unit.key?.0)));
+    found.ok_or(Fault::NotReadyInTime { what: label })
+}
+
+/// Says what a unit is known by, and its fingerprint, which senders compare by telephone.
+async fn show(desk: &mut Desk<'_>, label: String) -> Result<(), Fault> {
+    let book = desk.book().await?;
+    let (id, unit, key) = with_key(&book, label)?;
+    let row = UnitRow::of(&book, id, unit);
+    let shown = serde_json::to_value(&row).map_err(Fault::Json)?;
+    desk.screen.result(&shown, || {
+        let kind = desk.screen.text(kind_key(row.kind), &[]);
+        let values = [
+            ("name", row.name),
+            ("label", row.label),
+            ("kind", kind),
+            ("recipient", UnitRecipient::encode(&key)),
+            ("fingerprint", UnitRecipient::fingerprint(&key)),
+        ];
+        let mut text = desk.screen.text("unit-shown", &values);
+        if !row.listed {
+            text = format!("{text}\n{}", desk.screen.text("not-in-the-directory", &[]));
+        }
+        text
+    });
+    Ok(())
 }
 
 /// The sites named, or all of them.
@@ -211,12 +227,38 @@ struct UnitRow {
     own_pcs: bool,
     /// None until it has its key.
     recipient: Option<String>,
+    /// [`UnitRecipient::fingerprint`]; none until it has its key.
+    fingerprint: Option<String>,
     /// Whether the directory has it: it is not closed, merged, re-keyed or of an ended contract.
     listed: bool,
     closed: bool,
     closes_at: Option<Millis>,
     merged_into: Option<Id>,
     successor: Option<Id>,
+}
+
+impl UnitRow {
+    fn of(book: &Book, id: Id, unit: &state::Unit) -> Self {
+        let key = unit.key.map(|(key, _)| key);
+        Self {
+            unit: id,
+            label: book.label(&unit.name),
+            name: book.name(&unit.name),
+            kind: unit.kind,
+            contract: unit.contract,
+            sites: unit.sites.clone(),
+            routes_to: unit.routes_to.clone(),
+            two_people: unit.two_people,
+            own_pcs: unit.own_pcs,
+            recipient: key.as_ref().map(UnitRecipient::encode),
+            fingerprint: key.as_ref().map(UnitRecipient::fingerprint),
+            listed: book.state.unit_is_listed(&id, book.at),
+            closed: book.state.unit_is_closed(&id, book.at),
+            closes_at: unit.closes_at,
+            merged_into: unit.merged.map(|(into, _)| into),
+            successor: unit.successor,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +278,7 @@ mod tests {
             two_people: true,
             own_pcs: false,
             recipient: None,
+            fingerprint: None,
             listed: true,
             closed: false,
             closes_at: Some(5),
@@ -252,7 +295,7 @@ mod tests {
             "routes_to": ["03030303030303030303030303030303"],
             "two_people": true,
             "own_pcs": false,
-            "recipient": null,
+            "recipient": null, "fingerprint": null,
             "listed": true,
             "closed": false,
             "closes_at": 5,
