@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Files that a front desk has sent on to other units
     #[command(subcommand)]
     Slip(Slip),
+    /// Other organizations whose units files can be sent to
+    #[command(subcommand)]
+    Trust(Trust),
     /// What ends soon: contracts, members' last days, certificates of the cards in the readers
     Expiring {
         /// Within how many days
@@ -101,6 +104,35 @@ pub(crate) enum Command {
         /// Which service that is [default: what the file looks like]
         #[arg(long, requires = "config", value_name = "SERVICE")]
         service: Option<Service>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Trust {
+    /// The fingerprint of one's own organization, to be read out over the telephone
+    Fingerprint,
+    /// Trust another organization (two officers), whose fingerprint was read out over the telephone
+    Add {
+        /// host:port of its public listener
+        #[arg(id = "other_address", value_name = "HOST:PORT")]
+        address: String,
+        /// Short name: lowercase letters, digits and hyphens
+        #[arg(long)]
+        label: String,
+        /// What the organization is called here
+        #[arg(id = "other_name", long = "name")]
+        name: String,
+        /// Its fingerprint, as its officers read it out [default: it is shown, and asked for]
+        #[arg(id = "other_fingerprint", long = "fingerprint", value_name = "HEX")]
+        fingerprint: Option<String>,
+    },
+    /// The organizations that are trusted: until when their directories count, and what is wrong with them
+    List,
+    /// Trust an organization no more (two officers): nothing can be sent there
+    End {
+        /// Its label or name
+        #[arg(id = "other")]
+        organization: String,
     },
 }
 

@@ -22,6 +22,7 @@ mod roles;
 mod serving;
 mod site;
 mod slip;
+mod trust;
 mod unit;
 mod units;
 
@@ -52,6 +53,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, cli: Cli) -> Result<(), Fault> {
         Command::Policy(command) => roles::policy(desk, command).await,
         Command::Audit(command) => audit::run(desk, command).await,
         Command::Slip(command) => slip::run(desk, command).await,
+        Command::Trust(command) => trust::run(desk, command).await,
         Command::Expiring { days } => expiring::list(desk, days).await,
         Command::Proposal(command) => proposal::run(desk, command).await,
         // It needs no agent, and is run before one is looked for.

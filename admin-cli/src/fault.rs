@@ -6,6 +6,7 @@ use warifu_api::wire::agent::AgentFault;
 use warifu_api::wire::authority::ProposalStanding;
 use warifu_audit::FileError;
 use warifu_backup::file::BackupError;
+use warifu_directory::signed::Distrusted;
 use warifu_ledger::state::Rejected;
 use warifu_token_agent::client::AgentError;
 
@@ -249,6 +250,21 @@ pub(crate) enum Fault {
         /// What the file has.
         found: String,
     },
+    /// Another organization's fingerprint is not the one that was read out.
+    #[error("the other organization's fingerprint is {found}")]
+    OtherFingerprint {
+        /// What it is, in groups.
+        found: String,
+    },
+    /// Nothing that gives a directory answers there.
+    #[error("no directory at {address}")]
+    NoDirectory {
+        /// `host:port`.
+        address: String,
+    },
+    /// Another organization's directory is not to be believed.
+    #[error("the directory is not believed: {0}")]
+    Distrusted(Distrusted),
     /// A backup, a request or pieces are not what they should be, or custodians are missing.
     #[error(transparent)]
     Backup(Box<BackupError>),
@@ -371,6 +387,8 @@ impl Fault {
             | Self::ProposalAltered { .. }
             | Self::ProposalOver { .. }
             | Self::Fingerprint { .. }
+            | Self::OtherFingerprint { .. }
+            | Self::Distrusted(_)
             | Self::TooFewOfficers
             | Self::AuditUnsound { .. }
             | Self::SharesMissing { .. }
@@ -394,7 +412,7 @@ impl Fault {
             | Self::NoneBlocked
             | Self::SeveralBlocked
             | Self::PinMissing { .. } => 3,
-            Self::AgentGone(_) => 4,
+            Self::AgentGone(_) | Self::NoDirectory { .. } => 4,
             Self::NotConfirmed | Self::NotCosigned | Self::NotReadyInTime { .. } => 5,
             Self::Agent(fault) => match fault {
                 AgentFault::SiteRefused { .. }

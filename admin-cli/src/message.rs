@@ -133,6 +133,13 @@ impl Spoken for Fault {
             Self::PinLine => said("fault-pin-line"),
             Self::PinMissing { serial } => said("fault-pin-missing").with("serial", serial),
             Self::Fingerprint { found } => said("fault-fingerprint").with("found", found),
+            Self::OtherFingerprint { found } => said("fault-other-organization").with("found", found),
+            Self::NoDirectory { address } => said("fault-no-directory").with("address", address),
+            Self::Distrusted(why) => {
+                let kind = why.kind();
+                let id = if kind.is_alarm() { "fault-distrusted" } else { "fault-directory-late" };
+                said(id).with_message("why", Message::new(format!("trouble-{}", kind.name())))
+            }
             Self::NotAgreed => said("fault-not-agreed"),
             Self::NotReadyInTime { what } => said("fault-not-ready").with("what", what),
             Self::SharesMissing { site, missing } => {
@@ -198,6 +205,7 @@ mod tests {
             include_str!("command.rs"),
             include_str!("command/audit.rs"),
             include_str!("command/slip.rs"),
+            include_str!("command/trust.rs"),
             include_str!("command/audit/evidence.rs"),
             include_str!("command/audit/export.rs"),
             include_str!("command/audit/verify.rs"),

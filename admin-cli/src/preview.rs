@@ -181,6 +181,22 @@ impl<'a> Preview<'a> {
                 let fingerprint = fingerprint(kind, keys, None);
                 say("act-key-rotated", &[("service", name), ("fingerprint", fingerprint)])
             }
+            Act::TrustAdded { name, address, .. } => {
+                let fingerprint = act.pinned().map(|keys| keys.fingerprint().in_groups());
+                say(
+                    "act-trust-added",
+                    &[
+                        ("name", self.name(&name.record)),
+                        ("address", address.clone()),
+                        ("fingerprint", self.optional(fingerprint)),
+                    ],
+                )
+            }
+            Act::TrustEnded { organization } => {
+                let trust = self.book.state.trust(organization);
+                let name = trust.map_or_else(|| organization.to_string(), |trust| self.name(&trust.name));
+                say("act-trust-ended", &[("name", name)])
+            }
             // Of a later version of this program; nothing is signed unseen all the same.
             other => format!("- {}", serde_json::to_string(other).unwrap_or_default()),
         }
@@ -357,6 +373,6 @@ fn fingerprint(service: ServiceKind, keys: &ServiceKeys, address: Option<&str>) 
 }
 
 /// A text as one line: whoever wrote it shall not be able to add lines that look like others.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

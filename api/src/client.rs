@@ -23,6 +23,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{ErrorBody, ErrorCode};
 use crate::events::{EventBuffer, EventError};
+use crate::tls::public::client_config_of_anybody;
 use crate::tls::{HTTP_2, Identity, Pin, TlsError, client_config, config_for_anybody};
 
 pub use crate::events::Event;
@@ -175,6 +176,8 @@ pub struct Client {
     address: String,
     road: Road,
     timeout: Duration,
+    /// The largest answer read, in bytes.
+    largest: usize,
 }
 
 impl Client {
@@ -214,22 +217,38 @@ impl Client {
         Ok(Self::with(address.into(), config_for_anybody(identity)?))
     }
 
+    /// A client of the public listener at `address`, of whoever it is: only for what proves itself, such as a signed directory
+    /// (protocol section 16).
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`].
+    pub fn public(address: impl Into<String>) -> Result<Self, ClientError> {
+        Ok(Self::with(address.into(), client_config_of_anybody()?))
+    }
+
     fn with(address: String, config: Arc<ClientConfig>) -> Self {
         let road = Road::Tls(Tls { config, kept: Arc::default() });
-        Self { address, road, timeout: Duration::from_secs(30) }
+        Self { address, road, timeout: Duration::from_secs(30), largest: ANSWER_LIMIT }
     }
 
     /// A client whose requests somebody carries. It has no event streams.
     #[must_use]
     pub fn carried(address: impl Into<String>, carrier: Arc<dyn Carrier>) -> Self {
         let road = Road::Carrier(carrier);
-        Self { address: address.into(), road, timeout: Duration::from_secs(30) }
+        Self { address: address.into(), road, timeout: Duration::from_secs(30), largest: ANSWER_LIMIT }
     }
 
     /// The same client with another limit on the time from request to answer (30 s unless told).
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same client with another limit on the size of an answer, in bytes (64 MiB unless told): for what comes from strangers.
+    #[must_use]
+    pub fn with_largest_answer(mut self, bytes: usize) -> Self {
+        self.largest = bytes;
         self
     }
 
@@ -488,7 +507,7 @@ impl Client {
     }
 
     async fn collect(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
-        let collected = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+        let collected = Limited::new(answer.into_body(), self.largest).collect().await;
         Ok(collected
             .map_err(|source| ClientError::Broken { address: self.address.clone(), source })?
             .to_bytes())

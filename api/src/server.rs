@@ -7,6 +7,7 @@
 //! listener that is told to stop takes nothing more, and lets what it was asked before be answered.
 
 mod patient;
+mod rates;
 mod requests;
 mod room;
 
@@ -36,6 +37,7 @@ use tower::ServiceExt as _;
 use crate::tls::{HTTP_1_1, HTTP_2, Identity, PeerKey, TlsError, key_of_certificate, server_config};
 
 use patient::Patient;
+pub use rates::Rates;
 use requests::Closing;
 pub use room::{Network, Seat, Seats};
 use room::{Place, Room};
@@ -300,11 +302,35 @@ pub async fn serve(
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), TlsError> {
-    let closing = Closing::default();
     let mut config = server_config(identity)?;
     if limits.requests > 1 {
         Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     }
+    serve_with(listener, config, router, limits, connections, shutdown).await;
+    Ok(())
+}
+
+/// Serves `router` to anybody on `listener` until `shutdown` resolves: with a configuration of [`crate::tls::public`], under
+/// which nobody shows a key. All are strangers.
+pub async fn serve_anybody(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    serve_with(listener, config, router, limits, Connections::default(), shutdown).await;
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    router: Router,
+    limits: Limits,
+    connections: Connections,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let closing = Closing::default();
     let door = Arc::new(Door {
         config,
         router: closing.watch(router),
@@ -320,7 +346,6 @@ pub async fn serve(
     })
     .await;
     closing.close().await;
-    Ok(())
 }
 
 async fn accept(

@@ -27,6 +27,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+pub mod public;
+
 /// HTTP/2 in ALPN (RFC 9113, section 3.2).
 pub const HTTP_2: &[u8] = b"h2";
 /// HTTP/1.1 in ALPN (RFC 7301, section 6).

@@ -14,8 +14,10 @@ pub mod agent;
 pub mod audit;
 pub mod authority;
 pub mod deliveries;
+pub mod public;
 pub mod routing;
 pub mod site;
+pub mod trusts;
 
 /// 32 secret bytes on their way through TLS, in padded standard base64. No `Debug`, no `Clone`; zeroized when dropped.
 pub struct SecretBytes(pub Zeroizing<[u8; 32]>);

@@ -440,6 +440,8 @@ fn ends_something(envelope: &Envelope) -> bool {
                 | Act::GrantOrdered { .. }
                 | Act::FileShredded { .. }
                 | Act::SlipRevoked { .. }
+                | Act::TrustAdded { .. }
+                | Act::TrustEnded { .. }
         )
     })
 }

@@ -1,6 +1,5 @@
 //! `[database]`: where a service's database is, if not in its data folder.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -39,10 +38,7 @@ impl Database {
 }
 
 fn password(path: &Path) -> Result<Zeroizing<String>, ConsoleError> {
-    let mode = std::fs::metadata(path).map_err(file::fault(path))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(ConsoleError::OpenToOthers { path: path.to_owned() });
-    }
+    file::must_be_its_owners(path)?;
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(file::fault(path))?);
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,6 +13,15 @@ use crate::ConsoleError;
 /// Names the file in what the operating system said.
 pub fn fault(path: &Path) -> impl Fn(io::Error) -> ConsoleError + '_ {
     |source| ConsoleError::File { path: path.to_owned(), source }
+}
+
+/// Refuses a file with something secret that others than its owner may read.
+///
+/// # Errors
+/// [`ConsoleError::OpenToOthers`], [`ConsoleError::File`].
+pub fn must_be_its_owners(path: &Path) -> Result<(), ConsoleError> {
+    let mode = std::fs::metadata(path).map_err(fault(path))?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { Err(ConsoleError::OpenToOthers { path: path.to_owned() }) }
 }
 
 /// Makes a folder that only its owner can enter, and those above it; it may be there.

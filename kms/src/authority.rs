@@ -42,6 +42,7 @@ mod keeping;
 pub mod moving;
 mod orders;
 mod proposals;
+mod public;
 mod publication;
 mod puks;
 mod receipts;
@@ -57,6 +58,7 @@ mod steps;
 mod store;
 mod stream;
 mod tiles;
+mod trusts;
 mod units;
 
 pub use config::Config;
@@ -128,6 +130,8 @@ type Cached<T> = std::sync::Mutex<Option<(u64, T)>>;
 /// A running authority.
 pub struct Authority {
     address: String,
+    /// Where everybody reaches it, if anybody does.
+    public_address: String,
     helpdesk: String,
     hsm: Hsm,
     /// How long heads of audit journals wait to be committed, in milliseconds.
@@ -149,6 +153,8 @@ pub struct Authority {
     progress: watch::Sender<u64>,
     checkpoint: Cached<String>,
     directory: Cached<(directory::Version, axum::body::Bytes)>,
+    signed_directory: Cached<public::Signed>,
+    pages: Cached<public::Pages>,
     profile: Cached<axum::body::Bytes>,
     publication: Publication,
     newest: stream::Newest,
@@ -201,6 +207,7 @@ impl Authority {
         let parcels = NewestParcels::new(store.newest_parcels().await?);
         let authority = Arc::new(Self {
             address: config.address.clone(),
+            public_address: config.public.as_ref().map(|public| public.address.clone()).unwrap_or_default(),
             helpdesk: config.helpdesk.clone(),
             hsm,
             journal_ms: config.journal_seconds.saturating_mul(1000),
@@ -217,6 +224,8 @@ impl Authority {
             progress: watch::Sender::new(0),
             checkpoint: Cached::default(),
             directory: Cached::default(),
+            signed_directory: Cached::default(),
+            pages: Cached::default(),
             profile: Cached::default(),
             publication: Publication::default(),
             newest: stream::Newest::default(),

@@ -34,6 +34,10 @@ impl Spoken for AuthorityError {
             Self::DatabaseNotEmpty { database } => {
                 Message::new("fault-database-not-empty").with("database", database.display())
             }
+            Self::PublicCertificateAlone => Message::new("fault-public-certificate-alone"),
+            Self::PublicCertificate { path } => {
+                Message::new("fault-public-certificate").with("path", path.display())
+            }
             Self::Stopping => Message::new("fault-stopping"),
             Self::TimedOut => Message::new("fault-timed-out"),
             Self::Console(error) => error.message(),

@@ -93,6 +93,14 @@ impl Id {
 }
 
 impl Digest {
+    /// As people read it to each other: groups of four hexadecimal digits.
+    #[must_use]
+    pub fn in_groups(&self) -> String {
+        let groups =
+            self.0.chunks(2).map(|pair| pair.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        groups.collect::<Vec<_>>().join(" ")
+    }
+
     /// SHA-256 of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

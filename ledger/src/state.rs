@@ -29,6 +29,7 @@ mod order;
 mod rejected;
 mod routing;
 mod standing;
+mod trust;
 mod unit;
 
 pub use answer::NotAnswered;
@@ -38,6 +39,7 @@ pub use journals::{BEGUN_LIMIT, BEGUN_WITHIN_MS, Journals};
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
 pub use routing::{NotRouted, Told};
+pub use trust::{LONGEST_ADDRESS, Trust};
 
 /// How many live grants one card holds at most: the retired key slots of SP 800-73-4.
 pub const GRANTS_PER_CARD: usize = 20;
@@ -227,6 +229,8 @@ pub struct State {
     ever_custodians: Set<(HalfHolder, Id)>,
     /// How far each site's audit journals have come.
     journals: Map<Id, Journals>,
+    /// Other organizations, by their names.
+    trusts: Map<Digest, Trust>,
 }
 
 /// The second halves of the pairs that begin with `first`.

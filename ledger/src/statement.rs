@@ -53,6 +53,7 @@ statement!(Slips, "slips");
 statement!(Released, "released");
 statement!(Delivery, "delivery");
 statement!(Standing, "standing");
+statement!(DirectoryStatement, "directory");
 
 /// Entry 0 of every ledger: who founds the organization, with which services and under which policy.
 ///
@@ -112,6 +113,35 @@ impl ServiceKeys {
     /// Its points on P-256.
     pub fn points(&self) -> impl Iterator<Item = Point> {
         [self.signing, self.tls].into_iter().chain(self.transport).map(|key| key.0)
+    }
+}
+
+/// Whom an organization's statements are signed by: what another organization pins (P-16.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationKeys {
+    /// The organization's name: the digest of its entry 0.
+    pub organization: Digest,
+    /// The ca's keys.
+    pub ca: ServiceKeys,
+    /// The kms's keys.
+    pub kms: ServiceKeys,
+}
+
+impl OrganizationKeys {
+    /// What people compare over the telephone before they trust another organization: SHA-256 over
+    /// `"warifu/trust/v1" ‖ organization (32) ‖ ca ‖ kms`, each service being `signing (33) ‖ tls (33) ‖ log (32)` (P-16.3).
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        let mut told = b"warifu/trust/v1".to_vec();
+        told.extend(self.organization.0);
+        for ServiceKeys { signing, tls, log, .. } in [&self.ca, &self.kms] {
+            told.extend(signing.0.to_compressed());
+            told.extend(tls.0.to_compressed());
+            // No ledger has ca or kms without one.
+            told.extend(log.map_or([0; 32], |log| log.0));
+        }
+        Digest::of(&told)
     }
 }
 
@@ -429,6 +459,12 @@ impl Profile {
         }
     }
 
+    /// Whom the organization's statements are signed by.
+    #[must_use]
+    pub fn organization_keys(&self) -> OrganizationKeys {
+        OrganizationKeys { organization: self.organization, ca: self.ca.clone(), kms: self.kms.clone() }
+    }
+
     /// The key with which a service signed while the ledger had `size` leaves.
     #[must_use]
     pub fn signing_key_at(&self, service: HalfHolder, size: u64) -> PublicKey {
@@ -558,4 +594,26 @@ pub struct SitePart {
     pub index: u64,
     /// The part, sealed ([`warifu_split_key::routing::Part::Site`]).
     pub sealed: Base64<SEALED_PART>,
+}
+
+/// What the units of an organization are, for others: signed by the kms, over the exact bytes of a body that proves itself
+/// (P-16.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryStatement {
+    /// The organization's name.
+    pub organization: Digest,
+    /// When it was made, by the kms's clock.
+    pub at: Millis,
+    /// The first instant at which it counts no more: at most a week later.
+    pub expires_at: Millis,
+    /// Leaves of the cosigned checkpoint that it stands on.
+    pub size: u64,
+    /// SHA-256 of the body.
+    pub digest: Digest,
+}
+
+impl DirectoryStatement {
+    /// The longest that one counts, in milliseconds.
+    pub const LONGEST_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 }

@@ -12,6 +12,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -36,6 +37,8 @@ pub const MEMBER_READERS: [usize; 2] = [4, 5];
 
 /// Services listen from here on: below the kernel's own ports, and away from the readers'.
 const FIRST_PORT: u16 = 24_000;
+/// A second town's services are so many ports further on, and its officers' cards so many serial numbers.
+const NEXT_TOWN: u16 = 200;
 
 /// Where a service is watched.
 fn monitor_of(name: &str) -> String {
@@ -61,7 +64,12 @@ pub const SITES: [(&str, &str); 2] = [("honcho", "本庁"), ("omachi", "大町�
 /// A town, in one folder.
 pub struct Town {
     folder: PathBuf,
-    readers: Readers,
+    /// The readers of this machine, on which another town may have others.
+    readers: Arc<Mutex<Readers>>,
+    /// The first of this town's.
+    first_reader: usize,
+    /// How many towns were there before.
+    number: u16,
     cards: BTreeMap<String, VirtualCard>,
     inserted: BTreeMap<String, (usize, Inserted)>,
     /// The vendors' tokens: by which name each lies in the folder of its PC.
@@ -91,7 +99,17 @@ impl Town {
     /// # Errors
     /// Whatever is missing on this machine.
     pub fn new(folder: &Path, readers: Readers) -> Result<Self> {
-        Self::made(folder, readers, PIN, false)
+        Self::made(folder, (Arc::new(Mutex::new(readers)), 0), 0, PIN, false)
+    }
+
+    /// Another town beside this one, on the same machine: another organization, which shares nothing with it but the reader
+    /// service and the network. Its readers are counted from `first_reader` on.
+    ///
+    /// # Errors
+    /// Whatever is missing on this machine.
+    pub fn beside(&self, folder: &Path, first_reader: usize) -> Result<Self> {
+        let readers = (self.readers.clone(), self.first_reader + first_reader);
+        Self::made(folder, readers, self.number + 1, &self.pin, self.verbose)
     }
 
     /// The same, where every card has this PIN of 6 to 8 digits, and everything logs all that it can, with temporary files
@@ -100,10 +118,16 @@ impl Town {
     /// # Errors
     /// Whatever is missing on this machine.
     pub fn verbose(folder: &Path, readers: Readers, pin: &str) -> Result<Self> {
-        Self::made(folder, readers, pin, true)
+        Self::made(folder, (Arc::new(Mutex::new(readers)), 0), 0, pin, true)
     }
 
-    fn made(folder: &Path, readers: Readers, pin: &str, verbose: bool) -> Result<Self> {
+    fn made(
+        folder: &Path,
+        (readers, first_reader): (Arc<Mutex<Readers>>, usize),
+        number: u16,
+        pin: &str,
+        verbose: bool,
+    ) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         for part in ["cards", "logs", "tmp"] {
             fs::create_dir_all(folder.join(part))?;
@@ -111,6 +135,8 @@ impl Town {
         let mut town = Self {
             folder: folder.to_owned(),
             readers,
+            first_reader,
+            number,
             cards: BTreeMap::new(),
             inserted: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -128,7 +154,7 @@ impl Town {
             verbose,
         };
         for (reader, (label, serial, _)) in OFFICERS.iter().enumerate() {
-            town.new_card(label, *serial)?;
+            town.new_card(label, town.officers_serial(*serial))?;
             town.insert(label, reader)?;
         }
         Ok(town)
@@ -152,9 +178,14 @@ impl Town {
         &self.organization
     }
 
-    /// The virtual readers.
-    pub fn readers(&mut self) -> &mut Readers {
-        &mut self.readers
+    /// The virtual readers of the machine.
+    pub fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The serial number of an officer's card, of which [`OFFICERS`] has that of the first town.
+    fn officers_serial(&self, serial: u32) -> u32 {
+        serial + u32::from(self.number * NEXT_TOWN)
     }
 
     // Cards.
@@ -174,7 +205,8 @@ impl Town {
 
     /// Puts a card into a reader.
     pub fn insert(&mut self, label: &str, reader: usize) -> Result<()> {
-        let inserted = self.card(label)?.insert(self.readers.port(reader))?;
+        let port = self.readers().port(self.first_reader + reader);
+        let inserted = self.card(label)?.insert(port)?;
         self.inserted.insert(label.to_owned(), (reader, inserted));
         Ok(())
     }
@@ -191,7 +223,7 @@ impl Town {
             return Ok(*port);
         }
         // The town has a network of its own. Ports that the kernel gives out might be a client's before the service listens.
-        let port = FIRST_PORT + u16::try_from(self.ports.len())?;
+        let port = FIRST_PORT + self.number * NEXT_TOWN + u16::try_from(self.ports.len())?;
         self.ports.insert(name.to_owned(), port);
         Ok(port)
     }
@@ -380,11 +412,17 @@ impl Town {
             return self.equip("ca", CA, &settings);
         }
         let kms = self.address("kms")?;
-        let crls = self.address("crls")?;
+        let (crls, public) = (self.address("crls")?, self.public_address()?);
         let settings = format!(
-            "listen = \"{kms}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n"
+            "listen = \"{kms}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n\
+             [public]\nlisten = \"{public}\"\naddress = \"{public}\"\n"
         );
         self.equip("kms", KMS, &settings)
+    }
+
+    /// `host:port` of the kms authority's listener for everybody.
+    pub fn public_address(&mut self) -> Result<String> {
+        Ok(format!("{}:{}", self.host("kms"), self.port("public")?))
     }
 
     /// A command at the console of the ca, the kms authority, or a site, whatever comes of it.
@@ -445,7 +483,7 @@ impl Town {
         ];
         for reader in readers {
             args.push("--reader".into());
-            args.push(self.readers.name(*reader).into());
+            args.push(self.readers().name(self.first_reader + *reader).into());
         }
         if first {
             let key = serde_json::to_value(self.tls_key("kms")?)?.as_str().context("key")?.to_owned();

@@ -69,6 +69,8 @@ impl Spoken for Rejected {
             | Self::JournalsTooMany { .. }
             | Self::JournalHeadsCount { .. } => said("rejected-journal").with("why", self),
             Self::SlipsCount { .. } => said("rejected-slips"),
+            Self::TrustMalformed { why, .. } => said("rejected-trust").with("why", why),
+            Self::NotTrusted { .. } => said("rejected-not-trusted"),
             other => said("rejected-other").with("why", other),
         }
     }

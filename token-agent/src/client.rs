@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
-    Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress, RouteAnswer, RouteRequest,
-    SignAnswer, SignRequest, Status, Unblock, Unlock,
+    Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress, RouteAnswer,
+    RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -170,6 +170,14 @@ impl AgentClient {
     /// [`AgentError`].
     pub async fn directory(&self) -> Result<Directory, AgentError> {
         self.get("/v1/directory").await
+    }
+
+    /// The organizations that are trusted and their units, verified by the agent.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn others(&self) -> Result<Others, AgentError> {
+        self.get("/v1/others").await
     }
 
     /// The organization's profile, as the agent has verified it.

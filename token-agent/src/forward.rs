@@ -2,14 +2,16 @@
 
 use hyper::Method;
 use hyper::body::Bytes;
+use serde::de::DeserializeOwned;
 use warifu_api::wire::agent::{AgentFault, Forward, ForwardTo, Forwarded};
 use warifu_api::wire::authority::Directory;
 use warifu_api::{Client, ClientError};
+use warifu_directory::units;
 use warifu_split_key::point::Point;
 
 use crate::agent::Agent;
+use crate::fault;
 use crate::session::Phase;
-use crate::{directory, fault};
 
 /// Passes a request on. What the service answers, refusals included, is the answer. Where the kms shows another key than this PC
 /// knows, and has got it (P-4.18), the request goes there.
@@ -123,29 +125,33 @@ async fn with_card(
     }
 }
 
-/// The directory, as far as it can be proved.
-pub(crate) async fn directory(agent: &Agent) -> Result<Directory, AgentFault> {
+/// What the kms says to anybody. Where it shows another key than this PC knows, and has got it (P-4.18), it is asked there.
+pub(crate) async fn of_authority<A: DeserializeOwned>(agent: &Agent, path: &str) -> Result<A, AgentFault> {
     let knew = agent.authority_address();
-    let found: Result<Directory, ClientError> = agent.authority(None)?.get("/v1/directory").await;
-    let found = match found {
+    let found = match agent.authority(None)?.get(path).await {
         Err(ClientError::NotTrusted { .. }) if has_learnt(agent, knew).await => {
-            agent.authority(None)?.get("/v1/directory").await
+            agent.authority(None)?.get(path).await
         }
         found => found,
     };
-    let found: Directory = found.map_err(fault::of_authority)?;
+    found.map_err(fault::of_authority)
+}
+
+/// The directory, as far as it can be proved.
+pub(crate) async fn directory(agent: &Agent) -> Result<Directory, AgentFault> {
+    let found: Directory = of_authority(agent, "/v1/directory").await?;
     let profile = agent.profile().ok_or(AgentFault::NoProfile)?;
     if found.organization != profile.organization {
         return Err(AgentFault::NotTrustworthy { why: "the directory is another organization's".to_owned() });
     }
-    let proved = directory::verified(found.clone(), &profile);
+    let proved = units::proved(found.clone(), &profile.organization_keys());
     // What cannot be proved may be proved by keys that the ca has got since.
     if proved.units.len() < found.units.len()
         && agent.refresh_profile().await.is_ok()
         && let Some(newer) =
             agent.profile().filter(|newer| newer.ca != profile.ca || newer.kms != profile.kms)
     {
-        return Ok(directory::verified(found, &newer));
+        return Ok(units::proved(found, &newer.organization_keys()));
     }
     Ok(proved)
 }

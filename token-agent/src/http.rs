@@ -18,15 +18,15 @@ use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress,
-    RouteAnswer, RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared,
+    Progress, RouteAnswer, RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::{custody, forward, opening, personalize, prepare, routing};
+use crate::{custody, forward, opening, others, personalize, prepare, routing};
 
 /// The largest request, in bytes: an order of the largest size in base64, forwarded.
 const BODY_LIMIT: usize = 16 << 20;
@@ -83,6 +83,7 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/routes", post(route))
         .route("/v1/routes/progress", get(routes_progress))
         .route("/v1/directory", get(directory))
+        .route("/v1/others", get(others))
         .route("/v1/cards", get(cards))
         .route("/v1/cards/prepare", post(prepare_card))
         .route("/v1/cards/personalize", post(personalize_card))
@@ -235,6 +236,10 @@ async fn routes_progress(State(agent): Shared) -> Answer<Progress> {
 
 async fn directory(State(agent): Shared) -> Answer<Directory> {
     Answer(forward::directory(&agent).await)
+}
+
+async fn others(State(agent): Shared) -> Answer<Others> {
+    Answer(others::others(&agent).await)
 }
 
 async fn cards(State(agent): Shared) -> Answer<Cards> {

@@ -5,10 +5,10 @@
 //! lies anywhere, and no PIN is kept (invariant I7 of `docs/security.md`). What was exported on purpose stays.
 
 mod actor;
+pub mod addressing;
 mod agent;
 pub mod client;
 mod custody;
-pub mod directory;
 mod ending;
 mod facts;
 mod fault;
@@ -18,6 +18,7 @@ mod http;
 pub mod makers;
 mod new_keys;
 mod opening;
+mod others;
 mod pending;
 mod personalize;
 mod pickup;

@@ -10,6 +10,7 @@ use warifu_api::wire::agent::{AgentState, CardInReader, ForwardTo};
 use warifu_api::wire::audit::AlarmKind;
 use warifu_api::wire::authority::{CheckpointAnswer, Status as Authority};
 use warifu_api::wire::site::Status as AtSite;
+use warifu_api::wire::trusts::{Trouble, Trusts};
 use warifu_ledger::Id;
 use warifu_ledger::key::PublicKey;
 use warifu_ledger::statement::{Millis, Role};
@@ -165,6 +166,31 @@ async fn look(findings: &mut Findings, desk: &mut Desk<'_>, reads: bool) {
         contracts(findings, book, authority.time);
         waiting(findings, book, &lags, desk.screen);
         journals(findings, desk, book).await;
+    }
+    if let Ok(trusts) = desk.get::<Trusts>(None, "/v1/trusts").await {
+        others(findings, &trusts, authority.time, desk.screen);
+    }
+}
+
+/// Other organizations: whether files can be sent there, and whether somebody stands in for one of them.
+fn others(findings: &mut Findings, trusts: &Trusts, now: Millis, screen: &Screen) {
+    for entry in &trusts.organizations {
+        let named = ("organization", entry.name.clone().into());
+        let told = |trouble: &Trouble| screen.text(&format!("trouble-{}", trouble.kind.name()), &[]);
+        if let Some(alarm) = &entry.alarm {
+            findings.add(Level::Fault, "trust", "trust-alarm", &[named.clone(), ("why", told(alarm).into())]);
+        }
+        let counts = entry.directory.is_some_and(|found| found.expires_at > now);
+        match &entry.trouble {
+            Some(trouble) => {
+                let values = [named, ("why", told(trouble).into())];
+                findings.add(Level::Warning, "trust", "trust-late", &values);
+            }
+            None if counts => findings.ok("trust", "trust", &[named]),
+            None => {
+                findings.add(Level::Warning, "trust", "trust-none", &[named]);
+            }
+        }
     }
 }
 

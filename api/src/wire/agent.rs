@@ -18,6 +18,7 @@
 //! | `POST /v1/routes` | [`RouteRequest`] → [`RouteAnswer`]: files go to other units, PIN every time |
 //! | `GET /v1/routes/progress` | → [`Progress`], in slips instead of bytes, of those that are being made |
 //! | `GET /v1/directory` | → the verified [`Directory`](super::authority::Directory) |
+//! | `GET /v1/others` | → [`Others`]: the organizations that are trusted, and their units, verified |
 //! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
 //! | `POST /v1/cards/prepare` | [`Prepare`] → [`Prepared`]: generate the three keys on a new card |
 //! | `POST /v1/cards/personalize` | [`Personalize`] → [`Personalized`]: fetch and import shares and certificates |
@@ -34,9 +35,11 @@ use super::*;
 use crate::error::ErrorCode;
 
 mod cards;
+mod others;
 mod routes;
 
 pub use cards::*;
+pub use others::*;
 pub use routes::*;
 
 /// How programs on this PC find the agent: JSON in a file of mode 0600.

@@ -39,6 +39,7 @@
 //! | `DELETE /v1/cards/{card}/package/{grant}` | that card, an officer's card | → [`Done`](super::Done): the share is on the card |
 //! | `POST /v1/cards/{card}/puk` | that card, an officer's card | [`PukEscrow`] → [`Done`](super::Done): takes the earlier one's place |
 //! | `GET /v1/cards/{card}/puk` | an officer's card | → [`PukEscrow`] |
+//! | `GET /v1/trusts…` | anybody | see [`super::trusts`] |
 //! | `GET /v1/register` | an officer's, administrator's or auditor's card | → [`Records`], to be checked against the ledger |
 //! | `POST /v1/slips`, `POST /v1/released`, `GET /v1/slips…` | site, ca, card | see [`super::routing`] |
 //! | `GET /v1/box`, `POST /v1/deliveries…`, `GET /v1/inbox` | anybody, card | see [`super::deliveries`] |

@@ -151,7 +151,7 @@ database-not-durable = PostgreSQL runs with “{ $setting }” off: a power cut 
     .remedy = Set { $setting } = on in postgresql.conf, then restart PostgreSQL.
 database-copy-differs = The copy of the database is not the same ({ $table }). Nothing was kept of it.
     .remedy = See that nobody else uses either database, then run the command again.
-fault-open-to-others = Others than its owner may use the file { $path }, which holds a password.
+fault-open-to-others = Others than its owner may use the file { $path }, which holds a secret.
     .remedy = Give it to the service's user, and take it from all others: chmod 600.
 database-put-back = The database has { $size } entries of the ledger, and had { $had }: it was put back to an earlier state.
     .remedy = Do not run the service, and call the helpdesk.

@@ -151,7 +151,7 @@ database-not-durable = PostgreSQL の「{ $setting }」が off です。停電�
     .remedy = postgresql.conf で { $setting } = on にして、PostgreSQL を再起動してください。
 database-copy-differs = データベースの写しが元と同じではありません（{ $table }）。写しは残していません。
     .remedy = どちらのデータベースも、ほかから使われていないことを確かめて、もう一度実行してください。
-fault-open-to-others = パスワードのファイル { $path } を、所有者のほかの利用者も使えます。
+fault-open-to-others = 秘密を収めたファイル { $path } を、所有者のほかの利用者も使えます。
     .remedy = 所有者をサービスの利用者にして、chmod 600 でほかの利用者から使えなくしてください。
 database-put-back = データベースの台帳は { $size } 件ですが、前は { $had } 件ありました。古い状態に戻されています。
     .remedy = サービスを動かさず、情報システム担当に連絡してください。

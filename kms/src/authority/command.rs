@@ -18,6 +18,7 @@ use warifu_replica::clock::SystemClock;
 use super::doctor::look;
 use super::founding::{found, init};
 use super::moving::{Direction, move_database, tables};
+use super::public::PublicPort;
 use super::units::kept;
 use super::{Authority as Service, AuthorityError, Config, Keys, Result};
 
@@ -148,6 +149,7 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
     }
     let watchers = monitor::listen(config.monitor.as_ref()).await?;
     let crls = process::Port::of(process::bind(&config.crl_listen()).await?)?;
+    let public = PublicPort::take(config.public.as_ref()).await?;
     let port = process::Port::of(process::listen(&config.listen).await?)?;
     loop {
         let ended = tokio::select! {
@@ -155,6 +157,11 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
             () = authority.serve_crls(crls.listener()?, std::future::pending()) => Ended::Told,
             watched = monitor::serve(watchers.as_ref(), "authority", authority.clone()) => {
                 watched?;
+                Ended::Told
+            }
+            () = authority.follow_others() => Ended::Told,
+            served = authority.serve_public_port(public.as_ref()) => {
+                served?;
                 Ended::Told
             }
         };

@@ -34,6 +34,31 @@ pub struct Config {
     /// Where it shows how it is, if anywhere.
     #[serde(default)]
     pub monitor: Option<Monitor>,
+    /// Where other organizations and browsers reach it, if anywhere.
+    #[serde(default)]
+    pub public: Option<Public>,
+}
+
+/// `[public]`: the listener for everybody else.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Public {
+    /// `address:port` to listen on.
+    pub listen: String,
+    /// `host:port` under which others reach it.
+    pub address: String,
+    /// A certificate that browsers know, with those above it, in PEM (RFC 7468). Without one it shows the kms's own.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// The private key of that certificate, in PEM, for the service alone to read.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}
+
+impl Public {
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.certificate.iter_mut().chain(&mut self.key)
+    }
 }
 
 fn an_hour() -> u64 {
@@ -51,7 +76,8 @@ impl Settings for Config {
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let database = self.database.iter_mut().flat_map(Database::paths);
-        [&mut self.data].into_iter().chain(self.hsm.paths()).chain(database).collect()
+        let public = self.public.iter_mut().flat_map(Public::paths);
+        [&mut self.data].into_iter().chain(self.hsm.paths()).chain(database).chain(public).collect()
     }
 }
 

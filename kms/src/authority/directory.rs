@@ -10,7 +10,7 @@ use warifu_envelope::UnitRecipient;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::{State, Unit};
-use warifu_ledger::statement::{HalfHolder, Profile, ProfileSite};
+use warifu_ledger::statement::{HalfHolder, Millis, Profile, ProfileSite};
 use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
@@ -20,7 +20,8 @@ use super::{Authority, Result, cached, keep};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     listed: usize,
-    cosigned: u64,
+    /// Leaves of the newest checkpoint that the ca has cosigned; 0 before there is one.
+    pub(crate) cosigned: u64,
 }
 
 /// Whether ca or kms had other keys when this leaf was appended.
@@ -52,25 +53,39 @@ impl Authority {
     pub(crate) async fn directory(&self) -> Result<Bytes> {
         let state = self.state()?;
         let (size, now) = (state.tree().size(), self.now(&state));
-        let listed: Vec<_> = state.units().filter(|(id, _)| state.unit_is_listed(id, now)).collect();
-        let cosigned = self.store.cosignature().await?;
-        let version =
-            Version { listed: listed.len(), cosigned: cosigned.as_ref().map_or(0, |(size, _)| *size) };
+        let version = self.directory_version(&state, now).await?;
         if let Some((of, directory)) = cached(&self.directory, size)
             && of == version
         {
             return Ok(directory);
         }
+        let directory = Bytes::from(serde_json::to_vec(&self.directory_of(&state, now).await?)?);
+        keep(&self.directory, size, (version, directory.clone()));
+        Ok(directory)
+    }
+
+    /// What the directory at this instant depends on besides the ledger.
+    pub(super) async fn directory_version(&self, state: &State, now: Millis) -> Result<Version> {
+        let listed = state.units().filter(|(id, _)| state.unit_is_listed(id, now)).count();
+        let cosigned = self.store.cosignature().await?.map_or(0, |(size, _)| size);
+        Ok(Version { listed, cosigned })
+    }
+
+    /// The directory at this instant.
+    pub(super) async fn directory_of(&self, state: &State, now: Millis) -> Result<Directory> {
+        let listed: Vec<_> = state.units().filter(|(id, _)| state.unit_is_listed(id, now)).collect();
+        let cosigned = self.store.cosignature().await?;
+        let cosigned_size = cosigned.as_ref().map_or(0, |(size, _)| *size);
         let (mut units, mut orders, mut named) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         for (id, unit) in listed {
             let Name { label, name } = self.name(&unit.name).await?;
             let name_key = self.store.record(&unit.name).await?.map(|record| record.key);
             if unit.key.is_some() {
                 orders.insert(unit.order);
-                named.extend(self.naming_leaves(&state, unit).await?);
+                named.extend(self.naming_leaves(state, unit).await?);
             }
             // Ca and kms signed it with keys that they have no more: that it is in the ledger proves it.
-            named.extend(unit.key.map(|(_, index)| index).filter(|index| is_older_than_keys(&state, *index)));
+            named.extend(unit.key.map(|(_, index)| index).filter(|index| is_older_than_keys(state, *index)));
             let created = match unit.key {
                 Some((_, index)) => Some(self.leaf(index).await?.envelope().clone()),
                 None => None,
@@ -84,16 +99,13 @@ impl Authority {
         }
         let mut included = Vec::new();
         // What the ca has not cosigned yet proves nothing; it will in a moment.
-        for index in named.into_iter().filter(|index| *index < version.cosigned) {
+        for index in named.into_iter().filter(|index| *index < cosigned_size) {
             let leaf = warifu_ledger::key::Bytes(self.leaf(index).await?.as_bytes().to_vec());
-            included.push(Included { index, leaf, proof: state.tree().inclusion(index, version.cosigned)? });
+            included.push(Included { index, leaf, proof: state.tree().inclusion(index, cosigned_size)? });
         }
         let checkpoint = cosigned.map(|(_, note)| note);
         let organization = state.organization();
-        let directory = Directory { organization, units, orders: answered, checkpoint, included };
-        let directory = Bytes::from(serde_json::to_vec(&directory)?);
-        keep(&self.directory, size, (version, directory.clone()));
-        Ok(directory)
+        Ok(Directory { organization, units, orders: answered, checkpoint, included })
     }
 
     /// The leaves, beside the order that asked for the unit, that its name and kind are to be found in.

@@ -239,6 +239,15 @@ pub enum AuthorityError {
     /// The tree is not what the state says.
     #[error(transparent)]
     Tree(#[from] BeyondTree),
+    /// `[public]` has a certificate without its key, or a key without its certificate.
+    #[error("the public listener has one of certificate and key, and not the other")]
+    PublicCertificateAlone,
+    /// A file of the public listener's certificate or key is none, or the two do not belong together.
+    #[error("{path} is no certificate, or no key of it, in PEM")]
+    PublicCertificate {
+        /// The file.
+        path: PathBuf,
+    },
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -323,6 +332,8 @@ impl AuthorityError {
             | Self::NothingToMove { .. }
             | Self::InTheWay { .. }
             | Self::DatabaseNotEmpty { .. }
+            | Self::PublicCertificateAlone
+            | Self::PublicCertificate { .. }
             | Self::Console(_)
             | Self::Backup(_)
             | Self::Wrap(_)

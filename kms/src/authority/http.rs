@@ -56,7 +56,7 @@ fn done(result: Result<(), AuthorityError>) -> Answer<Done> {
 }
 
 /// JSON that was written before.
-fn written(result: Result<Bytes, AuthorityError>) -> Response {
+pub(super) fn written(result: Result<Bytes, AuthorityError>) -> Response {
     match result {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => error.into_body().into_response(),
@@ -69,6 +69,8 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/profile", get(profile))
         .route("/v1/directory", get(directory))
         .route("/v1/checkpoint", get(checkpoint))
+        .route("/v1/trusts", get(trusts))
+        .route("/v1/trusts/{organization}", get(directory_of_other))
         .route("/v1/orders", post(order))
         .route("/v1/orders/{digest}/receipts", get(receipts))
         .route("/v1/proposals", get(proposals).post(propose))
@@ -116,14 +118,14 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => AuthorityError::TimedOut.into_body().into_response(),
     }
 }
 
-async fn no_such_path() -> ErrorBody {
+pub(super) async fn no_such_path() -> ErrorBody {
     AuthorityError::NotFound { what: "path" }.into_body()
 }
 
@@ -147,7 +149,7 @@ async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T,
 }
 
 /// A path's variables.
-struct At<T>(T);
+pub(super) struct At<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
     type Rejection = ErrorBody;
@@ -203,6 +205,17 @@ async fn profile(State(authority): Shared) -> Response {
 
 async fn directory(State(authority): Shared) -> Response {
     written(authority.directory().await)
+}
+
+async fn trusts(State(authority): Shared) -> Answer<warifu_api::wire::trusts::Trusts> {
+    answer(authority.trusts().await)
+}
+
+async fn directory_of_other(
+    State(authority): Shared,
+    At(organization): At<Digest>,
+) -> Answer<warifu_api::wire::public::SignedDirectory> {
+    answer(authority.directory_of_other(organization).await)
 }
 
 async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::authority::CheckpointAnswer> {

@@ -12,7 +12,7 @@ use super::error::AuthorityError;
 use super::{Authority, Config, Result};
 
 /// The authority's own tables; those come first that others refer to.
-pub const TABLES: [&str; 22] = [
+pub const TABLES: [&str; 24] = [
     "entry",
     "record",
     "stamp_given",
@@ -35,6 +35,8 @@ pub const TABLES: [&str; 22] = [
     "journal_alarm",
     "slip_batch",
     "slip_parcel",
+    "trusted_directory",
+    "trust_trouble",
 ];
 
 /// As either database makes them.

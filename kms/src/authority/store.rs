@@ -17,10 +17,12 @@ use warifu_split_key::point::Point;
 mod grants;
 mod journals;
 mod slips;
+mod trusts;
 
 pub(crate) use grants::{CardShareRow, KeyKept, card_share, wrapped_to};
 pub(crate) use journals::KeptRows;
 pub(crate) use slips::KeptParcel;
+pub(crate) use trusts::KeptDirectory;
 
 use super::error::AuthorityError;
 

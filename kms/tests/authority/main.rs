@@ -21,6 +21,7 @@ mod issuing;
 mod journals;
 mod program;
 mod proposals;
+mod public;
 mod puks;
 mod receipts;
 mod recovering;
@@ -31,6 +32,7 @@ mod slips;
 mod stage;
 mod tiles;
 mod town;
+mod trusts;
 mod units;
 
 #[allow(dead_code, reason = "the ledger's own tests use all of it")]

@@ -34,6 +34,23 @@ fn ready(child: &mut Child) -> String {
     line.trim().strip_prefix("ready ").expect("the ready line").to_owned()
 }
 
+/// How many ports a process listens on.
+fn ports_of(process: u32) -> usize {
+    let listening = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap());
+    let listening = listening.concat();
+    let sockets = listening.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let inodes: Vec<_> =
+        sockets.filter(|row| row[3] == "0A").map(|row| format!("socket:[{}]", row[9])).collect();
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let mut links: Vec<_> = open
+        .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok())
+        .filter(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
+        .collect();
+    links.sort();
+    links.dedup();
+    links.len()
+}
+
 #[test]
 fn init_found_run_and_stop() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,8 +107,20 @@ fn init_found_run_and_stop() {
     let second = program(folder, &conf).arg("run").output().unwrap();
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use"));
 
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::TERM).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!((status.code(), status.signal()), (Some(0), None), "SIGTERM ends it in good order");
+    let stop = |mut child: Child| {
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(0), None), "SIGTERM ends it in good order");
+    };
+    assert_eq!(ports_of(child.id()), 2, "one for those with keys, one for CRLs, none for everybody");
+    stop(child);
+
+    let file = folder.join("authority.toml");
+    let public = "[public]\nlisten = \"127.0.0.1:0\"\naddress = \"public.example:443\"\n";
+    let config = format!("{}{public}", std::fs::read_to_string(&file).unwrap());
+    std::fs::write(&file, config).unwrap();
+    let mut child = program(folder, &conf).arg("run").stdout(Stdio::piped()).spawn().unwrap();
+    ready(&mut child);
+    assert_eq!(ports_of(child.id()), 3);
+    stop(child);
 }

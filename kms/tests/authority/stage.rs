@@ -22,6 +22,7 @@ use warifu_broken_parts::{Place, PullableHsm};
 use warifu_console::founding::Proposal;
 use warifu_console::{ConsoleError, Database, Token};
 use warifu_hardware::signer::{DigestSigner, SignerError};
+use warifu_kms::authority::config::Public;
 use warifu_kms::authority::founding::{found, init};
 use warifu_kms::authority::{Authority, AuthorityError, Config};
 use warifu_ledger::Digest;
@@ -144,6 +145,12 @@ impl Stage {
             data: folder.join("data"),
             listen: "127.0.0.1:0".to_owned(),
             crl_listen: None,
+            public: Some(Public {
+                listen: "127.0.0.1:0".to_owned(),
+                address: "public.example:443".to_owned(),
+                certificate: None,
+                key: None,
+            }),
             monitor: None,
             database: std::env::var(DATABASE).ok().map(|url| Database { url, password_file: None }),
             address: "kms.example:7443".to_owned(),
@@ -282,11 +289,22 @@ impl Stage {
             let crl_address = crls.local_addr().unwrap().to_string();
             let plain = authority.clone();
             tokio::spawn(async move { plain.serve_crls(crls, std::future::pending()).await });
+            let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let public_address = public.local_addr().unwrap().to_string();
+            if let Some(configured) = config.public.clone() {
+                let serving = authority.clone();
+                tokio::spawn(async move {
+                    serving.serve_public(public, &configured, std::future::pending()).await.unwrap();
+                });
+            }
+            let following = authority.clone();
+            tokio::spawn(async move { following.follow_others().await });
             tokio::spawn(async move { authority.serve(listener, std::future::pending()).await });
-            (address, crl_address)
+            (address, crl_address, public_address)
         });
-        let (address, crl_address) = started.await.unwrap();
-        Kms { runtime: Some(runtime), address, crl_address, tls: self.keys.tls.0, clock: self.clock.clone() }
+        let (address, crl_address, public_address) = started.await.unwrap();
+        let (tls, clock) = (self.keys.tls.0, self.clock.clone());
+        Kms { runtime: Some(runtime), address, crl_address, public_address, tls, clock }
     }
 }
 
@@ -296,6 +314,9 @@ pub(crate) struct Kms {
     pub(crate) address: String,
     /// Where it serves CRLs.
     pub(crate) crl_address: String,
+    /// Where everybody is served.
+    #[allow(dead_code, reason = "only some of the test programs ask")]
+    pub(crate) public_address: String,
     tls: Point,
     pub(crate) clock: Arc<ManualClock>,
 }
@@ -305,7 +326,8 @@ impl Kms {
     #[allow(dead_code, reason = "only some of the test programs do")]
     pub(crate) fn at(address: String, stage: &Stage) -> Self {
         let (tls, clock) = (stage.keys.tls.0, stage.clock.clone());
-        Self { runtime: None, address, crl_address: String::new(), tls, clock }
+        let (crl_address, public_address) = (String::new(), String::new());
+        Self { runtime: None, address, crl_address, public_address, tls, clock }
     }
 
     pub(crate) fn stranger(&self) -> Client {

@@ -58,6 +58,8 @@ mod stage;
 mod tiles;
 #[path = "../authority/town.rs"]
 mod town;
+#[path = "../authority/trusts.rs"]
+mod trusts;
 #[path = "../authority/units.rs"]
 mod units;
 

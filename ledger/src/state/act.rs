@@ -7,7 +7,7 @@ use super::keys::site_keys_are_whole;
 use super::order::{Needs, Signers};
 use super::unit::{Change, is_for_outsiders};
 use super::{CardState, CardStatus, Contract, Grant, Kind, Rejected, Site, State, Unit};
-use crate::statement::{Act, Millis, Role};
+use crate::statement::{Act, Millis, OrganizationKeys, Role};
 use crate::{Digest, Id};
 
 const OFFICER: &[Role] = &[Role::Officer];
@@ -243,6 +243,15 @@ impl State {
                 signers.satisfy(ending(false))?;
                 self.revoked_slips.insert_mut((*slips, *index));
                 Ok(())
+            }
+            Act::TrustAdded { organization, name, address, ca, kms } => {
+                signers.satisfy(two_officers())?;
+                let (organization, ca, kms) = (*organization, (**ca).clone(), (**kms).clone());
+                self.add_trust(name.record, address, OrganizationKeys { organization, ca, kms })
+            }
+            Act::TrustEnded { organization } => {
+                signers.satisfy(two_officers())?;
+                self.end_trust(*organization)
             }
         }
     }

@@ -92,6 +92,7 @@ impl State {
             custodians: Map::new_sync(),
             ever_custodians: Set::new_sync(),
             journals: Map::new_sync(),
+            trusts: Map::new_sync(),
         };
         check_policy(&founding.policy)?;
         for keys in [&founding.ca, &founding.kms] {

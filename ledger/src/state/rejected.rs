@@ -402,6 +402,20 @@ pub enum Rejected {
         /// How many.
         count: usize,
     },
+    /// Another organization cannot be trusted like this.
+    #[error("organization {organization} cannot be trusted like this: {why}")]
+    TrustMalformed {
+        /// The other organization.
+        organization: Digest,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// The other organization is not trusted, or no more.
+    #[error("organization {organization} is not trusted")]
+    NotTrusted {
+        /// The other organization.
+        organization: Digest,
+    },
     /// Entry 0 is not a founding, or a founding comes later.
     #[error("not the founding of an organization: {why}")]
     NotFounding {

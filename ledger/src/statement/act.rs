@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Card, HalfHolder, Millis, Policy, ServiceId, ServiceKeys};
+use super::{Card, HalfHolder, Millis, OrganizationKeys, Policy, ServiceId, ServiceKeys};
 use crate::register::Commitment;
 use crate::{Digest, Id};
 
@@ -332,9 +332,44 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u64>,
     },
+    /// Another organization's directory is believed, and files can be sent to its units. Again, it takes the place of what was
+    /// said of that organization before.
+    #[serde(rename = "trust.added")]
+    TrustAdded {
+        /// The other organization's name.
+        organization: Digest,
+        /// What it is called here.
+        name: Commitment,
+        /// `host:port` of its public listener.
+        address: String,
+        /// Its ca's keys: whatever it says stands on these.
+        ca: Box<ServiceKeys>,
+        /// Its kms's keys.
+        kms: Box<ServiceKeys>,
+    },
+    /// Another organization's directory is believed no more.
+    #[serde(rename = "trust.ended")]
+    TrustEnded {
+        /// The other organization's name.
+        organization: Digest,
+    },
 }
 
 impl Act {
+    /// `trust.added` of the organization with these keys.
+    #[must_use]
+    pub fn trust(keys: OrganizationKeys, name: Commitment, address: impl Into<String>) -> Self {
+        let OrganizationKeys { organization, ca, kms } = keys;
+        Self::TrustAdded { organization, name, address: address.into(), ca: Box::new(ca), kms: Box::new(kms) }
+    }
+
+    /// Whom a `trust.added` pins.
+    #[must_use]
+    pub fn pinned(&self) -> Option<OrganizationKeys> {
+        let Self::TrustAdded { organization, ca, kms, .. } = self else { return None };
+        Some(OrganizationKeys { organization: *organization, ca: (**ca).clone(), kms: (**kms).clone() })
+    }
+
     /// Whether a site answers an order that holds this act with a receipt, even if it had nothing to destroy, so that a desk
     /// brings the order to the sites by itself. What ends at a later instant is answered by nothing: there is no key pair to
     /// destroy yet, and no message then.

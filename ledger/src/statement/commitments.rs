@@ -11,6 +11,7 @@ impl Act {
             Self::SiteJoined { name, .. }
             | Self::ContractOpened { name, .. }
             | Self::UnitOrdered { name, .. }
+            | Self::TrustAdded { name, .. }
             | Self::MemberEnrolled { name, .. } => Some(*name),
             Self::UnitChanged { name, .. } => *name,
             Self::CardEnrolled(card) => Some(card.name),

@@ -27,6 +27,7 @@ mod rotated;
 mod routing;
 mod signing;
 mod tiles;
+mod trust;
 mod units;
 mod vectors;
 mod wire;

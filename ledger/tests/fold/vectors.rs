@@ -17,8 +17,8 @@ use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::slip::{ProvedSlip, Slip};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Delivery, Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released, ServiceId, SitePart,
-    Slips, Stamp, Standing, Statement,
+    Delivery, DirectoryStatement, Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released,
+    ServiceId, SitePart, Slips, Stamp, Standing, Statement,
 };
 use warifu_split_key::routing::Part;
 
@@ -159,6 +159,40 @@ fn order_of_a_recovered_kms_vector() {
     check("order-recovered", &envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope));
     assert_eq!(verified::<Order>("order-recovered").acts, [act]);
     town.append(envelope).unwrap();
+}
+
+#[test]
+fn order_of_trust_vector() {
+    let mut town = Town::working();
+    let acts = [crate::trust::trust_other(), crate::trust::end_other()];
+    let envelope = town.order(acts.clone(), TWO);
+    let comment = "An order that believes another organization, and one act later does so no more; the fingerprint is what people compare before. The Ed25519 seeds are SHA-256 of \"ca alps log\" and \"kms alps log\".";
+    let mut made = envelope_vector(comment, &["sakura 9C", "kenji 9C"], &envelope);
+    made["fingerprint"] = json!(acts[0].pinned().unwrap().fingerprint());
+    check("order-trust", &made);
+    assert_eq!(verified::<Order>("order-trust").acts, acts);
+    town.append(envelope).unwrap();
+}
+
+#[test]
+fn directory_vector() {
+    let town = Town::working();
+    let body = "{\"the exact bytes\": \"of a body\"}";
+    let statement = DirectoryStatement {
+        organization: town.organization(),
+        at: town.at,
+        expires_at: town.at + DirectoryStatement::LONGEST_MS,
+        size: town.head().size,
+        digest: Digest::of(body.as_bytes()),
+    };
+    let comment = "What the kms signs of a directory for other organizations; the body here is none, but any bytes have a digest.";
+    let envelope = envelope_by_services(&statement, &["kms"]);
+    let mut made = envelope_vector(comment, &["kms signing"], &envelope);
+    made["body"] = json!(body);
+    check("directory", &made);
+    assert_eq!(verified::<DirectoryStatement>("directory"), statement);
+    let body = read("directory")["body"].as_str().unwrap().to_owned();
+    assert_eq!(Digest::of(body.as_bytes()), statement.digest);
 }
 
 #[test]

@@ -101,6 +101,7 @@ impl Place {
             data: self.folder.join(Who::Kms.name()),
             listen: self.address(Who::Kms),
             crl_listen: None,
+            public: None,
             monitor: None,
             database: None,
             address: self.address(Who::Kms),

@@ -14,8 +14,8 @@ use warifu_ledger::key::Base64;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::state::{Journals, State};
 use warifu_ledger::statement::{
-    Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, Policy, Right, Role, ServiceId,
-    UnitKind,
+    Act, Attestation, Card, Custody, FactBody, HalfHolder, Millis, Order, OrganizationKeys, Policy, Right,
+    Role, ServiceId, UnitKind,
 };
 
 use crate::cursor::Cursor;
@@ -76,7 +76,7 @@ pub(crate) fn acts(data: &[u8]) -> bool {
 }
 
 pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
-    let acts: [Act; 34] = [
+    let acts: [Act; 36] = [
         roles("jiro", &[Role::Auditor]),
         Act::PolicyChanged { policy: policy() },
         site("east"),
@@ -111,11 +111,23 @@ pub(crate) fn acts_seeds() -> Vec<Vec<u8>> {
         recovered(HalfHolder::Ca, "ca 2"),
         rotated(ServiceId::Site(id("main")), "main 2"),
         Act::SlipRevoked { slips: Digest::of(b"slips"), index: Some(1) },
+        trust("alps"),
+        Act::TrustEnded { organization: Digest::of(b"alps") },
     ];
     let write = |acts: &[Act]| serde_json::to_vec(acts).unwrap();
     let mut seeds: Vec<_> = acts.iter().map(|act| write(std::slice::from_ref(act))).collect();
     seeds.push(write(&[enrol("saburo"), grant("saburo", "tax"), suspend("saburo"), resume("saburo")]));
     seeds
+}
+
+/// Another organization is pinned, whose keys are made of this label.
+fn trust(label: &str) -> Act {
+    let keys = OrganizationKeys {
+        organization: Digest::of(label.as_bytes()),
+        ca: service_keys(&format!("ca {label}")),
+        kms: service_keys(&format!("kms {label}")),
+    };
+    Act::trust(keys, record("goro").commitment(), "alps.example:443")
 }
 
 /// A story of orders and facts, by anyone, at any time, told twice, late, or under broken signatures.

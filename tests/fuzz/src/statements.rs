@@ -11,8 +11,9 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
-    Addressees, Backup, Delivery, Fact, Founding, GrantKey, Order, Profile, ProfileSite, Receipt, Released,
-    RestoreRequest, ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Standing, Statement,
+    Addressees, Backup, Delivery, DirectoryStatement, Fact, Founding, GrantKey, Order, Profile, ProfileSite,
+    Receipt, Released, RestoreRequest, ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Standing,
+    Statement,
 };
 
 use crate::fixture::{
@@ -91,6 +92,13 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             cards: BTreeSet::from([id("card hanako"), id("card taro")]),
             live: BTreeSet::from([id("card hanako")]),
         };
+        let directory = DirectoryStatement {
+            organization,
+            at: T0,
+            expires_at: T0 + DAY,
+            size: 9,
+            digest: Digest::of(b"body"),
+        };
         let mut envelopes: Vec<Envelope> = town.leaves.iter().map(|leaf| leaf.envelope().clone()).collect();
         envelopes.extend([
             order,
@@ -102,6 +110,7 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             envelope_by_services(&released, &["main"]),
             envelope_by_cards(&delivery, &["hanako"]),
             envelope_by_services(&standing, &["kms"]),
+            envelope_by_services(&directory, &["kms"]),
             envelope_by_services(&profile_of(organization), &["kms"]),
             envelope_by_cards(&receipt, &[]),
         ]);
@@ -157,7 +166,8 @@ kinds!(
     Slips,
     Released,
     Delivery,
-    Standing
+    Standing,
+    DirectoryStatement
 );
 
 /// The payload types that have a target.

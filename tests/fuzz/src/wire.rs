@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use warifu_api::ErrorBody;
 use warifu_api::wire::agent::{
     AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress,
-    RouteAnswer, RouteRequest, SignAnswer, SignRequest, Unblock, Unlock,
+    OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared,
+    Progress, RouteAnswer, RouteRequest, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::audit::{
     JournalAlarms, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals,
@@ -19,8 +19,10 @@ use warifu_api::wire::authority::{
 use warifu_api::wire::deliveries::{
     AtUnit, Completion, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
 };
+use warifu_api::wire::public::{PublicDirectory, SignedDirectory};
 use warifu_api::wire::routing::{Batch, Parcels, ReleasedParts, Routed, SlipsBatch, SlipsEvent};
 use warifu_api::wire::site::{Me, PartialsAnswer, PartialsRequest, RevocationRequest};
+use warifu_api::wire::trusts::Trusts;
 use warifu_api::wire::{Done, LeafEvent, Leaves, agent, authority, site};
 use warifu_ledger::Digest;
 use warifu_ledger::delivery::Sender;
@@ -28,7 +30,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::statement::Profile;
 
-use crate::fixture::{id, public_of, record, site as site_joined};
+use crate::fixture::{id, public_of, record, service_keys, site as site_joined};
 use crate::statements::{envelopes, profile_of, town_leaves};
 use crate::strict;
 
@@ -55,6 +57,13 @@ types! {
     Envelope => [json!(envelopes()[1])];
     Profile => [json!(profile_of(digest()))];
     BroughtLeaves => [json!({"from": 1, "leaves": [leaf(1), leaf(2)]})];
+    Trusts => [json!({"checkpoint": NOTE, "organizations": [
+        {"organization": digest(), "label": "alps", "name": "北アルプス広域連合", "name_key": Base64([4; 32]),
+            "pinned": included(), "directory": {"size": 9, "at": 1, "expires_at": 2, "fetched_at": 1},
+            "alarm": {"kind": "root-changed", "at": 3}, "trouble": {"kind": "unreachable", "at": 4}},
+        {"organization": digest(), "label": "x", "name": "x", "name_key": null, "pinned": null, "directory": null,
+            "alarm": null, "trouble": null},
+    ]})];
     Leaves => [json!({"from": 1, "leaves": [leaf(1), leaf(2)], "checkpoint": NOTE})];
     LeafEvent => [json!({"index": 3, "leaf": leaf(3)})];
 
@@ -62,9 +71,12 @@ types! {
         json!({"organization": digest(), "size": 9, "time": 1_775_000_000_000_u64}),
         json!({"organization": null, "size": 0, "time": 0}),
     ];
-    Directory => [json!({
-        "organization": digest(), "units": [unit()], "orders": [envelopes()[1]], "checkpoint": NOTE,
-        "included": [{"index": 4, "leaf": leaf(4), "proof": [digest()]}],
+    Directory => [directory()];
+    SignedDirectory => [json!({"statement": envelopes()[1], "body": bytes(40)})];
+    PublicDirectory => [json!({
+        "name": "大町市", "address": "public.example:443",
+        "keys": {"organization": digest(), "ca": service_keys("ca"), "kms": service_keys("kms")},
+        "successions": [included()], "directory": directory(),
     })];
     CheckpointAnswer => [json!({"note": NOTE, "cosigned_size": 4})];
     OrderRequest => [json!({"envelope": envelopes()[1], "records": [record("税務課")]})];
@@ -217,6 +229,11 @@ types! {
         json!({"fault": "last-try"}), json!({"fault": "pin-wrong", "tries_left": 2}),
         json!({"fault": "authority-refused", "code": "rejected", "message": "no"}),
     ];
+    Others => [json!({"organizations": [{
+        "organization": digest(), "label": "alps", "name": "北アルプス広域連合", "expires_at": 2,
+        "units": [{"unit": id("tax"), "label": "tax", "name": "税務課", "kind": "department", "recipient": "age1tag1x"}],
+        "alarm": {"kind": "root-changed", "at": 3}, "trouble": "unreachable",
+    }]})];
     Cards => [json!({"unusable": ["another reader"], "cards": [
         {"reader": "r", "serial": 1, "firmware": "5.4.3", "model": "YubiKey", "tries_left": 3,
             "puk_tries_left": null, "secrets": secrets("factory"), "keys": null, "shares": 0, "share_points": [],
@@ -266,6 +283,17 @@ fn head() -> Value {
     json!({
         "site": id("main"), "journal": id("journal"), "size": 2, "head": digest(), "time": 1_775_000_000_000_u64,
         "signature": Base64([3; 64]),
+    })
+}
+
+fn included() -> Value {
+    json!({"index": 4, "leaf": leaf(4), "proof": [digest()]})
+}
+
+fn directory() -> Value {
+    json!({
+        "organization": digest(), "units": [unit()], "orders": [envelopes()[1]], "checkpoint": NOTE,
+        "included": [included()],
     })
 }
 

@@ -36,6 +36,7 @@ impl Town {
             args.extend([flag.to_owned(), self.statement(service).display().to_string()]);
         }
         for (label, serial, person) in OFFICERS {
+            let serial = self.officers_serial(serial);
             args.extend(["--officer".to_owned(), format!("{serial}:{label}:{person}")]);
         }
         args.extend(["--lease-seconds".to_owned(), self.lease_seconds.to_string()]);

@@ -29,6 +29,7 @@ mod secrets;
 mod siege;
 mod startup;
 mod systemd;
+mod trust;
 mod withdrawal;
 
 use std::fs;

@@ -3,6 +3,7 @@
 use ed25519_dalek::Signer as _;
 use warifu_api::wire::UnitEntry;
 use warifu_api::wire::authority::{Directory, Included};
+use warifu_directory::units::{DirectoryError, Orders, check};
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
@@ -12,7 +13,6 @@ use warifu_ledger::register::{Name, Record};
 use warifu_ledger::statement::{Act, Order, Profile, ServiceKeys, UnitKind};
 use warifu_ledger::tree::Tree;
 use warifu_ledger::{Digest, Id};
-use warifu_token_agent::directory::{DirectoryError, Orders, check};
 
 use crate::organization::{Service, Unit, rng};
 
@@ -80,8 +80,8 @@ impl Authority {
     }
 
     fn check(&self, entry: &UnitEntry, directory: &Directory) -> Result<(), DirectoryError> {
-        let profile = self.profile();
-        check(entry, &Orders::of(directory, &profile), &profile).map(|key| assert!(key.is_some()))
+        let keys = self.profile().organization_keys();
+        check(entry, &Orders::of(directory, &keys), &keys).map(|key| assert!(key.is_some()))
     }
 
     fn order(&self, acts: Vec<Act>) -> Envelope {

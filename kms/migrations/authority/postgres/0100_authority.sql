@@ -201,3 +201,30 @@ CREATE TABLE slip_parcel (
     UNIQUE (batch, by_site, to_site)
 );
 CREATE INDEX slip_parcel_for_site ON slip_parcel (to_site, place);
+
+-- The newest directory of each organization that is trusted: nothing older is taken.
+CREATE TABLE trusted_directory (
+    organization BYTEA NOT NULL PRIMARY KEY,
+    -- The leaf that had pinned it when the directory came.
+    added BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    root BYTEA NOT NULL,
+    -- The leaf of its own ledger that gave its kms the keys it has; none if these are the pinned ones.
+    keys_since BIGINT,
+    at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    fetched_at BIGINT NOT NULL,
+    -- A JSON envelope, and the exact bytes that it is about.
+    statement TEXT NOT NULL,
+    body BYTEA NOT NULL
+);
+
+-- What last went wrong with one, alarms apart from what merely breaks off.
+CREATE TABLE trust_trouble (
+    organization BYTEA NOT NULL,
+    alarm BIGINT NOT NULL CHECK (alarm IN (0, 1)),
+    added BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (organization, alarm)
+);

@@ -201,3 +201,30 @@ CREATE TABLE slip_parcel (
     UNIQUE (batch, by_site, to_site)
 ) STRICT;
 CREATE INDEX slip_parcel_for_site ON slip_parcel (to_site, place);
+
+-- The newest directory of each organization that is trusted: nothing older is taken.
+CREATE TABLE trusted_directory (
+    organization BLOB NOT NULL PRIMARY KEY,
+    -- The leaf that had pinned it when the directory came.
+    added INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    -- The leaf of its own ledger that gave its kms the keys it has; none if these are the pinned ones.
+    keys_since INTEGER,
+    at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    fetched_at INTEGER NOT NULL,
+    -- A JSON envelope, and the exact bytes that it is about.
+    statement TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What last went wrong with one, alarms apart from what merely breaks off.
+CREATE TABLE trust_trouble (
+    organization BLOB NOT NULL,
+    alarm INTEGER NOT NULL CHECK (alarm IN (0, 1)),
+    added INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (organization, alarm)
+) STRICT, WITHOUT ROWID;

@@ -54,6 +54,8 @@ pub(super) fn rightly_signed(before: &State, order: &Order, signers: &[&str], at
             | Act::CustodiansChanged { .. }
             | Act::AuthorityRecovered { .. }
             | Act::KeyRotated { .. }
+            | Act::TrustAdded { .. }
+            | Act::TrustEnded { .. }
             | Act::FileShredded { .. } => (officer, 2),
             Act::UnitOrdered { kind: UnitKind::FrontDesk | UnitKind::Contractor, .. } => (officer, 2),
             Act::UnitOrdered { .. } | Act::MemberEnrolled { .. } => (officer, 1),

@@ -54,6 +54,7 @@ pub(crate) enum What {
         #[command(flatten)]
         pin: PinArgs,
     },
+    Units,
     Seal {
         #[arg(short, long = "recipient", required = true, value_name = "UNIT", value_delimiter = ',')]
         recipients: Vec<String>,

@@ -3,7 +3,9 @@
 use serde_json::json;
 use warifu_api::ErrorCode;
 use warifu_api::wire::agent::AgentFault;
+use warifu_api::wire::trusts::TroubleKind;
 use warifu_texts::{Explained, Texts};
+use warifu_token_agent::addressing::NotAddressed;
 use warifu_token_agent::client::AgentError;
 use warifu_token_agent::texts::AgentTexts as _;
 
@@ -24,6 +26,10 @@ pub(crate) enum Fault {
     TargetUnknown { unit: String },
     #[error("unit {unit} has no key yet")]
     UnitWithoutKey { unit: String },
+    #[error("unknown organization {organization}")]
+    OrganizationUnknown { organization: String },
+    #[error("no directory of {organization}: {kind:?}")]
+    NoDirectoryOf { organization: String, kind: Option<TroubleKind> },
     #[error("{recipient} is not a recipient: {why}")]
     RecipientMalformed { recipient: String, why: String },
     #[error("nothing was routed")]
@@ -39,6 +45,19 @@ pub(crate) enum Fault {
 impl From<AgentFault> for Fault {
     fn from(fault: AgentFault) -> Self {
         Self::Agent(AgentError::Fault(fault))
+    }
+}
+
+impl From<NotAddressed> for Fault {
+    fn from(why: NotAddressed) -> Self {
+        match why {
+            NotAddressed::Agent(error) => Self::Agent(error),
+            NotAddressed::UnitUnknown { unit } => Self::UnitUnknown { unit },
+            NotAddressed::OrganizationUnknown { organization } => Self::OrganizationUnknown { organization },
+            NotAddressed::NoDirectory { organization, kind } => Self::NoDirectoryOf { organization, kind },
+            NotAddressed::UnitWithoutKey { unit } => Self::UnitWithoutKey { unit },
+            other => Self::Agent(AgentError::Nonsense { why: other.to_string() }),
+        }
     }
 }
 
@@ -62,6 +81,20 @@ impl Fault {
             }
             Self::UnitWithoutKey { unit } => {
                 texts.explained("unit-without-key", &[("unit", unit.as_str().into())])
+            }
+            Self::OrganizationUnknown { organization } => {
+                texts.explained("organization-unknown", &[("organization", organization.as_str().into())])
+            }
+            Self::NoDirectoryOf { organization, kind } => {
+                let why = kind.map_or_else(
+                    || texts.get("no-directory-yet"),
+                    |kind| texts.get(&format!("trouble-{}", kind.name())),
+                );
+                let id = match kind {
+                    Some(kind) if kind.is_alarm() => "organization-distrusted",
+                    _ => "organization-without-directory",
+                };
+                texts.explained(id, &[("organization", organization.as_str().into()), ("why", why.into())])
             }
             Self::RecipientMalformed { recipient, why } => texts.explained(
                 "recipient-malformed",
@@ -93,11 +126,12 @@ impl Fault {
             Self::UnitUnknown { .. }
             | Self::TargetUnknown { .. }
             | Self::RecipientMalformed { .. }
+            | Self::OrganizationUnknown { .. }
             | Self::NotAgreed
             | Self::NobodyToAsk
             | Self::OneOutput
             | Self::PinsDiffer => 1,
-            Self::UnitWithoutKey { .. } => 2,
+            Self::UnitWithoutKey { .. } | Self::NoDirectoryOf { .. } => 2,
             Self::Seal { .. } => 5,
         }
     }

@@ -8,6 +8,7 @@ mod pin;
 mod route;
 mod screen;
 mod seal;
+mod units;
 
 use std::process::ExitCode;
 
@@ -110,6 +111,10 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
         What::Route { to, files, until, yes, pin } => {
             let until = until.as_deref();
             route::Routing { files, targets: to, until, agreed: *yes, pin }.run(screen, &agent).await
+        }
+        What::Units => {
+            units::list(screen, &agent).await?;
+            Ok(0)
         }
         // Handled before an agent is needed.
         What::Doctor | What::Seal { .. } => Ok(0),

@@ -12,6 +12,7 @@ use warifu_api::wire::agent::{
 };
 use warifu_ledger::Id;
 use warifu_texts::{day, one_line};
+use warifu_token_agent::addressing::find;
 use warifu_token_agent::client::{AgentClient, AgentError};
 use warifu_token_agent::texts::AgentTexts as _;
 use zeroize::Zeroizing;
@@ -20,7 +21,6 @@ use crate::args::PinArgs;
 use crate::fault::{Fault, exit_code};
 use crate::open::{absolute, card_to_unlock};
 use crate::screen::Screen;
-use crate::seal::find;
 
 /// How often progress is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);

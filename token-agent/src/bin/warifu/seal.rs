@@ -5,9 +5,9 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use warifu_api::wire::UnitEntry;
 use warifu_envelope::{Overwrite, SealError, UnitRecipient, WholeError, seal, write_whole};
 use warifu_split_key::point::Point;
+use warifu_token_agent::addressing::resolve;
 use warifu_token_agent::client::AgentClient;
 
 use crate::fault::Fault;
@@ -60,30 +60,31 @@ impl Sealing<'_> {
         Ok(())
     }
 
-    /// The keys, and what people call them.
+    /// The keys, each once, and what people call them.
     async fn resolve(
         &self,
         agent: impl FnOnce() -> Result<AgentClient, Fault>,
     ) -> Result<(Vec<Point>, Vec<String>), Fault> {
-        let named = self.recipients.iter().any(|recipient| !recipient.starts_with(RECIPIENT));
-        let units = if named { agent()?.directory().await?.units } else { Vec::new() };
+        let is_key = |recipient: &&String| recipient.starts_with(RECIPIENT);
+        let named: Vec<String> = self.recipients.iter().filter(|it| !is_key(it)).cloned().collect();
+        let mut units = match named.is_empty() {
+            true => Vec::new(),
+            false => resolve(&agent()?, &named).await?,
+        }
+        .into_iter();
         let (mut keys, mut names) = (Vec::new(), Vec::new());
         for recipient in self.recipients {
-            let (text, name) = match recipient.starts_with(RECIPIENT) {
-                true => (recipient.clone(), recipient.clone()),
-                false => {
-                    let unit = find(&units, recipient)?;
-                    let text = unit.recipient.clone();
-                    (
-                        text.ok_or_else(|| Fault::UnitWithoutKey { unit: unit.label.clone() })?,
-                        unit.name.clone(),
-                    )
+            let unit = if is_key(&recipient) { None } else { units.next() };
+            let (key, name) = match unit {
+                Some(unit) => (unit.key, unit.name),
+                None => {
+                    let key = UnitRecipient::parse(recipient).map_err(|error| Fault::RecipientMalformed {
+                        recipient: recipient.clone(),
+                        why: error.to_string(),
+                    })?;
+                    (key, recipient.clone())
                 }
             };
-            let key = UnitRecipient::parse(&text).map_err(|error| Fault::RecipientMalformed {
-                recipient: recipient.clone(),
-                why: error.to_string(),
-            })?;
             if !keys.contains(&key) {
                 keys.push(key);
                 names.push(name);
@@ -110,20 +111,6 @@ impl Sealing<'_> {
         bar.finish_and_clear();
         sealed.map_err(|error| failed(&error))
     }
-}
-
-/// A unit by its label, name or id.
-pub(crate) fn find<'a>(units: &'a [UnitEntry], wanted: &str) -> Result<&'a UnitEntry, Fault> {
-    // Where several fit, none is meant for certain.
-    fn only<'a>(mut found: impl Iterator<Item = &'a UnitEntry>) -> Option<&'a UnitEntry> {
-        found.next().filter(|_| found.next().is_none())
-    }
-    if units.iter().any(|unit| unit.label == wanted) {
-        return only(units.iter().filter(|unit| unit.label == wanted))
-            .ok_or_else(|| Fault::UnitUnknown { unit: wanted.to_owned() });
-    }
-    let named = units.iter().filter(|unit| unit.name == wanted || unit.unit.to_string() == wanted);
-    only(named).ok_or_else(|| Fault::UnitUnknown { unit: wanted.to_owned() })
 }
 
 fn with_suffix(file: &Path) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The directory, as far as it can be proved: a unit's key is what the ca and the kms both signed.
+//! The units of a directory, as far as they can be proved: a unit's key is what the ca and the kms both signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,9 @@ use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Name, Record};
-use warifu_ledger::statement::{Act, Fact, FactBody, Order, Profile, PublicHalf, Statement as _, UnitKind};
+use warifu_ledger::statement::{
+    Act, Fact, FactBody, Order, OrganizationKeys, PublicHalf, Statement as _, UnitKind,
+};
 use warifu_ledger::tree::is_included;
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::half::{HalfContext, HalfProof, HalfRole, verify_half};
@@ -46,14 +48,15 @@ pub enum DirectoryError {
     AnotherKey,
 }
 
-/// Keeps the units whose key is proved under the profile's keys, and those that have none yet. What is dropped is an
+/// Keeps the units whose key is proved under the organization's keys, and those that have none yet. What is dropped is an
 /// error in the log.
-pub(crate) fn verified(mut directory: Directory, profile: &Profile) -> Directory {
-    let orders = Orders::of(&directory, profile);
-    directory.units.retain(|entry| match check(entry, &orders, profile) {
+#[must_use]
+pub fn proved(mut directory: Directory, keys: &OrganizationKeys) -> Directory {
+    let orders = Orders::of(&directory, keys);
+    directory.units.retain(|entry| match check(entry, &orders, keys) {
         Ok(_) => true,
         Err(error) => {
-            tracing::error!(unit = %entry.unit, %error, "the kms shows a unit that cannot be relied on");
+            tracing::error!(unit = %entry.unit, %error, "a kms shows a unit that cannot be relied on");
             false
         }
     });
@@ -74,12 +77,13 @@ pub struct Orders {
 impl Orders {
     /// Reads them, and leaves out what does not prove itself.
     #[must_use]
-    pub fn of(directory: &Directory, profile: &Profile) -> Self {
+    pub fn of(directory: &Directory, keys: &OrganizationKeys) -> Self {
         let read = |envelope: &Envelope| Some((envelope.digest(), envelope.statement().ok()?));
-        let checkpoint =
-            directory.checkpoint.as_deref().zip(profile.ca.log).and_then(|(note, log)| {
-                Checkpoint::verify(note, &profile.organization, Signer::Ca, &log).ok()
-            });
+        let checkpoint = directory
+            .checkpoint
+            .as_deref()
+            .zip(keys.ca.log)
+            .and_then(|(note, log)| Checkpoint::verify(note, &keys.organization, Signer::Ca, &log).ok());
         let proved = |found: &Included| {
             let leaf = Leaf::from_bytes(found.leaf.0.clone()).ok()?;
             is_included(leaf.as_bytes(), found.index, &found.proof, checkpoint.as_ref()?).then_some(leaf)
@@ -124,7 +128,11 @@ impl Orders {
 ///
 /// # Errors
 /// [`DirectoryError`].
-pub fn check(entry: &UnitEntry, orders: &Orders, profile: &Profile) -> Result<Option<Point>, DirectoryError> {
+pub fn check(
+    entry: &UnitEntry,
+    orders: &Orders,
+    keys: &OrganizationKeys,
+) -> Result<Option<Point>, DirectoryError> {
     let (recipient, created) = match (&entry.recipient, &entry.created) {
         (None, None) => return Ok(None),
         (Some(recipient), Some(created)) => (recipient, created),
@@ -134,20 +142,19 @@ pub fn check(entry: &UnitEntry, orders: &Orders, profile: &Profile) -> Result<Op
         |error: warifu_ledger::dsse::EnvelopeError| DirectoryError::NotSigned { why: error.to_string() };
     // Of a unit that is older than their keys, the ledger says that ca and kms signed it.
     if !orders.facts.contains(&created.digest()) {
-        created.verify(&profile.ca.signing).map_err(not_signed)?;
-        created.verify(&profile.kms.signing).map_err(not_signed)?;
+        created.verify(&keys.ca.signing).map_err(not_signed)?;
+        created.verify(&keys.kms.signing).map_err(not_signed)?;
     }
     let fact: Fact = created.statement().map_err(not_signed)?;
     let FactBody::UnitCreated { unit, order, issuer, keeper } = fact.fact else {
         return Err(DirectoryError::AnotherUnit);
     };
-    if fact.organization != profile.organization || unit != entry.unit {
+    if fact.organization != keys.organization || unit != entry.unit {
         return Err(DirectoryError::AnotherUnit);
     }
     check_name(entry, orders, orders.answered.get(&order).ok_or(DirectoryError::NotOrdered)?)?;
     let proved = |half: &PublicHalf, role| {
-        let context =
-            HalfContext { organization: profile.organization.0, unit: unit.0, order: order.0, role };
+        let context = HalfContext { organization: keys.organization.0, unit: unit.0, order: order.0, role };
         verify_half(&context, &half.point.0, &HalfProof(half.proof.0)).map_err(|_| DirectoryError::Halves)
     };
     proved(&issuer, HalfRole::Issuer)?;
