@@ -1,7 +1,5 @@
 //! The directory as a page that people read: units, recipients, fingerprints. No script, nothing from elsewhere.
 
-use std::fmt::Write as _;
-
 use axum::body::Bytes as Written;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT_LANGUAGE;
@@ -130,7 +128,7 @@ fn render(texts: &Texts, language: Language, organization: &str, fingerprint: &s
     let columns = ["page-unit", "page-label", "page-recipient", "page-certificate"].map(text);
     page.push_str("<table><thead><tr>");
     for column in columns {
-        let _ = write!(page, "<th scope=\"col\">{column}</th>");
+        page.push_str(&format!("<th scope=\"col\">{column}</th>"));
     }
     page.push_str("</tr></thead><tbody>");
     for Row { unit, name, label, recipient, fingerprint, certificate } in rows {
@@ -141,15 +139,14 @@ fn render(texts: &Texts, language: Language, organization: &str, fingerprint: &s
                 digest.in_groups()
             )
         });
-        let _ = write!(
-            page,
+        page.push_str(&format!(
             "<tr><td>{}</td><td>{}</td><td><code>{}</code><br><code>{fingerprint}</code></td><td>{certificate}</td></tr>",
             escaped(name),
             escaped(label),
             escaped(recipient),
-        );
+        ));
     }
-    let _ = write!(page, "</tbody></table><p>{}</p></body></html>", text("page-programs"));
+    page.push_str(&format!("</tbody></table><p>{}</p></body></html>", text("page-programs")));
     page
 }
 
