@@ -1,5 +1,6 @@
 //! Who tells a story while it happens: numbered steps, what each person types and reads, and what was checked.
 
+use std::cell::{Cell, Ref, RefCell};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -16,9 +17,9 @@ const SOURCES: Sources = Sources {
 pub struct Narrator {
     texts: Texts,
     is_aloud: bool,
-    step: usize,
+    step: Cell<usize>,
     started: Instant,
-    typed: Vec<String>,
+    typed: RefCell<Vec<String>>,
 }
 
 impl Narrator {
@@ -40,7 +41,7 @@ impl Narrator {
 
     fn made(language: Language, is_aloud: bool) -> Result<Self> {
         let texts = Texts::load(language, &[SOURCES])?;
-        Ok(Self { texts, is_aloud, step: 0, started: Instant::now(), typed: Vec::new() })
+        Ok(Self { texts, is_aloud, step: Cell::new(0), started: Instant::now(), typed: RefCell::default() })
     }
 
     /// The language in which it is told.
@@ -49,12 +50,12 @@ impl Narrator {
     }
 
     /// Every command that somebody typed, as it was shown.
-    pub fn typed(&self) -> &[String] {
-        &self.typed
+    pub fn typed(&self) -> Ref<'_, [String]> {
+        Ref::map(self.typed.borrow(), Vec::as_slice)
     }
 
     /// What the story is about.
-    pub(super) fn begin(&mut self, id: &str) -> Result<()> {
+    pub(super) fn begin(&self, id: &str) -> Result<()> {
         let text = self.text(id, &[])?;
         let (title, rest) = text.split_once('\n').unwrap_or((&text, ""));
         self.line(&format!("\x1b[1;4m{title}\x1b[0m\n{rest}"));
@@ -62,35 +63,35 @@ impl Narrator {
     }
 
     /// The next step begins.
-    pub(super) fn step(&mut self, id: &str, values: &[(&str, &str)]) -> Result<()> {
-        self.step += 1;
+    pub(super) fn step(&self, id: &str, values: &[(&str, &str)]) -> Result<()> {
+        self.step.set(self.step.get() + 1);
         let text = self.text(id, values)?;
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        self.line(&format!("\n\x1b[1m{:2}. {first}\x1b[0m", self.step));
+        self.line(&format!("\n\x1b[1m{:2}. {first}\x1b[0m", self.step.get()));
         rest.lines().for_each(|line| self.line(&format!("    {line}")));
         Ok(())
     }
 
     /// Something was checked, and is so.
-    pub(super) fn seen(&mut self, id: &str, values: &[(&str, &str)]) -> Result<()> {
+    pub(super) fn seen(&self, id: &str, values: &[(&str, &str)]) -> Result<()> {
         let text = self.text(id, values)?;
         self.line(&format!("    \x1b[32m✓\x1b[0m {}", text.replace('\n', "\n      ")));
         Ok(())
     }
 
     /// Where, or when, what follows happens.
-    pub(super) fn place(&mut self, id: &str, values: &[(&str, &str)]) -> Result<()> {
+    pub(super) fn place(&self, id: &str, values: &[(&str, &str)]) -> Result<()> {
         let text = self.text(id, values)?;
         self.line(&format!("    \x1b[1m{text}\x1b[0m"));
         Ok(())
     }
 
     /// Somebody types a command.
-    pub(super) fn types(&mut self, who: &str, program: &str, words: &[&str]) {
+    pub(super) fn types(&self, who: &str, program: &str, words: &[&str]) {
         let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
         let command = format!("{program} {}", words.join(" "));
         self.line(&format!("    \x1b[36m{who} $\x1b[0m {command}"));
-        self.typed.push(command);
+        self.typed.borrow_mut().push(command);
     }
 
     /// What a program answers.
@@ -114,7 +115,7 @@ impl Narrator {
     }
 
     /// It is over.
-    pub(super) fn end(&mut self, id: &str) -> Result<()> {
+    pub(super) fn end(&self, id: &str) -> Result<()> {
         let seconds = self.started.elapsed().as_secs().to_string();
         let text = self.text(id, &[("seconds", &seconds)])?;
         self.line(&format!("\n\x1b[1m{text}\x1b[0m"));

@@ -1,43 +1,48 @@
 //! What all stories do: people come to work, files are sealed by stock rage, carried, opened and refused, and the journal is
 //! asked who opened them.
 
-use std::collections::BTreeMap;
+mod journal;
+mod routing;
+
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use journal::Deed;
+
 use super::Narrator;
 use crate::process::{program, run};
-use crate::town::{DESK_READERS, PIN, Town, rage, until};
+use crate::town::{DESK_READERS, PIN, Town, age_of_browsers, rage};
 
-/// How long rows of the journal may take from a site to the desk.
-const PATIENCE: Duration = Duration::from_secs(40);
 /// Where the officers' files lie.
 const DESK: &str = "desk";
 
-/// Somebody with a card, and a PC with a reader.
+/// Somebody with a card, and a PC with a reader; or somebody outside, with neither.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Person {
     /// What the member, the card and the PC are called.
     pub(super) label: &'static str,
     pub(super) name: &'static str,
-    /// Counted from 0; each has a reader and a card's serial number by it.
-    pub(super) number: usize,
+    /// Counted from 0; each has a reader and a card's serial number by it. Nobody outside has one.
+    pub(super) number: Option<usize>,
 }
 
 impl Person {
-    fn reader(&self) -> usize {
-        DESK_READERS + self.number
+    fn reader(&self) -> Result<usize> {
+        Ok(DESK_READERS + self.number()?)
     }
 
     fn serial(&self) -> Result<u32> {
-        Ok(2001 + u32::try_from(self.number)?)
+        Ok(2001 + u32::try_from(self.number()?)?)
+    }
+
+    fn number(&self) -> Result<usize> {
+        self.number.with_context(|| format!("{} has no card", self.name))
     }
 }
 
@@ -57,20 +62,25 @@ pub(super) struct Sent {
 /// A town in which a story is played, and who tells it.
 pub(super) struct Stage<'n> {
     pub(super) town: Town,
-    pub(super) tell: &'n mut Narrator,
-    /// Who opened which sealed file, by its digest.
-    openings: Vec<(&'static str, [u8; 32])>,
+    pub(super) tell: &'n Narrator,
+    /// What was done to which sealed file, by its digest.
+    deeds: Vec<(Deed, [u8; 32])>,
 }
 
 impl<'n> Stage<'n> {
-    /// The town is founded, and has these sites.
-    pub(super) fn set(mut town: Town, tell: &'n mut Narrator, sites: &[(&str, &str)]) -> Result<Self> {
+    /// The town is founded by this name, and has these sites.
+    pub(super) fn set(
+        mut town: Town,
+        tell: &'n Narrator,
+        name: &str,
+        sites: &[(&str, &str)],
+    ) -> Result<Self> {
         let names: Vec<&str> = sites.iter().map(|(_, name)| *name).collect();
         let separator = tell.text("separator", &[])?;
-        tell.step("town", &[("sites", &names.join(&separator))])?;
-        tell.during("town-wait", || town.found_with_sites("北アルプス広域連合", sites))?;
+        tell.step("town", &[("name", name), ("sites", &names.join(&separator))])?;
+        tell.during("town-wait", || town.found_with_sites(name, sites))?;
         tell.seen("town-seen", &[])?;
-        let stage = Self { town, tell, openings: Vec::new() };
+        let stage = Self { town, tell, deeds: Vec::new() };
         fs::create_dir_all(stage.folder(DESK))?;
         Ok(stage)
     }
@@ -79,8 +89,13 @@ impl<'n> Stage<'n> {
 
     /// Officers give a command; its words are shown, and what it answers.
     pub(super) fn officer(&mut self, words: &[&str]) -> Result<String> {
+        self.officer_shown(words, words)
+    }
+
+    /// The same, where other words are shown: a story is told with the same ones each time.
+    fn officer_shown(&mut self, words: &[&str], shown: &[&str]) -> Result<String> {
         let who = self.tell.text("who-officer", &[])?;
-        self.tell.types(&who, "warifu-admin", words);
+        self.tell.types(&who, "warifu-admin", shown);
         let language = self.tell.language().code();
         let answer = self.administered(&[&["--lang", language], words].concat())?;
         self.tell.answers(&answer);
@@ -129,7 +144,7 @@ impl<'n> Stage<'n> {
         self.town.wait_for_card(who.serial()?)?;
         let answer = self.officer(words)?;
         self.town.remove(who.label);
-        self.town.insert(who.label, who.reader())?;
+        self.town.insert(who.label, who.reader()?)?;
         self.town.wait_for_member_card(who.label)?;
         Ok(answer)
     }
@@ -137,9 +152,9 @@ impl<'n> Stage<'n> {
     /// The person's PC is switched on, its agent told these words, and the card put in.
     pub(super) fn sits_down(&mut self, who: &Person, words: &[&str]) -> Result<()> {
         fs::create_dir_all(self.folder(who.label))?;
-        self.town.add_agent(who.label, &[who.reader()], false, words)?;
+        self.town.add_agent(who.label, &[who.reader()?], false, words)?;
         self.town.start(who.label)?;
-        self.town.insert(who.label, who.reader())?;
+        self.town.insert(who.label, who.reader()?)?;
         self.town.wait_for_member_card(who.label)
     }
 
@@ -168,6 +183,11 @@ impl<'n> Stage<'n> {
         self.town.folder().join("files").join(whose)
     }
 
+    /// Somebody outside works in a folder, and has nothing else of ours.
+    pub(super) fn is_outside(&self, who: &Person) -> Result<()> {
+        Ok(fs::create_dir_all(self.folder(who.label))?)
+    }
+
     /// Somebody has made a file.
     pub(super) fn write(&self, who: &Person, name: &str, content: &[u8]) -> Result<()> {
         Ok(fs::write(self.folder(who.label).join(name), content)?)
@@ -185,10 +205,27 @@ impl<'n> Stage<'n> {
 
     /// The same, and nobody is told.
     pub(super) fn sealed(&self, who: &Person, name: &str, units: &[&str]) -> Result<Sent> {
+        self.sealed_by(rage, who, name, units)
+    }
+
+    /// Somebody seals a file with what browsers run, which knows nothing but the recipients either.
+    pub(super) fn seal_in_browser(&self, who: &Person, name: &str, units: &[&str]) -> Result<Sent> {
+        let sent = self.sealed_by(age_of_browsers, who, name, units)?;
+        self.tell.seen("sealed-in-browser", &[("file", &sent.file), ("units", &units.join(", "))])?;
+        Ok(sent)
+    }
+
+    fn sealed_by(
+        &self,
+        tool: impl FnOnce(&[String], &Path, &Path) -> Result<()>,
+        who: &Person,
+        name: &str,
+        units: &[&str],
+    ) -> Result<Sent> {
         let file = format!("{name}.age");
         let (original, sealed) = (self.folder(who.label).join(name), self.folder(who.label).join(&file));
         let recipients = units.iter().map(|unit| self.town.recipient(unit)).collect::<Result<Vec<_>>>()?;
-        rage(&recipients, &original, &sealed)?;
+        tool(&recipients, &original, &sealed)?;
         let (digest, sealed) = (digest(&original)?, digest(&sealed)?);
         Ok(Sent { file, opened: name.to_owned(), digest, sealed })
     }
@@ -213,14 +250,29 @@ impl<'n> Stage<'n> {
 
     /// Somebody opens a file, and has what was sealed, byte for byte.
     pub(super) fn opens(&mut self, who: &Person, sent: &Sent) -> Result<()> {
-        let out = self.folder(who.label).join("opened").join(&sent.opened);
-        fs::create_dir_all(out.parent().context("path")?)?;
+        let (said, opened) = self.tries(who, sent)?;
+        ensure!(opened, "{} does not open for {}: {said}\n{}", sent.file, who.name, self.town.log(who.label));
+        self.has_opened(who, sent, Deed::opened(who))
+    }
+
+    /// Somebody types that a file be opened; what is said, and whether it was opened.
+    fn tries(&self, who: &Person, sent: &Sent) -> Result<(String, bool)> {
         let to = format!("opened/{}", sent.opened);
         let words = ["open", sent.file.as_str(), "-o", &to];
         self.tell.types(who.name, "warifu", &words);
-        let (said, opened) = self.at_pc(who, &words)?;
-        ensure!(opened, "{} does not open for {}: {said}\n{}", sent.file, who.name, self.town.log(who.label));
-        self.openings.push((who.name, sent.sealed));
+        fs::create_dir_all(self.opened(who, sent).parent().context("path")?)?;
+        self.at_pc(who, &words)
+    }
+
+    /// Where a file is once it is open.
+    fn opened(&self, who: &Person, sent: &Sent) -> PathBuf {
+        self.folder(who.label).join("opened").join(&sent.opened)
+    }
+
+    /// What somebody opened is what was sealed, byte for byte.
+    fn has_opened(&mut self, who: &Person, sent: &Sent, deed: Deed) -> Result<()> {
+        let out = self.opened(who, sent);
+        self.deeds.push((deed, sent.sealed));
         ensure!(digest(&out)? == sent.digest, "{} has other bytes for {}", sent.file, who.name);
         let bytes = fs::metadata(&out)?.len().to_string();
         fs::remove_file(&out)?;
@@ -229,15 +281,13 @@ impl<'n> Stage<'n> {
 
     /// A file does not open for somebody, for this reason (an error code, as programs read it); the words are shown.
     pub(super) fn is_refused(&mut self, who: &Person, sent: &Sent, reason: &str) -> Result<()> {
-        let to = format!("opened/{}", sent.opened);
-        let words = ["open", sent.file.as_str(), "-o", &to];
-        self.tell.types(who.name, "warifu", &words);
-        let (said, opened) = self.at_pc(who, &words)?;
+        let (said, opened) = self.tries(who, sent)?;
         ensure!(!opened, "{} opened for {}", sent.file, who.name);
         self.tell.answers(&said);
-        let (told, opened) = self.at_pc(who, &[&["--json"], &words[..]].concat())?;
+        let to = format!("opened/{}", sent.opened);
+        let (told, opened) = self.at_pc(who, &["--json", "open", sent.file.as_str(), "-o", &to])?;
         ensure!(!opened && told.contains(reason), "not for {reason}: {told}");
-        ensure!(!self.folder(who.label).join(&to).exists(), "something was left behind");
+        ensure!(!self.opened(who, sent).exists(), "something was left behind");
         Ok(())
     }
 
@@ -277,59 +327,6 @@ impl<'n> Stage<'n> {
         ensure!(copies >= sent.len(), "only {copies} copies are there");
         self.tell.seen("untouched", &[("copies", &copies.to_string())])
     }
-
-    // The journal.
-
-    /// The journal knows who opened these files: exactly what was seen here.
-    pub(super) fn who_opened(&mut self, sent: &[&Sent]) -> Result<Vec<Value>> {
-        let words = question(sent);
-        let seen = self.seen_of(sent);
-        until("the openings are known at the desk", PATIENCE, || {
-            Ok(self.rows(&words)?.len() >= seen.values().sum())
-        })?;
-        let rows = self.rows(&words)?;
-        let known = counted(&rows);
-        ensure!(known == seen, "the journal has {known:?}, and there was {seen:?}");
-        self.officer(&words)?;
-        self.tell.seen("who-opened", &[("openings", &rows.len().to_string())])?;
-        Ok(rows)
-    }
-
-    /// How many openings of these files the desk does not know of yet.
-    pub(super) fn unknown_openings(&self, sent: &[&Sent]) -> Result<usize> {
-        let seen: usize = self.seen_of(sent).values().sum();
-        Ok(seen.saturating_sub(self.rows(&question(sent))?.len()))
-    }
-
-    fn seen_of(&self, sent: &[&Sent]) -> Openings {
-        let mut seen = Openings::new();
-        for (who, sealed) in &self.openings {
-            if let Some(file) = sent.iter().find(|file| file.sealed == *sealed) {
-                *seen.entry(((*who).to_owned(), file.file.clone())).or_default() += 1;
-            }
-        }
-        seen
-    }
-
-    fn rows(&self, words: &[&str]) -> Result<Vec<Value>> {
-        Ok(self.asked(words)?.as_array().context("rows")?.clone())
-    }
-}
-
-/// Names and files, and how often.
-type Openings = BTreeMap<(String, String), usize>;
-
-fn question<'s>(sent: &[&'s Sent]) -> Vec<&'s str> {
-    ["audit", "who-opened"].into_iter().chain(sent.iter().map(|file| file.file.as_str())).collect()
-}
-
-fn counted(rows: &[Value]) -> Openings {
-    let mut found = Openings::new();
-    for row in rows {
-        let cell = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        *found.entry((cell("name"), cell("path"))).or_default() += 1;
-    }
-    found
 }
 
 /// Every one of these sites has confirmed, by name.

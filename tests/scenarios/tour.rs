@@ -8,14 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use warifu_virtual_card::readers::Readers;
 
-use super::Narrator;
 use super::stage::have_confirmed;
+use super::{Narrator, ORGANIZATION};
 use crate::made_up::residents;
 use crate::process::is_shown;
 use crate::town::{MEMBER_READERS, PIN, READERS, SITES, Town, rage, until};
 
 const RESIDENTS: usize = 2000;
-const ORGANIZATION: &str = "北アルプス広域連合";
 
 /// The list of residents, as it was, and sealed to the department and the contractor.
 struct List {
@@ -28,7 +27,7 @@ struct List {
 ///
 /// # Errors
 /// Whatever does not go as it should.
-pub fn tour(folder: &Path, tell: &mut Narrator) -> Result<Town> {
+pub fn tour(folder: &Path, tell: &Narrator) -> Result<Town> {
     let mut town = founded(folder, tell)?;
     people(&mut town, tell)?;
     let list = seal(&town, tell)?;
@@ -38,7 +37,7 @@ pub fn tour(folder: &Path, tell: &mut Narrator) -> Result<Town> {
     Ok(town)
 }
 
-fn founded(folder: &Path, tell: &mut Narrator) -> Result<Town> {
+fn founded(folder: &Path, tell: &Narrator) -> Result<Town> {
     tell.step("tour-cards", &[])?;
     let mut town = Town::new(folder, Readers::start(READERS)?)?;
     tell.seen("tour-cards-seen", &[])?;
@@ -61,7 +60,7 @@ fn founded(folder: &Path, tell: &mut Narrator) -> Result<Town> {
     Ok(town)
 }
 
-fn people(town: &mut Town, tell: &mut Narrator) -> Result<()> {
+fn people(town: &mut Town, tell: &Narrator) -> Result<()> {
     tell.step("tour-units", &[])?;
     tell.during("tour-unit-wait", || town.admin(&["unit", "add", "tax", "--name", "税務課"]))?;
     town.admin(&["contract", "open", "acme", "--name", "アクメ株式会社", "--ends", "2099-03-31"])?;
@@ -84,7 +83,7 @@ fn people(town: &mut Town, tell: &mut Narrator) -> Result<()> {
     Ok(())
 }
 
-fn seal(town: &Town, tell: &mut Narrator) -> Result<List> {
+fn seal(town: &Town, tell: &Narrator) -> Result<List> {
     tell.step("tour-seal", &[("count", &RESIDENTS.to_string())])?;
     let (list, path) = (town.folder().join("residents.csv"), town.folder().join("residents.csv.age"));
     fs::write(&list, residents::csv(RESIDENTS))?;
@@ -94,7 +93,7 @@ fn seal(town: &Town, tell: &mut Narrator) -> Result<List> {
     Ok(List { plain: fs::read(&list)?, path, sealed })
 }
 
-fn opened_by_card(town: &mut Town, tell: &mut Narrator, list: &List) -> Result<()> {
+fn opened_by_card(town: &mut Town, tell: &Narrator, list: &List) -> Result<()> {
     let [office, contractor] = MEMBER_READERS;
     tell.step("tour-open", &[])?;
     town.insert("hanako", office)?;
@@ -118,7 +117,7 @@ fn opened_by_card(town: &mut Town, tell: &mut Narrator, list: &List) -> Result<(
     opens(town, tell, "contractor", list)
 }
 
-fn contract_ends(town: &mut Town, tell: &mut Narrator, list: &List) -> Result<()> {
+fn contract_ends(town: &mut Town, tell: &Narrator, list: &List) -> Result<()> {
     let [office, contractor] = MEMBER_READERS;
     tell.step("tour-ends", &[])?;
     let words = ["contract", "end", "acme", "--reason", "契約終了", "--watch"];
@@ -148,7 +147,7 @@ fn contract_ends(town: &mut Town, tell: &mut Narrator, list: &List) -> Result<()
 }
 
 /// The list opens at a PC, and is what it was.
-fn opens(town: &Town, tell: &mut Narrator, agent: &str, list: &List) -> Result<()> {
+fn opens(town: &Town, tell: &Narrator, agent: &str, list: &List) -> Result<()> {
     let out = town.folder().join("opened.csv");
     let (sealed, to) = (list.path.to_str().context("path")?, out.to_str().context("path")?);
     let output = town.warifu(agent, &["open", "--pin-stdin", "-o", to, sealed], PIN)?;

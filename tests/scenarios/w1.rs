@@ -10,8 +10,8 @@ use serde_json::Value;
 use warifu_texts::day::Zone;
 use warifu_virtual_card::readers::Readers;
 
-use super::Narrator;
 use super::stage::{Person, Sent, Stage, have_confirmed};
+use super::{Narrator, ORGANIZATION};
 use crate::made_up::glyph;
 use crate::made_up::residents::{self, About, OWN_CHARACTERS};
 use crate::town::{DESK_READERS, SITES, Town, until};
@@ -19,11 +19,11 @@ use crate::town::{DESK_READERS, SITES, Town, until};
 /// The officers', and one for each person.
 pub(super) const READERS: usize = DESK_READERS + 4;
 
-const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: 0 };
-const TARO: Person = Person { label: "taro", name: "委託 太郎", number: 1 };
-const JIRO: Person = Person { label: "jiro", name: "委託 二郎", number: 2 };
+const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: Some(0) };
+const TARO: Person = Person { label: "taro", name: "委託 太郎", number: Some(1) };
+const JIRO: Person = Person { label: "jiro", name: "委託 二郎", number: Some(2) };
 /// Of another contractor, whose contract is short.
-const SAYO: Person = Person { label: "sayo", name: "印刷 さよ", number: 3 };
+const SAYO: Person = Person { label: "sayo", name: "印刷 さよ", number: Some(3) };
 
 const DEBTORS: usize = 2000;
 /// How long it may take until every site has heard of another day.
@@ -31,9 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Why a site refuses, once the contract is over.
 const OVER: &str = "contract-over";
 
-pub(super) fn play(folder: &Path, readers: Readers, tell: &mut Narrator) -> Result<()> {
+pub(super) fn play(folder: &Path, readers: Readers, tell: &Narrator) -> Result<()> {
     tell.begin("w1")?;
-    let mut stage = Stage::set(Town::new(folder, readers)?, tell, &SITES)?;
+    let mut stage = Stage::set(Town::new(folder, readers)?, tell, ORGANIZATION, &SITES)?;
     // Days pass when the story says so.
     stage.town.stop("kms");
     stage.town.give_clock("kms")?;

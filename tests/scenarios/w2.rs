@@ -9,8 +9,8 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 use warifu_virtual_card::readers::Readers;
 
-use super::Narrator;
 use super::stage::{Person, Sent, Stage};
+use super::{Narrator, ORGANIZATION};
 use crate::made_up::archive;
 use crate::made_up::residents::{self, About};
 use crate::town::{DESK_READERS, Town, until};
@@ -19,9 +19,9 @@ use crate::town::{DESK_READERS, Town, until};
 pub(super) const READERS: usize = DESK_READERS + 3;
 
 const SITES: [(&str, &str); 3] = [("honcho", "本庁"), ("omachi", "大町支所"), ("hakuba", "白馬支所")];
-const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: 0 };
-const JIRO: Person = Person { label: "jiro", name: "大町 次郎", number: 1 };
-const SAKURA: Person = Person { label: "sakura", name: "白馬 さくら", number: 2 };
+const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: Some(0) };
+const JIRO: Person = Person { label: "jiro", name: "大町 次郎", number: Some(1) };
+const SAKURA: Person = Person { label: "sakura", name: "白馬 さくら", number: Some(2) };
 /// Who sits where.
 const OFFICES: [(Person, (&str, &str)); 3] = [(HANAKO, SITES[0]), (JIRO, SITES[1]), (SAKURA, SITES[2])];
 /// Where the line is cut.
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OPENED_AT_BRANCH: usize = 3;
 const SCANS_MEBIBYTES: usize = 300;
 
-pub(super) fn play(folder: &Path, readers: Readers, tell: &mut Narrator) -> Result<()> {
+pub(super) fn play(folder: &Path, readers: Readers, tell: &Narrator) -> Result<()> {
     tell.begin("w2")?;
     let mut town = Town::new(folder, readers)?;
     town.lease_seconds = LEASE_SECONDS;
@@ -43,7 +43,7 @@ pub(super) fn play(folder: &Path, readers: Readers, tell: &mut Narrator) -> Resu
         town.put_at(place, place);
         town.put_at(person.label, place);
     }
-    let mut stage = Stage::set(town, tell, &SITES)?;
+    let mut stage = Stage::set(town, tell, ORGANIZATION, &SITES)?;
     stage.tell.step("w2-department", &[])?;
     stage.officer(&["unit", "add", "ryoken", "--name", "市民課 旅券窓口"])?;
     for (person, (_, site)) in &OFFICES {

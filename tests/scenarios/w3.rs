@@ -6,29 +6,29 @@ use std::path::Path;
 use anyhow::Result;
 use warifu_virtual_card::readers::Readers;
 
-use super::Narrator;
 use super::stage::{Person, Stage, have_confirmed};
+use super::{Narrator, ORGANIZATION};
 use crate::made_up::residents::{self, About};
 use crate::town::{DESK_READERS, SITES, Town};
 
 /// The officers', and one for each person.
 pub(super) const READERS: usize = DESK_READERS + 6;
 
-const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: 0 };
-const JIRO: Person = Person { label: "jiro", name: "大町 次郎", number: 1 };
-const SAKURA: Person = Person { label: "sakura", name: "白馬 さくら", number: 2 };
-const KIKU: Person = Person { label: "kiku", name: "池田 菊", number: 3 };
-const GORO: Person = Person { label: "goro", name: "小谷 五郎", number: 4 };
-const REN: Person = Person { label: "ren", name: "松川 蓮", number: 5 };
+const HANAKO: Person = Person { label: "hanako", name: "信濃 花子", number: Some(0) };
+const JIRO: Person = Person { label: "jiro", name: "大町 次郎", number: Some(1) };
+const SAKURA: Person = Person { label: "sakura", name: "白馬 さくら", number: Some(2) };
+const KIKU: Person = Person { label: "kiku", name: "池田 菊", number: Some(3) };
+const GORO: Person = Person { label: "goro", name: "小谷 五郎", number: Some(4) };
+const REN: Person = Person { label: "ren", name: "松川 蓮", number: Some(5) };
 const EVERYBODY: [&Person; 6] = [&HANAKO, &JIRO, &SAKURA, &KIKU, &GORO, &REN];
 /// Two departments, three persons, a group.
 const ADDRESSES: [&str; 6] = ["fukushi", "shimin", "sakura", "kiku", "goro", "shakyo-team"];
 
 const GUESTS: usize = 800;
 
-pub(super) fn play(folder: &Path, readers: Readers, tell: &mut Narrator) -> Result<()> {
+pub(super) fn play(folder: &Path, readers: Readers, tell: &Narrator) -> Result<()> {
     tell.begin("w3")?;
-    let mut stage = Stage::set(Town::new(folder, readers)?, tell, &SITES)?;
+    let mut stage = Stage::set(Town::new(folder, readers)?, tell, ORGANIZATION, &SITES)?;
     addresses(&mut stage)?;
 
     stage.tell.step("w3-send", &[("guests", &GUESTS.to_string())])?;

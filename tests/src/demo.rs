@@ -32,9 +32,9 @@ fn main() -> ExitCode {
     }
     let narrator = Narrator::aloud(language());
     let outcome = narrator.and_then(|narrator| match task {
-        Task::Play { keep } => play(&folder, keep, narrator),
+        Task::Play { keep } => play(&folder, keep, &narrator),
         Task::Practise(broken) => practise(&folder, broken),
-        Task::Tell(scenario) => tell(&folder, scenario, narrator),
+        Task::Tell(scenario) => tell(&folder, scenario, &narrator),
     });
     let _ = fs::remove_dir_all(&folder);
     match outcome {
@@ -106,8 +106,8 @@ fn clean_up_when_interrupted(folder: PathBuf) -> Result<()> {
     Ok(())
 }
 
-fn play(folder: &Path, keep: bool, mut narrator: Narrator) -> Result<()> {
-    let mut town = tour(folder, &mut narrator)?;
+fn play(folder: &Path, keep: bool, narrator: &Narrator) -> Result<()> {
+    let mut town = tour(folder, narrator)?;
     if keep {
         hands::wait(&mut town)?;
     }
@@ -116,8 +116,8 @@ fn play(folder: &Path, keep: bool, mut narrator: Narrator) -> Result<()> {
 }
 
 /// A town's work, told in the person's language.
-fn tell(folder: &Path, scenario: Scenario, mut narrator: Narrator) -> Result<()> {
-    scenario.play(folder, Readers::start(scenario.readers())?, &mut narrator)
+fn tell(folder: &Path, scenario: Scenario, narrator: &Narrator) -> Result<()> {
+    scenario.play(folder, Readers::start(scenario.readers())?, narrator)
 }
 
 /// A town in which something does not work, for whoever wants to find out from the messages alone.

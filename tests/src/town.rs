@@ -4,6 +4,7 @@ mod clock;
 mod founding;
 mod lines;
 mod people;
+mod senders;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use warifu_virtual_card::readers::Readers;
 use warifu_virtual_card::{Inserted, TestRoot, VirtualCard};
 
 use lines::Line;
+pub use senders::{age_of_browsers, rage};
 
 use crate::process::{Ready, Recipe, Service, must, program, run};
 
@@ -602,18 +604,6 @@ impl Town {
         self.inserted.clear();
         self.running.clear();
     }
-}
-
-/// Encrypts with stock `rage`, given nothing but recipients.
-pub fn rage(recipients: &[String], input: &Path, output: &Path) -> Result<()> {
-    let rage = workspace().join(".cache/bin/rage");
-    ensure!(rage.is_file(), "rage is not installed: run ./test or ./demo, which install it");
-    let mut command = Command::new(rage);
-    for recipient in recipients {
-        command.arg("-r").arg(recipient);
-    }
-    command.arg("-o").arg(output).arg(input);
-    must(command, b"").map(|_| ())
 }
 
 /// The workspace's root.

@@ -3,18 +3,20 @@
 separator = { ", " }
 who-officer = Security officer
 
-town = A town with sites: { $sites }
+town = { $name } is founded, with sites: { $sites }
     Three officers' cards found the organization; ca, kms and sites are real processes, each with an HSM of its own.
 town-wait = Founding the organization, starting the sites
 town-seen = The organization is founded, and the sites answer.
 enrolled = { $name } has a card now, and a PC to work at.
 sealed = { $file } is sealed for: { $units }. Stock rage did that, with the public recipients alone.
+sealed-in-browser = { $file } is sealed for: { $units }. The npm package age-encryption did that, which browsers run.
 opened = { $file } opened: { $bytes } bytes, each the same as before it was sealed.
 confirmed = Every site has confirmed, by name.
 at-site = At { $site }, while no other site runs:
 untouched = { $copies } copies of the files were compared, wherever they lie: not a byte has changed.
 who = Who opened it? The file itself is the question
     Whoever audits has the files, and asks the sites' journals.
+who-routed = { $routings } routings: who sent which file where, exactly those that were seen here.
 who-opened = { $openings } openings, exactly those that were seen here. What was refused is not among them.
 
 w1 = W1  Reminding scholarship debtors, contracted out
@@ -72,6 +74,26 @@ w3-revoke = { $name } leaves the office, and is revoked
     She has the file still, and a copy on a USB stick. Neither opens any more, at any site.
 w3-others = The others open it as before
 w3-end = Done, in { $seconds } seconds. One file, and nobody had to send it again.
+
+w4 = W4  What comes from outside reaches the right department, and nobody on the way reads it
+    Today it arrives at one place, and whoever distributes it reads it, copies it onto media and carries it through the house.
+    Here senders know one public recipient, that of the front desk. Its dispatcher routes what he cannot read.
+w4-departments = A front desk and three departments become addresses
+    Officers decide where the front desk may route. No sender outside hears of the departments.
+w4-people = The dispatcher and a member of each department get cards
+    The welfare department sits at the branch, where another site answers.
+w4-send = The prefecture sends five files to the front desk
+    It has neither a card nor software of ours, and knows one public recipient. What it used to bring travels by the share of the
+    town hall, where everybody may copy it: lists from old and new systems, and scans.
+w4-unread = The dispatcher cannot open them, nor can the departments yet
+    The card of the front desk has no right to open. A member who takes a file from the share has it too early.
+w4-route = The dispatcher routes them by their names
+    All files of a batch are shown; the PIN once, one signature. What is computed at card and site goes sealed to the departments.
+w4-open = Each department opens what was routed to it
+    The same files, as they came. What was not routed there does not open there.
+w4-wrong = Scans of tax returns went to the welfare department by mistake: an officer takes that slip back
+    One slip of four. The other three, from the same signature, are good as before. What was opened there until now is in the journal.
+w4-end = Done, in { $seconds } seconds. Five files, as the sender sealed them; the dispatcher has read none of them.
 
 tour-cards = Readers and PIV cards appear
     They are virtual ones, behind the real reader service.

@@ -75,6 +75,12 @@ pub enum About {
     Passports,
     /// Who is invited to the party for the aged (W3).
     Invitations,
+    /// Who has moved, told by other towns (W4).
+    Moves,
+    /// How much care somebody needs (W4).
+    Care,
+    /// What somebody earned (W4).
+    Incomes,
 }
 
 impl About {
@@ -85,6 +91,9 @@ impl About {
             Self::Reminders => "連絡日,結果",
             Self::Passports => "申請番号,受理窓口",
             Self::Invitations => "出欠,送迎",
+            Self::Moves => "異動日,異動事由",
+            Self::Care => "認定日,要介護度",
+            Self::Incomes => "総所得,控除額",
         }
     }
 
@@ -92,8 +101,8 @@ impl About {
     fn born(self) -> (usize, usize) {
         match self {
             Self::Scholarships | Self::Reminders => (1980, 25),
-            Self::Passports => (1940, 70),
-            Self::Invitations => (1925, 24),
+            Self::Passports | Self::Moves | Self::Incomes => (1940, 70),
+            Self::Invitations | Self::Care => (1925, 24),
         }
     }
 
@@ -104,7 +113,7 @@ impl About {
             }
             Self::Reminders => {
                 let outcome = draws.pick(&["納付を約束", "分割を相談", "不在", "転居先不明", "電話番号なし"]);
-                format!("2026-{:02}-{:02},{outcome}", 4 + draws.below(6), 1 + draws.below(28))
+                format!("{},{outcome}", day(draws))
             }
             Self::Passports => {
                 format!("PA{:07},{}", draws.below(10_000_000), draws.pick(&["本庁", "大町支所", "白馬支所"]))
@@ -112,8 +121,19 @@ impl About {
             Self::Invitations => {
                 format!("{},{}", draws.pick(&["出席", "欠席", "未定"]), draws.pick(&["要", "不要"]))
             }
+            Self::Moves => {
+                let why = draws.pick(&["転入", "転出", "転居", "出生", "死亡", "氏名変更"]);
+                format!("{},{why}", day(draws))
+            }
+            Self::Care => format!("{},要介護{}", day(draws), 1 + draws.below(5)),
+            Self::Incomes => format!("{},{}", draws.below(900) * 10_000, draws.below(120) * 10_000),
         }
     }
+}
+
+/// A day of the year in which the stories are told.
+fn day(draws: &mut Draws) -> String {
+    format!("2026-{:02}-{:02}", 4 + draws.below(6), 1 + draws.below(28))
 }
 
 /// How a list is written.

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use warifu_tests::made_up::residents;
 use warifu_tests::process::is_shown;
-use warifu_tests::town::{MEMBER_READERS, PIN, READERS, until, workspace};
+use warifu_tests::town::{MEMBER_READERS, PIN, READERS, age_of_browsers, until};
 use warifu_virtual_card::readers::private;
 
 use crate::Play;
@@ -33,12 +32,8 @@ fn a_file_opens_only_while_the_card_is_in() {
 
         // The second foreign sender, what a browser would run.
         let sealed_by_npm = play.path("npm.age");
-        let sender = workspace().join("tests/foreign-senders");
-        let mut command = Command::new("node");
-        command.arg(sender.join("seal.mjs")).arg(play.town.recipient("tax").unwrap());
-        command.stdin(fs::File::open(play.path("residents.csv")).unwrap());
-        command.stdout(fs::File::create(&sealed_by_npm).unwrap()).stderr(Stdio::inherit());
-        assert!(command.status().unwrap().success(), "run ./test, which installs age-encryption");
+        let recipients = [play.town.recipient("tax").unwrap()];
+        age_of_browsers(&recipients, &play.path("residents.csv"), &sealed_by_npm).unwrap();
         play.opens("office", &sealed_by_npm, &list);
 
         // In a viewer, then the card goes.
