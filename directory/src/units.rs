@@ -49,7 +49,7 @@ pub enum DirectoryError {
 }
 
 /// Keeps the units whose key is proved under the organization's keys, and those that have none yet. What is dropped is an
-/// error in the log.
+/// error in the log. A unit with a new key is there alone: files that go to its old one would go where nothing is to go any more.
 #[must_use]
 pub fn proved(mut directory: Directory, keys: &OrganizationKeys) -> Directory {
     let orders = Orders::of(&directory, keys);
@@ -60,6 +60,8 @@ pub fn proved(mut directory: Directory, keys: &OrganizationKeys) -> Directory {
             false
         }
     });
+    let replaced: BTreeSet<Id> = directory.units.iter().flat_map(|entry| orders.before(entry)).collect();
+    directory.units.retain(|entry| !replaced.contains(&entry.unit));
     directory
 }
 
@@ -100,26 +102,52 @@ impl Orders {
     /// What people have called the unit, as far as can be relied on if `order` can, and what it is. A unit with a new key is
     /// what its predecessor was.
     fn names(&self, unit: Id, order: &Order) -> (Vec<Commitment>, Option<UnitKind>) {
-        let acts = || std::iter::once(order).chain(&self.included).flat_map(|order| &order.acts);
-        let (mut names, mut kind, mut line) = (Vec::new(), None, vec![unit]);
-        let mut next = Some(unit);
-        while let Some(id) = next.take() {
-            for act in acts() {
+        let (mut names, mut kind) = (Vec::new(), None);
+        for id in self.line(unit, order) {
+            for act in self.acts(order) {
                 match act {
                     Act::UnitOrdered { unit, name, kind: of, .. } if *unit == id => {
                         names.push(*name);
                         kind = Some(*of);
                     }
                     Act::UnitChanged { unit, name: Some(name), .. } if *unit == id => names.push(*name),
-                    Act::UnitRekeyed { unit, successor } if *successor == id && !line.contains(unit) => {
-                        line.push(*unit);
-                        next = Some(*unit);
-                    }
                     _ => {}
                 }
             }
         }
         (names, kind)
+    }
+
+    fn acts<'a>(&'a self, order: &'a Order) -> impl Iterator<Item = &'a Act> {
+        std::iter::once(order).chain(&self.included).flat_map(|order| &order.acts)
+    }
+
+    /// The unit, the one whose place it took, and so on to the first.
+    fn line(&self, unit: Id, order: &Order) -> Vec<Id> {
+        let mut line = vec![unit];
+        let mut next = Some(unit);
+        while let Some(id) = next.take() {
+            for act in self.acts(order) {
+                if let Act::UnitRekeyed { unit, successor } = act
+                    && *successor == id
+                    && !line.contains(unit)
+                {
+                    line.push(*unit);
+                    next = Some(*unit);
+                }
+            }
+        }
+        line
+    }
+
+    /// The units whose place the one of this entry has taken, which has been checked.
+    fn before(&self, entry: &UnitEntry) -> Vec<Id> {
+        let fact = entry.created.as_ref().and_then(|created| created.statement::<Fact>().ok());
+        let order = fact.and_then(|fact| match fact.fact {
+            FactBody::UnitCreated { order, .. } => self.answered.get(&order),
+            _ => None,
+        });
+        order.map(|order| self.line(entry.unit, order)).into_iter().flatten().skip(1).collect()
     }
 }
 

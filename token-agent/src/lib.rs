@@ -30,6 +30,7 @@ mod routed;
 mod routing;
 mod run;
 mod session;
+mod signing;
 mod site;
 mod sources;
 pub mod texts;

@@ -10,7 +10,7 @@ use warifu_ledger::Id;
 use warifu_ledger::statement::Right;
 
 use crate::agent::Agent;
-use crate::session::{Session, Unlocked, Usable};
+use crate::session::{Phase, Session, Unlocked, Usable};
 use crate::site::Link;
 
 /// Before a file is said to be for nobody here, a site's word that is older than this is asked for again.
@@ -77,27 +77,58 @@ pub(crate) async fn sources(agent: &Arc<Agent>) -> Result<Vec<Source>, AgentFaul
     let mut why = None;
     for session in agent.sessions() {
         let Some(unlocked) = session.unlocked() else { continue };
-        let ending = unlocked.ending();
-        let link = match unlocked.sites.current() {
-            Some(link) => Ok(link),
-            None => while_open(&ending, connect(agent, &unlocked)).await.flatten(),
-        };
-        match link {
-            Ok(link) => {
-                let held = session.held(&link.me.grants);
-                sources.push(Source { session, unlocked, link, held, ending });
-            }
-            Err(fault) => {
-                drop(ending);
-                agent.heard(&session, &fault);
-                why = Some(fault);
-            }
+        match source_of(agent, session, unlocked).await {
+            Ok(source) => sources.push(source),
+            Err(fault) => why = Some(fault),
         }
     }
     match (sources.is_empty(), why) {
         (false, _) => Ok(sources),
         (true, Some(fault)) => Err(fault),
         (true, None) => Err(agent.why_not_open().await),
+    }
+}
+
+/// The card that was named, or the only one that is unlocked.
+pub(crate) async fn the_source(agent: &Arc<Agent>, serial: Option<u32>) -> Result<Source, AgentFault> {
+    if let Some(serial) = serial {
+        let session = agent.session(serial)?;
+        return match session.phase() {
+            Phase::Open(unlocked) => source_of(agent, session, unlocked).await,
+            Phase::Refused(code) => Err(AgentFault::SiteRefused { code }),
+            Phase::Locked => Err(session.pin_needed().await),
+        };
+    }
+    let mut sources = sources(agent).await?;
+    match (sources.pop(), sources.is_empty()) {
+        (Some(source), true) => Ok(source),
+        (last, _) => {
+            let all = sources.iter().chain(&last);
+            Err(AgentFault::SeveralCards { serials: all.map(|it| it.session.serial.to_string()).collect() })
+        }
+    }
+}
+
+async fn source_of(
+    agent: &Arc<Agent>,
+    session: Arc<Session>,
+    unlocked: Arc<Unlocked>,
+) -> Result<Source, AgentFault> {
+    let ending = unlocked.ending();
+    let link = match unlocked.sites.current() {
+        Some(link) => Ok(link),
+        None => while_open(&ending, connect(agent, &unlocked)).await.flatten(),
+    };
+    match link {
+        Ok(link) => {
+            let held = session.held(&link.me.grants);
+            Ok(Source { session, unlocked, link, held, ending })
+        }
+        Err(fault) => {
+            drop(ending);
+            agent.heard(&session, &fault);
+            Err(fault)
+        }
     }
 }
 

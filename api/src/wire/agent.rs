@@ -479,6 +479,9 @@ pub enum AgentFault {
         /// The latest possible, in the organization's zone: `2027-03-31`.
         latest: String,
     },
+    /// The files that are to be routed together have more recipients than are looked through at once.
+    #[serde(deserialize_with = "nothing_more")]
+    TooManyRecipients,
     /// The connection broke while files were being routed: they are on their way, or not.
     #[serde(deserialize_with = "nothing_more")]
     RoutingUncertain,

@@ -223,6 +223,7 @@ types! {
     })];
     RouteAnswer => [json!({"files": [
         [{"outcome": "sent", "last_day": "2027-03-31", "slip": {"slips": digest(), "index": 0}}],
+        [{"outcome": "uncertain", "last_day": "2027-03-31", "slip": {"slips": digest(), "index": 1}}],
         [{"outcome": "failed", "fault": {"fault": "routing-uncertain"}}],
     ]})];
     AgentFault => [

@@ -20,7 +20,9 @@ const TRIES: usize = 3;
 pub(super) enum Sent {
     /// It was taken, but for these.
     Taken(Vec<RefusedSlip>),
-    /// It was not, or nobody knows.
+    /// Nobody here knows whether it was.
+    Uncertain,
+    /// It was not.
     Failed(AgentFault),
 }
 
@@ -29,6 +31,8 @@ impl Sent {
     pub(super) fn outcome(&self, slip: SlipId, last_day: &str) -> RouteOutcome {
         let refused = match self {
             Self::Failed(fault) => return RouteOutcome::Failed { fault: fault.clone() },
+            // With its number: what may be on its way can be revoked.
+            Self::Uncertain => return RouteOutcome::Uncertain { last_day: last_day.to_owned(), slip },
             Self::Taken(refused) => refused.iter().find(|refused| refused.index == slip.index),
         };
         match refused.map(|refused| refused.code) {
@@ -48,7 +52,7 @@ pub(super) async fn send(agent: &Arc<Agent>, source: &Source, batch: &Batch) -> 
         Err(fault) => fault,
     };
     agent.heard(&source.session, &sent);
-    Sent::Failed(if bringing.uncertain { AgentFault::RoutingUncertain } else { sent })
+    if bringing.uncertain { Sent::Uncertain } else { Sent::Failed(sent) }
 }
 
 struct Bringing<'a> {
@@ -102,7 +106,7 @@ impl Bringing<'_> {
         };
         match error {
             ClientError::Refused { body, .. } => {
-                self.uncertain = before;
+                self.uncertain = before || may_have_taken(body.code);
                 let refused = AgentFault::SiteRefused { code: body.code };
                 Err(match fault::concerns_site(body.code) {
                     true => NotTaken::ByThisSite(refused),
@@ -116,6 +120,11 @@ impl Bringing<'_> {
             error => Err(NotTaken::Broken(fault::of_site(error))),
         }
     }
+}
+
+/// Whether something failed at the site that may have been after it had taken them.
+fn may_have_taken(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Internal | ErrorCode::StorageUnavailable)
 }
 
 /// Why a site did not take a batch.

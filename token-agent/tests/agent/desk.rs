@@ -183,6 +183,13 @@ impl Desk {
         assert!(agent.wait().unwrap().success());
     }
 
+    /// Gives the running agent one of the limits that `prlimit` knows.
+    pub(crate) fn limit_agent(&self, resource: &str, limit: u64) {
+        let id = self.agent.as_ref().unwrap().id().to_string();
+        let limit = format!("--{resource}={limit}");
+        assert!(Command::new("prlimit").args(["--pid", &id, &limit]).status().unwrap().success());
+    }
+
     pub(crate) fn signal_agent(&self, signal: &str) {
         let id = self.agent.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());

@@ -3,7 +3,7 @@
 use ed25519_dalek::Signer as _;
 use warifu_api::wire::UnitEntry;
 use warifu_api::wire::authority::{Directory, Included};
-use warifu_directory::units::{DirectoryError, Orders, check};
+use warifu_directory::units::{DirectoryError, Orders, check, proved};
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::dsse::Envelope;
@@ -211,9 +211,21 @@ fn a_unit_with_a_new_key_is_what_its_predecessor_was() {
     let later = town.directory(vec![rekey], &[before.ordered(town.organization), renamed]);
     assert_eq!(town.check(&UnitEntry { name: "市民税課".to_owned(), ..entry.clone() }, &later), Ok(()));
     assert_eq!(
-        town.check(&UnitEntry { name: "偽".to_owned(), ..entry }, &later),
+        town.check(&UnitEntry { name: "偽".to_owned(), ..entry.clone() }, &later),
         Err(DirectoryError::AnotherName)
     );
+    // Nothing goes to the old key, whoever still shows it.
+    let mut both = sound.clone();
+    both.orders.push(before.ordered(town.organization));
+    let old = self::entry(&before, "税務課", before.created(town.organization, &town.ca, &town.kms));
+    both.units = vec![old.clone()];
+    let listed = |directory: &Directory| {
+        let units = proved(directory.clone(), &town.profile().organization_keys()).units;
+        units.iter().map(|unit| unit.unit).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&both), [before.id], "as long as it has no other");
+    both.units.push(entry.clone());
+    assert_eq!(listed(&both), [successor]);
     // Two orders that name each other as the one before end somewhere.
     let ring = town.order(vec![
         Act::UnitRekeyed { unit: successor, successor: before.id },

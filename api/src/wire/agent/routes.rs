@@ -115,7 +115,14 @@ pub enum RouteOutcome {
         /// The slip, by which it can be revoked.
         slip: SlipId,
     },
-    /// It is not, or nobody knows.
+    /// Nobody knows: the connection broke. The same file may be routed again all the same.
+    Uncertain {
+        /// The last day on which it opens there, if it is on its way.
+        last_day: String,
+        /// The slip, by which it can be revoked if it is.
+        slip: SlipId,
+    },
+    /// It is not.
     Failed {
         /// Why.
         fault: AgentFault,

@@ -24,8 +24,6 @@ use crate::screen::Screen;
 
 /// How often progress is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// How many names of files are shown before the person agrees; the number of the others is said.
-const NAMES_SHOWN: usize = 30;
 
 /// One call of `warifu route`.
 pub(crate) struct Routing<'a> {
@@ -55,6 +53,16 @@ struct Ready {
     file: FileToRoute,
 }
 
+/// What became of a file.
+enum Became {
+    /// It cannot go, which was said before the person agreed to the others.
+    Refused(AgentFault),
+    /// It did not.
+    Failed(AgentFault),
+    /// One outcome a target.
+    Tried(Vec<RouteOutcome>),
+}
+
 impl Routing<'_> {
     pub(crate) async fn run(&self, screen: &Screen, agent: &AgentClient) -> Result<u8, Fault> {
         let targets = self.targets(agent).await?;
@@ -62,6 +70,7 @@ impl Routing<'_> {
         let mut entered = None;
         let plan = self.plan(screen, agent, &paths, &targets, &mut entered).await?;
         let (ready, mut results) = sorted(&paths, &plan);
+        let mut worst = self.refuse(screen, &results);
         self.show(screen, &plan, &ready);
         if !ready.is_empty() {
             if !self.agreed && !screen.agrees("route-agree", self.pin)? {
@@ -73,7 +82,7 @@ impl Routing<'_> {
             };
             self.send(screen, agent, &plan, &targets, ready, &entered, &mut results).await?;
         }
-        let worst = self.report(screen, &plan, &results);
+        worst = worst.max(self.report(screen, &plan, &results));
         if worst > 0 {
             screen.complain_helpdesk(agent.status().await?.helpdesk.as_deref());
         }
@@ -155,6 +164,17 @@ impl Routing<'_> {
         Ok(Entered { serial, pin, spend_last_try })
     }
 
+    /// The files that cannot go, before the person agrees to the others; the exit code for the worst.
+    fn refuse(&self, screen: &Screen, results: &[Became]) -> u8 {
+        let mut worst = 0;
+        for (place, result) in results.iter().enumerate() {
+            if let Became::Refused(fault) = result {
+                worst = worst.max(failed(screen, &one_line(&self.name(place)), None, fault));
+            }
+        }
+        worst
+    }
+
     /// The batch as a whole, before the person agrees.
     fn show(&self, screen: &Screen, plan: &Plan, ready: &[Ready]) {
         if ready.is_empty() {
@@ -170,7 +190,7 @@ impl Routing<'_> {
                 ("last_day", last_day.into()),
             ],
         );
-        for ready in ready.iter().take(NAMES_SHOWN) {
+        for ready in ready {
             let file = one_line(&self.name(ready.place));
             match plan.files.get(ready.place) {
                 Some(PlannedFile::Ready { unit: Some(unit), .. }) => {
@@ -178,9 +198,6 @@ impl Routing<'_> {
                 }
                 _ => screen.say("route-plan-perhaps", &[("file", file.into())]),
             }
-        }
-        if let Some(more) = ready.len().checked_sub(NAMES_SHOWN).filter(|more| *more > 0) {
-            screen.say("route-plan-more", &[("count", more.into())]);
         }
     }
 
@@ -198,7 +215,7 @@ impl Routing<'_> {
         targets: &[Id],
         ready: Vec<Ready>,
         entered: &Entered,
-        results: &mut [Result<Vec<RouteOutcome>, AgentFault>],
+        results: &mut [Became],
     ) -> Result<(), Fault> {
         let at_once = ROUTES_LIMIT.checked_div(targets.len()).unwrap_or_default().max(1);
         let bar = bar(screen, ready.len().saturating_mul(targets.len()));
@@ -217,19 +234,21 @@ impl Routing<'_> {
                 () = watch(agent, &bar, done) => return Err(Fault::NotAgreed),
             };
             let outcomes = match answer {
-                Ok(answer) => answer.files.into_iter().map(Ok).collect(),
-                // Nothing has been sent yet: the fault is the command's.
+                Ok(answer) => answer.files.into_iter().map(Became::Tried).collect(),
+                // Nothing was sent: the fault is the command's.
                 Err(error @ AgentError::Fault(_)) if done == 0 => return Err(error.into()),
                 Err(AgentError::Fault(fault)) => {
                     // Whatever it is, the next ones would meet it as well, and a PIN has few tries.
                     for ready in ready.iter().skip(begun) {
                         if let Some(slot) = results.get_mut(ready.place) {
-                            *slot = Err(fault.clone());
+                            *slot = Became::Failed(fault.clone());
                         }
                     }
                     return Ok(());
                 }
-                Err(_) => some.iter().map(|_| Err(AgentFault::RoutingUncertain)).collect::<Vec<_>>(),
+                Err(_) => {
+                    some.iter().map(|_| Became::Failed(AgentFault::RoutingUncertain)).collect::<Vec<_>>()
+                }
             };
             for (ready, outcome) in some.iter().zip(outcomes) {
                 if let Some(slot) = results.get_mut(ready.place) {
@@ -244,21 +263,25 @@ impl Routing<'_> {
     }
 
     /// What became of each file, and the exit code for the worst.
-    fn report(&self, screen: &Screen, plan: &Plan, results: &[Result<Vec<RouteOutcome>, AgentFault>]) -> u8 {
+    fn report(&self, screen: &Screen, plan: &Plan, results: &[Became]) -> u8 {
         let (mut worst, mut slips) = (0, None);
         let mut files: Vec<Value> = Vec::new();
         for (place, result) in results.iter().enumerate() {
             let file = self.name(place);
             let shown = one_line(&file);
             match result {
-                Err(fault) => {
+                Became::Refused(fault) => {
+                    files.push(json!({ "file": file, "targets": [], "fault": fault }));
+                }
+                Became::Failed(fault) => {
                     worst = worst.max(failed(screen, &shown, None, fault));
                     files.push(json!({ "file": file, "targets": [], "fault": fault }));
                 }
-                Ok(outcomes) => {
+                Became::Tried(outcomes) => {
                     let mut targets = Vec::new();
                     for (target, outcome) in plan.targets.iter().zip(outcomes) {
-                        if let RouteOutcome::Sent { slip, .. } = outcome
+                        if let RouteOutcome::Sent { slip, .. } | RouteOutcome::Uncertain { slip, .. } =
+                            outcome
                             && slips.replace(slip.slips) != Some(slip.slips)
                         {
                             screen.say("routed-slips", &[("slips", slip.slips.to_string().into())]);
@@ -276,15 +299,15 @@ impl Routing<'_> {
 }
 
 /// The files that go on, and of the others why not.
-fn sorted(paths: &[String], plan: &Plan) -> (Vec<Ready>, Vec<Result<Vec<RouteOutcome>, AgentFault>>) {
+fn sorted(paths: &[String], plan: &Plan) -> (Vec<Ready>, Vec<Became>) {
     let (mut ready, mut results) = (Vec::new(), Vec::new());
     for (place, (path, planned)) in paths.iter().zip(&plan.files).enumerate() {
         results.push(match planned {
             PlannedFile::Ready { stanzas, .. } => {
                 ready.push(Ready { place, file: FileToRoute { path: path.clone(), stanzas: *stanzas } });
-                Ok(Vec::new())
+                Became::Tried(Vec::new())
             }
-            PlannedFile::Failed { fault } => Err(fault.clone()),
+            PlannedFile::Failed { fault } => Became::Refused(fault.clone()),
         });
     }
     (ready, results)
@@ -305,6 +328,14 @@ fn told(screen: &Screen, file: &str, unit: &str, outcome: &RouteOutcome) -> u8 {
                 ],
             );
             0
+        }
+        RouteOutcome::Uncertain { slip, .. } => {
+            let number = slip.index.saturating_add(1).to_string();
+            let values = [("file", file.into()), ("unit", unit.into()), ("number", number.into())];
+            let explained = screen.texts.explained("route-uncertain", &values);
+            screen.complain("route-uncertain", &values);
+            screen.complain_remedy(&explained);
+            exit_code(&AgentFault::RoutingUncertain)
         }
         RouteOutcome::Failed { fault } => failed(screen, file, Some(unit), fault),
     }
