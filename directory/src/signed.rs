@@ -5,7 +5,6 @@ use warifu_api::wire::public::{PublicDirectory, SignedDirectory};
 use warifu_api::wire::trusts::TroubleKind;
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
-use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
     Act, DirectoryStatement, HalfHolder, Millis, Order, OrganizationKeys, ServiceId, ServiceKeys,
@@ -211,13 +210,10 @@ fn proved_since(
         _ => false,
     };
     let proves = |found: &&Included| {
-        let order = || -> Result<Order, EnvelopeError> {
-            // What is no leaf is no order either.
-            let leaf = Leaf::from_bytes(found.leaf.0.clone()).map_err(|_| EnvelopeError::TooLarge)?;
-            leaf.envelope().statement()
-        };
+        let order =
+            || -> Option<Order> { Leaf::from_bytes(found.leaf.0.clone()).ok()?.envelope().statement().ok() };
         is_included(&found.leaf.0, found.index, &found.proof, checkpoint)
-            && order().is_ok_and(|order| order.acts.iter().any(gives_them))
+            && order().is_some_and(|order| order.acts.iter().any(gives_them))
     };
     let found = successions.iter().find(proves).ok_or(Distrusted::KmsChanged)?;
     Ok(Some(found.index))

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_named_as_people_name_them() {
+    fn p_16_9_units_are_named_as_people_name_them() {
         let units = [own("tax", "税務課"), own("odd", "北アルプス広域連合/介護保険課 係")];
         let others = alps(Some(9));
         for name in ["tax", "税務課"] {

@@ -88,7 +88,7 @@ staged! {
         }
     }
 
-    async fn nothing_is_there_of_what_ca_sites_and_cards_ask(stage) {
+    async fn p_16_10_nothing_is_there_of_what_ca_sites_and_cards_ask(stage) {
         let town = Town::open_to_all(&stage).await;
         let paths = paths_of(OTHER_ROUTER);
         assert!(paths.len() > 40, "{paths:?}");

@@ -75,6 +75,11 @@ staged! {
         assert_eq!(code(town.ca().post::<Envelope>("/v1/stamps", &nonce).await), not_recovered);
         assert_eq!(code(town.stranger().get::<Envelope>("/v1/profile").await), not_recovered);
         assert_eq!(code(town.stranger().get::<serde_json::Value>("/v1/directory").await), not_recovered);
+        // It signs nothing for others either, and shows them no page.
+        let everybody = warifu_api::Client::public(&town.kms.public_address).unwrap();
+        for path in ["/v1/directory", "/"] {
+            assert_eq!(code(everybody.get::<serde_json::Value>(path).await), not_recovered, "{path}");
+        }
         let note = town.checkpoint().await.note;
         let cosigned = Cosignature { note };
         assert_eq!(code(town.ca().post::<Done>("/v1/cosignatures", &cosigned).await), not_recovered);
