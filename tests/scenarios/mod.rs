@@ -8,6 +8,7 @@ mod w1;
 mod w2;
 mod w3;
 mod w4;
+mod w5;
 
 use std::path::Path;
 
@@ -31,11 +32,13 @@ pub enum Scenario {
     W3,
     /// What comes from outside, distributed inside (住基ネット通信など、外から届く情報の庁内への配付).
     W4,
+    /// Shapes of characters, asked for and answered between organizations (外字字形提供依頼および外字同定作業確認依頼).
+    W5,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::W1, Self::W2, Self::W3, Self::W4];
+    pub const ALL: [Self; 5] = [Self::W1, Self::W2, Self::W3, Self::W4, Self::W5];
 
     /// Its name on the command line, and that of its page in `docs/workflows`.
     #[must_use]
@@ -45,6 +48,7 @@ impl Scenario {
             Self::W2 => "w2",
             Self::W3 => "w3",
             Self::W4 => "w4",
+            Self::W5 => "w5",
         }
     }
 
@@ -56,10 +60,11 @@ impl Scenario {
             Self::W2 => w2::READERS,
             Self::W3 => w3::READERS,
             Self::W4 => w4::READERS,
+            Self::W5 => w5::READERS,
         }
     }
 
-    /// Plays it in a town of its own, in this folder.
+    /// Plays it in a town of its own, or two, in this folder.
     ///
     /// # Errors
     /// Whatever does not go as it should.
@@ -69,6 +74,7 @@ impl Scenario {
             Self::W2 => w2::play(folder, readers, tell),
             Self::W3 => w3::play(folder, readers, tell),
             Self::W4 => w4::play(folder, readers, tell),
+            Self::W5 => w5::play(folder, readers, tell),
         }
     }
 }

@@ -2,18 +2,20 @@
 //! asked who opened them.
 
 mod journal;
+mod neighbours;
 mod routing;
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use journal::Deed;
+pub(super) use neighbours::Neighbour;
 
 use super::Narrator;
 use crate::process::{program, run};
@@ -57,6 +59,19 @@ pub(super) struct Sent {
     digest: [u8; 32],
     /// The digest of the sealed file.
     sealed: [u8; 32],
+}
+
+impl Sent {
+    fn of(original: &Path, sealed: &Path) -> Result<Self> {
+        let name =
+            |path: &Path| Ok::<_, anyhow::Error>(path.file_name().context("name")?.display().to_string());
+        Ok(Self {
+            file: name(sealed)?,
+            opened: name(original)?,
+            digest: digest(original)?,
+            sealed: digest(sealed)?,
+        })
+    }
 }
 
 /// A town in which a story is played, and who tells it.
@@ -109,9 +124,7 @@ impl<'n> Stage<'n> {
 
     /// `warifu-admin` among the desk's files; it has to succeed.
     fn administered(&self, words: &[&str]) -> Result<String> {
-        let (mut command, pins) = self.town.admin_command(Command::new(program("warifu-admin")?), words)?;
-        command.current_dir(self.folder(DESK));
-        let done = run(command, pins.as_bytes())?;
+        let done = self.desk_does(words)?;
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         ensure!(
             done.status.success(),
@@ -120,6 +133,13 @@ impl<'n> Stage<'n> {
             String::from_utf8_lossy(&done.stderr)
         );
         Ok(said)
+    }
+
+    /// `warifu-admin` among the desk's files, whatever comes of it.
+    fn desk_does(&self, words: &[&str]) -> Result<Output> {
+        let (mut command, pins) = self.town.admin_command(Command::new(program("warifu-admin")?), words)?;
+        command.current_dir(self.folder(DESK));
+        run(command, pins.as_bytes())
     }
 
     /// A new card is made for somebody, who goes to a PC with it and puts it in.
@@ -222,12 +242,11 @@ impl<'n> Stage<'n> {
         name: &str,
         units: &[&str],
     ) -> Result<Sent> {
-        let file = format!("{name}.age");
-        let (original, sealed) = (self.folder(who.label).join(name), self.folder(who.label).join(&file));
+        let original = self.folder(who.label).join(name);
+        let sealed = self.folder(who.label).join(format!("{name}.age"));
         let recipients = units.iter().map(|unit| self.town.recipient(unit)).collect::<Result<Vec<_>>>()?;
         tool(&recipients, &original, &sealed)?;
-        let (digest, sealed) = (digest(&original)?, digest(&sealed)?);
-        Ok(Sent { file, opened: name.to_owned(), digest, sealed })
+        Sent::of(&original, &sealed)
     }
 
     /// A copy of a sealed file, as it is, comes to somebody, by whatever way.
@@ -303,7 +322,12 @@ impl<'n> Stage<'n> {
 
     /// What `warifu` says at somebody's PC, with the PIN, and whether it did what it was told.
     fn at_pc(&self, who: &Person, words: &[&str]) -> Result<(String, bool)> {
-        let words = [&["--lang", self.tell.language().code()], words, &["--pin-stdin"]].concat();
+        self.without_pin(who, &[words, &["--pin-stdin"]].concat())
+    }
+
+    /// The same, where nobody asks for a PIN.
+    fn without_pin(&self, who: &Person, words: &[&str]) -> Result<(String, bool)> {
+        let words = [&["--lang", self.tell.language().code()], words].concat();
         let mut command = self.town.warifu_command(who.label, &words)?;
         command.current_dir(self.folder(who.label));
         let done = run(command, format!("{PIN}\n").as_bytes())?;

@@ -2,6 +2,7 @@
 //! pictures, an archive of scans. Nobody in it exists, and it is the same every time.
 
 pub mod archive;
+pub mod gaiji;
 pub mod glyph;
 pub mod kana;
 pub mod residents;

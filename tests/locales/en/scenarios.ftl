@@ -95,6 +95,23 @@ w4-wrong = Scans of tax returns went to the welfare department by mistake: an of
     One slip of four. The other three, from the same signature, are good as before. What was opened there until now is in the journal.
 w4-end = Done, in { $seconds } seconds. Five files, as the sender sealed them; the dispatcher has read none of them.
 
+w5 = W5  Shapes of characters: a request from one organization to another, and the answer
+    Today it goes on paper: a page of glyphs, filled in by hand. Where it is a mail, somebody has to know whose key is whose.
+    Here two organizations, each with an authority of its own, compare one fingerprint over the telephone. Then units are names.
+w5-at = At { $name }:
+w5-people = Each has a department, and a member with a card
+    They have no server in common, no account, and no secret.
+w5-unknown = Before anything was compared, there is no such address
+w5-compare = The officers call each other, and read out their fingerprints
+    One digit is heard wrongly first: nothing is believed. Then each pins the other one, by two officers' order.
+w5-request = The federation asks for the shapes of { $characters } characters, and whether it took them for the right ones
+    A list in Shift_JIS with characters of the town's own, one in UTF-8 with variation sequences and characters that few fonts have,
+    and pictures. They are sealed to the other organization's department by its name: each PC verifies pin and directory for itself.
+w5-answer = The union answers: pictures of the shapes, and what came of checking
+    The way back is as the way there, by the other directory. What goes to the federation, its sender cannot open again.
+w5-who = Who opened it? Each organization asks its own sites
+w5-end = Done, in { $seconds } seconds. Two organizations, and nothing in common but a telephone call.
+
 tour-cards = Readers and PIV cards appear
     They are virtual ones, behind the real reader service.
 tour-cards-seen = Three officers' cards are in their readers.

@@ -1,4 +1,4 @@
-//! An archive of scanned forms (tar, POSIX.1-1988 ustar), as large as somebody needs it.
+//! Archives (tar, POSIX.1-1988 ustar): of scanned forms, as large as somebody needs it, and of given files.
 
 use std::io::{BufWriter, Write};
 
@@ -29,6 +29,21 @@ pub fn write(to: impl Write, mebibytes: usize) -> Result<()> {
     Ok(to.flush()?)
 }
 
+/// An archive of these files, each by its name of at most 100 bytes.
+///
+/// # Errors
+/// Where a name is longer.
+pub fn of(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        archive.extend(header(name, content.len())?);
+        archive.extend(content);
+        archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+    }
+    archive.extend([0; 2 * BLOCK]);
+    Ok(archive)
+}
+
 fn header(name: &str, size: usize) -> Result<[u8; BLOCK]> {
     let mut header = [0; BLOCK];
     let mut put = |at: usize, field: &[u8]| -> Result<()> {
@@ -55,7 +70,7 @@ fn header(name: &str, size: usize) -> Result<[u8; BLOCK]> {
 mod tests {
     use std::process::Command;
 
-    use super::write;
+    use super::{of, write};
 
     #[test]
     fn tar_reads_the_archive() -> anyhow::Result<()> {
@@ -65,6 +80,13 @@ mod tests {
         let listed = Command::new("tar").arg("-tf").arg(&archive).output()?;
         assert_eq!(String::from_utf8(listed.stdout)?, "scans/000001.raw\nscans/000002.raw\n");
         assert_eq!(String::from_utf8(listed.stderr)?, "");
+
+        std::fs::write(
+            &archive,
+            of(&[("F040.png".to_owned(), vec![7; 700]), ("F041.png".to_owned(), vec![8; 512])])?,
+        )?;
+        let second = Command::new("tar").arg("-xOf").arg(&archive).arg("F041.png").output()?;
+        assert_eq!((second.stdout, String::from_utf8(second.stderr)?), (vec![8; 512], String::new()));
         Ok(())
     }
 }

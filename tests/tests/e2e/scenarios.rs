@@ -1,4 +1,4 @@
-//! The work that Warifu is for (W1 to W4), as `./demo w1` and so on play it; and its pages.
+//! The work that Warifu is for (W1 to W5), as `./demo w1` and so on play it; and its pages.
 
 use std::fs;
 
@@ -44,4 +44,9 @@ fn w3_of_many_recipients_one_is_revoked_and_the_others_open_the_same_file() {
 #[test]
 fn w4_a_dispatcher_who_cannot_read_what_comes_from_outside_routes_it_to_who_can() {
     private(Scenario::W4.readers(), |readers| play(Scenario::W4, readers));
+}
+
+#[test]
+fn w5_a_request_and_its_answer_cross_between_two_organizations_that_share_nothing() {
+    private(Scenario::W5.readers(), |readers| play(Scenario::W5, readers));
 }
