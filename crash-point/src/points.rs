@@ -84,6 +84,9 @@ points! {
     KmsCertificateKept Kms "kms.certificate.kept" "A certificate is durable; the answer has not left."
     KmsSlipsKept Kms "kms.slips.kept" "Slips are durable; the answer has not left."
     KmsReleasedKept Kms "kms.released.kept" "Parts for a site are durable; neither the answer nor the word to that site has left."
+    KmsPartWritten Kms "kms.part.written" "A part of a delivery is in the folder; the database does not know."
+    KmsDeliveryArrived Kms "kms.delivery.arrived" "A delivery lies at its units, durably; the answer has not left."
+    KmsDeliveryEnded Kms "kms.delivery.ended" "What is over is erased from the database; its files lie in the folder."
     KmsCrlKept Kms "kms.crl.kept" "A CRL is durable; it is not served yet."
 
     CaFoundingPinned Ca "ca.founding.pinned" "The organization is pinned; the signed founding is not written."

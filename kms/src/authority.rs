@@ -29,6 +29,7 @@ use warifu_replica::{Replica, Turn};
 mod certificates;
 pub mod command;
 pub mod config;
+pub(crate) mod deliveries;
 mod directory;
 mod doctor;
 mod error;
@@ -62,8 +63,10 @@ mod trusts;
 mod units;
 
 pub use config::Config;
+pub use deliveries::NotDelivered;
 pub use error::AuthorityError;
 
+use deliveries::DeliveryBox;
 use figures::Figures;
 use keeping::Keeping;
 use publication::Publication;
@@ -160,6 +163,7 @@ pub struct Authority {
     newest: stream::Newest,
     parcels: NewestParcels,
     figures: Figures,
+    deliveries: DeliveryBox,
     /// Those who bring orders that are not small.
     bringing: Seats,
     /// Set once it serves.
@@ -231,6 +235,7 @@ impl Authority {
             newest: stream::Newest::default(),
             parcels,
             figures: Figures::default(),
+            deliveries: DeliveryBox::open(config)?,
             bringing: Seats::new(BRINGING_KNOWN, BRINGING_STRANGERS),
             connections: OnceLock::new(),
             lock,
@@ -246,6 +251,7 @@ impl Authority {
             authority.forget_proposals(authority.now(&state)).await?;
             authority.store.forget_slips(authority.now(&state)).await?;
         }
+        authority.sweep().await?;
         Ok(authority)
     }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use warifu_console::words;
 use warifu_texts::{Message, Sources, Spoken};
 
-use crate::authority::AuthorityError;
+use crate::authority::{AuthorityError, NotDelivered};
 use crate::site::SiteError;
 
 /// The texts of this program, beside those of every service.
@@ -40,6 +40,9 @@ impl Spoken for AuthorityError {
             }
             Self::Stopping => Message::new("fault-stopping"),
             Self::TimedOut => Message::new("fault-timed-out"),
+            Self::Delivery(NotDelivered::Folder { folder, source }) => {
+                Message::new("fault-box-folder").with("folder", folder.display()).with("why", source)
+            }
             Self::Console(error) => error.message(),
             Self::Backup(error) => error.message(),
             Self::Hsm(error) => words::hsm(error),
@@ -57,6 +60,7 @@ impl Spoken for AuthorityError {
             | Self::NotYet { .. }
             | Self::Envelope(_)
             | Self::Slips(_)
+            | Self::Delivery(_)
             | Self::OtherTransportKey
             | Self::NoSecondNeeded
             | Self::ProposalOver { .. }

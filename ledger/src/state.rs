@@ -84,6 +84,8 @@ pub struct CardState {
     /// Whether two different people enrolled it, or the founding did. Only such a card carries its member's roles: else
     /// one officer could enrol a second card for somebody, wait for the promotion, and be two people from then on.
     pub vouched: bool,
+    /// Index of the leaf that enrolled it.
+    pub enrolled: u64,
     /// Whether it may be used.
     pub status: CardStatus,
 }

@@ -6,6 +6,7 @@
 //! | `GET /v1/directory` | → [`SignedDirectory`] |
 //! | `GET /` | → the directory as a page, HTML, in Japanese or English by `Accept-Language` |
 //! | `GET /units/{unit}.cer` | → a unit's certificate, `application/pkix-cert` |
+//! | `GET /v1/box`, `POST /v1/deliveries…`, `POST /v1/standing` | see [`super::deliveries`]: what anybody may ask there |
 //!
 //! One network (IPv4 address, or the first 64 bits of IPv6) has 120 requests at once and 20 a second on the long run; beyond
 //! that the answer is `busy` with `Retry-After`.

@@ -155,6 +155,7 @@ async fn serve(config: &Config, without_ca: bool) -> Result<()> {
         let ended = tokio::select! {
             served = authority.serve(port.listener()?, stop.told()) => served?,
             () = authority.serve_crls(crls.listener()?, std::future::pending()) => Ended::Told,
+            () = authority.clone().sweep_now_and_then() => Ended::Told,
             watched = monitor::serve(watchers.as_ref(), "authority", authority.clone()) => {
                 watched?;
                 Ended::Told

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use warifu_console::monitor::Monitor;
 use warifu_console::{ConsoleError, Database, Settings, Token, plain_address};
+use warifu_ledger::delivery::LARGEST;
 use warifu_replica::storage::Place;
 
 /// How an authority is set up; TOML. Relative paths are relative to the folder that the file is in.
@@ -31,6 +32,9 @@ pub struct Config {
     /// Where its database is, if not in the folder `data`.
     #[serde(default)]
     pub database: Option<Database>,
+    /// What it takes in as deliveries, and for how long.
+    #[serde(default, rename = "box")]
+    pub deliveries: BoxSettings,
     /// Where it shows how it is, if anywhere.
     #[serde(default)]
     pub monitor: Option<Monitor>,
@@ -61,6 +65,93 @@ impl Public {
     }
 }
 
+/// `[box]`: where deliveries lie, how much of them, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BoxSettings {
+    /// The folder of the files: unless it is said, `box` in the folder `data`. What lies in it is sealed.
+    pub folder: Option<PathBuf>,
+    /// The largest file, in MiB.
+    pub largest_mib: u64,
+    /// The largest file that comes without a card's signature, in MiB.
+    pub largest_outside_mib: u64,
+    /// The most that lies here for one unit at a time, in MiB.
+    pub unit_mib: u64,
+    /// The most that lies here from one organization at a time, or without a card's signature, in MiB.
+    pub organization_mib: u64,
+    /// What stays free on the disk of the folder, in MiB.
+    pub spare_mib: u64,
+    /// How many days a file lies here at most.
+    pub keep_days: u64,
+    /// How many days it lies here once every unit that it is for has taken it or given it back.
+    pub keep_handled_days: u64,
+    /// The labels of the units that take files without a card's signature.
+    pub outside: Vec<String>,
+}
+
+impl Default for BoxSettings {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            largest_mib: 16 << 10,
+            largest_outside_mib: 256,
+            unit_mib: 64 << 10,
+            organization_mib: 128 << 10,
+            spare_mib: 1 << 10,
+            keep_days: 90,
+            keep_handled_days: 14,
+            outside: Vec::new(),
+        }
+    }
+}
+
+const MIB: u64 = 1 << 20;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+impl BoxSettings {
+    /// [`BoxSettings::largest_mib`] in bytes; never more than any delivery may have.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.largest_mib.saturating_mul(MIB).min(LARGEST)
+    }
+
+    /// [`BoxSettings::largest_outside_mib`] in bytes.
+    #[must_use]
+    pub fn largest_outside(&self) -> u64 {
+        self.largest_outside_mib.saturating_mul(MIB).min(self.largest())
+    }
+
+    /// [`BoxSettings::unit_mib`] in bytes.
+    #[must_use]
+    pub fn of_unit(&self) -> u64 {
+        self.unit_mib.saturating_mul(MIB)
+    }
+
+    /// [`BoxSettings::organization_mib`] in bytes.
+    #[must_use]
+    pub fn of_organization(&self) -> u64 {
+        self.organization_mib.saturating_mul(MIB)
+    }
+
+    /// [`BoxSettings::spare_mib`] in bytes.
+    #[must_use]
+    pub fn spare(&self) -> u64 {
+        self.spare_mib.saturating_mul(MIB)
+    }
+
+    /// [`BoxSettings::keep_days`] in milliseconds.
+    #[must_use]
+    pub fn keep_ms(&self) -> u64 {
+        self.keep_days.saturating_mul(DAY_MS)
+    }
+
+    /// [`BoxSettings::keep_handled_days`] in milliseconds.
+    #[must_use]
+    pub fn keep_handled_ms(&self) -> u64 {
+        self.keep_handled_days.saturating_mul(DAY_MS)
+    }
+}
+
 fn an_hour() -> u64 {
     60 * 60
 }
@@ -77,7 +168,8 @@ impl Settings for Config {
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let database = self.database.iter_mut().flat_map(Database::paths);
         let public = self.public.iter_mut().flat_map(Public::paths);
-        [&mut self.data].into_iter().chain(self.hsm.paths()).chain(database).chain(public).collect()
+        let others = database.chain(public).chain(&mut self.deliveries.folder);
+        [&mut self.data].into_iter().chain(self.hsm.paths()).chain(others).collect()
     }
 }
 
@@ -92,6 +184,12 @@ impl Config {
     #[must_use]
     pub fn database_file(&self) -> PathBuf {
         self.data.join("authority.sqlite")
+    }
+
+    /// The folder of deliveries.
+    #[must_use]
+    pub fn box_folder(&self) -> PathBuf {
+        self.deliveries.folder.clone().unwrap_or_else(|| self.data.join("box"))
     }
 
     /// Where the database is.

@@ -21,6 +21,8 @@ use warifu_replica::storage::StorageError;
 use warifu_split_key::ScalarError;
 use warifu_split_key::half::HalfError;
 
+use super::deliveries::NotDelivered;
+
 /// Everything that keeps the authority from doing what it is asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,6 +88,9 @@ pub enum AuthorityError {
     /// Slips do not count, or do not go on from where their files came.
     #[error(transparent)]
     Slips(#[from] NotRouted),
+    /// A delivery is not taken in, not handed out, or not handled.
+    #[error(transparent)]
+    Delivery(#[from] NotDelivered),
     /// Parts are sealed to another key than the ledger has of their site.
     #[error("the parts are sealed to another key than the ledger has of their site")]
     OtherTransportKey,
@@ -293,6 +298,7 @@ impl AuthorityError {
                 _ => ErrorCode::Malformed,
             },
             Self::TooManyProposals { .. } => ErrorCode::TooManyProposals,
+            Self::Delivery(error) => error.code(),
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::NotYet { .. } => ErrorCode::NotReady,
             Self::Rejected(Rejected::Fork { .. }) => ErrorCode::Fork,

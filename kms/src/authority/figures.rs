@@ -23,6 +23,11 @@ pub(crate) struct Figures {
     stamped: Family<Follower, Gauge>,
     cosigned: Gauge,
     crl_ends: Family<Issuer, Gauge>,
+    offers: Family<Outcome, Counter>,
+    arrived: Family<Signed, Counter>,
+    carried: Family<Direction, Counter>,
+    box_bytes: Gauge,
+    box_waiting: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +39,16 @@ struct Outcome {
 struct Follower {
     /// The site's id; zeros for the ca.
     site: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Signed {
+    signed: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Direction {
+    direction: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +93,34 @@ impl Figures {
         self.orders.get_or_create(&Outcome { outcome }).inc();
     }
 
+    /// A delivery was offered, and may come or was refused.
+    pub(crate) fn offered<T>(&self, outcome: &Result<T, ErrorBody>) {
+        let outcome = outcome.as_ref().err().map_or_else(|| "taken".to_owned(), |body| body.code.to_string());
+        self.offers.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A delivery is here, whole.
+    pub(crate) fn delivery_arrived(&self, signed: bool) {
+        let signed = if signed { "yes" } else { "no" };
+        self.arrived.get_or_create(&Signed { signed }).inc();
+    }
+
+    /// A part of a delivery came.
+    pub(crate) fn part_came(&self, bytes: u64) {
+        self.carried.get_or_create(&Direction { direction: "in" }).inc_by(bytes);
+    }
+
+    /// A part of a delivery was taken.
+    pub(crate) fn part_left(&self, bytes: u64) {
+        self.carried.get_or_create(&Direction { direction: "out" }).inc_by(bytes);
+    }
+
+    /// The box holds so many bytes, or has promised them, and so many deliveries wait at their units.
+    pub(crate) fn box_holds(&self, bytes: u64, waiting: u64) {
+        self.box_bytes.set(gauged(bytes));
+        self.box_waiting.set(gauged(waiting));
+    }
+
     /// A follower has opened a stream.
     pub(crate) fn stream_opened(&self, site: &Id) -> OpenStream {
         let follower = Follower::of(site);
@@ -115,6 +158,18 @@ impl Watched for Authority {
             "Entries of the ledger that the ca has cosigned",
             figures.cosigned,
         );
+        registry.register(
+            "deliveries_offered",
+            "Deliveries that were offered, by what became of them",
+            figures.offers,
+        );
+        let help = "Deliveries that came whole, by whether a card signed them";
+        registry.register("deliveries_arrived", help, figures.arrived);
+        let help = "Bytes of deliveries that came, and that were taken";
+        registry.register_with_unit("deliveries_carried", help, Unit::Bytes, figures.carried);
+        let help = "Bytes of deliveries that lie here, or that are promised room";
+        registry.register_with_unit("deliveries_kept", help, Unit::Bytes, figures.box_bytes);
+        registry.register("deliveries_waiting", "Deliveries that wait at their units", figures.box_waiting);
         let help = "Until when the newest CRL is good, since 1970";
         registry.register_with_unit("crl_ends", help, Unit::Seconds, figures.crl_ends);
     }

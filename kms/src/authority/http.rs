@@ -28,6 +28,7 @@ use warifu_ledger::tile::Tile;
 use warifu_ledger::{Digest, Id};
 
 use super::Authority;
+use super::deliveries;
 use super::error::AuthorityError;
 use super::recovering::only_for_the_kms;
 use super::role::{Caller, OfAuditor, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
@@ -44,14 +45,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// streams say for nothing, everybody else waits for.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-type Shared = State<Arc<Authority>>;
-type Answer<T> = Result<Json<T>, ErrorBody>;
+pub(crate) type Shared = State<Arc<Authority>>;
+pub(crate) type Answer<T> = Result<Json<T>, ErrorBody>;
 
-fn answer<T>(result: Result<T, AuthorityError>) -> Answer<T> {
+pub(crate) fn answer<T>(result: Result<T, AuthorityError>) -> Answer<T> {
     result.map(Json).map_err(AuthorityError::into_body)
 }
 
-fn done(result: Result<(), AuthorityError>) -> Answer<Done> {
+pub(crate) fn done(result: Result<(), AuthorityError>) -> Answer<Done> {
     answer(result.map(|()| Done {}))
 }
 
@@ -111,10 +112,13 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/cards/{card}/puk", get(puk).post(keep_puk))
         .route("/v1/register", get(register))
         .route("/v1/register/served", get(register_served))
+        .merge(deliveries::http::for_anybody())
+        .merge(deliveries::http::for_cards())
+        .layer(middleware::from_fn(in_time))
+        .merge(deliveries::http::parts_for_anybody())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(middleware::from_fn_with_state(authority.clone(), only_for_the_kms))
-        .layer(middleware::from_fn(in_time))
         .with_state(authority)
 }
 
@@ -130,7 +134,7 @@ pub(super) async fn no_such_path() -> ErrorBody {
 }
 
 /// A JSON body of at most `LIMIT` bytes, read strictly (P-1.1).
-struct Body<T, const LIMIT: usize = BODY_LIMIT>(T);
+pub(crate) struct Body<T, const LIMIT: usize = BODY_LIMIT>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT> {
     type Rejection = ErrorBody;
@@ -140,7 +144,7 @@ impl<T: DeserializeOwned, S: Send + Sync, const LIMIT: usize> FromRequest<S> for
     }
 }
 
-async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, ErrorBody> {
+pub(crate) async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, ErrorBody> {
     let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
     // It may hold a `d`.
     let bytes = body::read(request.into_body(), limit).await.map_err(unreadable);
@@ -149,7 +153,7 @@ async fn parse<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T,
 }
 
 /// A path's variables.
-pub(super) struct At<T>(pub(super) T);
+pub(crate) struct At<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
     type Rejection = ErrorBody;
@@ -161,7 +165,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
 }
 
 /// A query's variables.
-struct Asked<T>(T);
+pub(crate) struct Asked<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = ErrorBody;
@@ -185,8 +189,8 @@ struct From {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct After {
-    after: u64,
+pub(crate) struct After {
+    pub(crate) after: u64,
 }
 
 #[derive(Deserialize)]
@@ -223,7 +227,11 @@ async fn checkpoint(State(authority): Shared) -> Answer<warifu_api::wire::author
 }
 
 /// A seat for a large body, if one is free.
-async fn seated(authority: &Authority, peer: &Peer, request: Request) -> Result<(Seat, Request), ErrorBody> {
+pub(crate) async fn seated(
+    authority: &Authority,
+    peer: &Peer,
+    request: Request,
+) -> Result<(Seat, Request), ErrorBody> {
     match authority.bringing.take(peer, request.body()) {
         Some(seat) => Ok((seat, request)),
         None => {

@@ -12,7 +12,7 @@ use super::error::AuthorityError;
 use super::{Authority, Config, Result};
 
 /// The authority's own tables; those come first that others refer to.
-pub const TABLES: [&str; 24] = [
+pub const TABLES: [&str; 28] = [
     "entry",
     "record",
     "stamp_given",
@@ -37,6 +37,10 @@ pub const TABLES: [&str; 24] = [
     "slip_parcel",
     "trusted_directory",
     "trust_trouble",
+    "delivery",
+    "delivery_unit",
+    "delivery_part",
+    "delivery_place",
 ];
 
 /// As either database makes them.

@@ -14,6 +14,7 @@ use warifu_ledger::{Digest, Id};
 use warifu_replica::storage;
 use warifu_split_key::point::Point;
 
+pub(crate) mod deliveries;
 mod grants;
 mod journals;
 mod slips;

@@ -2,17 +2,20 @@
 
 use warifu_api::ErrorCode;
 use warifu_api::wire::authority::{Appended, Status};
+use warifu_api::wire::deliveries::DeliveryState;
 use warifu_broken_parts::Place;
 use warifu_broken_parts::disk::Full;
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::statement::Stamp;
+use warifu_ledger::statement::{Delivery, Stamp};
 
+use crate::deliveries::{arriving, ciphertext, complete, drawn, offer, put, signed, state, with_box};
 use crate::faults::nonce;
 use crate::fixture::*;
 use crate::stage::{code, staged};
 use crate::town::Town;
 
 const SMALL_DISK: Place = Place { pullable: false, disk_kib: Some(4096) };
+const LARGER_DISK: Place = Place { pullable: false, disk_kib: Some(12 << 10) };
 
 staged! {
     in SMALL_DISK;
@@ -51,5 +54,28 @@ staged! {
         let Town { kms, .. } = town;
         kms.kill();
         assert_eq!(Town::open(&stage).await.state().await.tree().size(), size + 1);
+    }
+}
+
+staged! {
+    in LARGER_DISK;
+    async fn on_a_full_disk_a_part_is_refused_and_comes_again(stage) {
+        let mut stage = stage;
+        stage.config.deliveries.spare_mib = 0;
+        let town = with_box(&stage).await;
+        let jiro = town.card("jiro");
+        let file = ciphertext(1 << 20);
+        let delivery = drawn(&town, "jiro", "tax", &file).await;
+        let huge = Delivery { id: id("huge"), size: 1 << 30, ..delivery.clone() };
+        assert_eq!(code(offer(&jiro, &signed(&town, &huge, "jiro").await).await), ErrorCode::BoxFull);
+        offer(&jiro, &signed(&town, &delivery, "jiro").await).await.unwrap();
+        let full = Full::fill(&stage.config.data).unwrap();
+        for _ in 0..2 {
+            assert_eq!(put(&jiro, &delivery.id, 0, &file).await, Err(ErrorCode::StorageUnavailable));
+        }
+        assert_eq!(state(&jiro, &delivery.id).await, arriving(&[0]));
+        drop(full);
+        put(&jiro, &delivery.id, 0, &file).await.unwrap();
+        assert!(matches!(complete(&jiro, &delivery.id, &file).await.state, DeliveryState::Arrived { .. }));
     }
 }

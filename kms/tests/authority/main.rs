@@ -10,6 +10,7 @@
 
 mod appending;
 mod crls;
+mod deliveries;
 mod directory;
 mod faults;
 mod following;

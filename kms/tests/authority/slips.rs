@@ -105,7 +105,7 @@ async fn due(town: &Town) -> Option<Envelope> {
 }
 
 /// The program, by the machine's clock; killed where it comes to this point, and in the end.
-struct Program(Child);
+pub(crate) struct Program(pub(crate) Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -115,7 +115,7 @@ impl Drop for Program {
 }
 
 /// Starts it, once whoever served the folder before is gone.
-fn started(stage: &Stage, point: Option<CrashPoint>) -> (Program, Town) {
+pub(crate) fn started(stage: &Stage, point: Option<CrashPoint>) -> (Program, Town) {
     let (config, hsm) = (&stage.config, &stage.config.hsm);
     let file = config.data.with_file_name("slips.toml");
     let database =

@@ -22,7 +22,7 @@ use warifu_broken_parts::{Place, PullableHsm};
 use warifu_console::founding::Proposal;
 use warifu_console::{ConsoleError, Database, Token};
 use warifu_hardware::signer::{DigestSigner, SignerError};
-use warifu_kms::authority::config::Public;
+use warifu_kms::authority::config::{BoxSettings, Public};
 use warifu_kms::authority::founding::{found, init};
 use warifu_kms::authority::{Authority, AuthorityError, Config};
 use warifu_ledger::Digest;
@@ -151,6 +151,7 @@ impl Stage {
                 certificate: None,
                 key: None,
             }),
+            deliveries: BoxSettings::default(),
             monitor: None,
             database: std::env::var(DATABASE).ok().map(|url| Database { url, password_file: None }),
             address: "kms.example:7443".to_owned(),

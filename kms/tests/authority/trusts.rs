@@ -26,7 +26,7 @@ use crate::fixture::*;
 use crate::stage::{DEADLINE, Stage, code, identity, staged};
 use crate::town::Town;
 
-fn alps() -> OrganizationKeys {
+pub(crate) fn alps() -> OrganizationKeys {
     OrganizationKeys {
         organization: Digest::of(b"alps"),
         ca: service_keys("ca alps"),

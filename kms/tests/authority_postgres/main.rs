@@ -18,6 +18,8 @@ mod together;
 mod appending;
 #[path = "../authority/crls.rs"]
 mod crls;
+#[path = "../authority/deliveries.rs"]
+mod deliveries;
 #[path = "../authority/directory.rs"]
 mod directory;
 #[path = "../authority/faults.rs"]

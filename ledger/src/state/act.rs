@@ -175,7 +175,7 @@ impl State {
                 let two_people = self.holds_role(&card.member);
                 signers.satisfy(officer(two_people))?;
                 signers.exclude(card.member)?;
-                self.enrol(card, at, signers.are_two_officers())
+                self.enrol(card, at, signers.are_two_officers(), self.tree.size())
             }
             Act::GrantOrdered { grant, card, unit, right, custody, starts_at, expires_at } => {
                 let ordered = Grant {

@@ -99,7 +99,7 @@ impl State {
             state.first_sight(keys.points())?;
         }
         for officer in &founding.officers {
-            state.enrol(officer, leaf.at(), true)?;
+            state.enrol(officer, leaf.at(), true, 0)?;
         }
         let mut roles = BTreeSet::from([Role::Officer]);
         if !founding.policy.separate_roles {

@@ -78,8 +78,14 @@ impl State {
         Ok(())
     }
 
-    /// Brings a card into being, and its member with the first one, unless the member was enrolled before.
-    pub(super) fn enrol(&mut self, card: &Card, at: Millis, vouched: bool) -> Result<(), Rejected> {
+    /// Brings a card into being by the leaf `enrolled`, and its member with the first one, unless the member was enrolled before.
+    pub(super) fn enrol(
+        &mut self,
+        card: &Card,
+        at: Millis,
+        vouched: bool,
+        enrolled: u64,
+    ) -> Result<(), Rejected> {
         self.must_be_new(Kind::Card, card.card, self.cards.contains_key(&card.card))?;
         if card.attestation == Attestation::None && !self.policy.unattested_cards {
             return Err(Rejected::NotAttested);
@@ -101,7 +107,8 @@ impl State {
         self.signers.insert_mut(card.signature.key_id(), card.card);
         self.authenticators.insert_mut(card.authentication.0, card.card);
         self.cards_of_member.insert_mut((card.member, card.card));
-        self.cards.insert_mut(card.card, CardState { card: card.clone(), vouched, status: CardStatus::Live });
+        let state = CardState { card: card.clone(), vouched, enrolled, status: CardStatus::Live };
+        self.cards.insert_mut(card.card, state);
         Ok(())
     }
 

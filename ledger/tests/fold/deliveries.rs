@@ -35,6 +35,7 @@ pub(crate) fn sender(town: &Town, card: &str) -> Sender {
     let has =
         |leaf: &warifu_ledger::leaf::Leaf| warifu_ledger::delivery::enrolled(leaf, &card_id(card)).is_some();
     let index = town.leaves.iter().position(has).unwrap();
+    assert_eq!(town.state.card(&card_id(card)).unwrap().enrolled, index as u64, "the fold knows the leaf");
     let head = town.head();
     Sender {
         index: index as u64,

@@ -102,6 +102,7 @@ impl Place {
             listen: self.address(Who::Kms),
             crl_listen: None,
             public: None,
+            deliveries: Default::default(),
             monitor: None,
             database: None,
             address: self.address(Who::Kms),

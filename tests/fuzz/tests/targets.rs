@@ -175,6 +175,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("kms/src/authority/http.rs", &["wire"]),
     ("kms/src/authority/proposals.rs", &[]),
     ("kms/src/authority/store.rs", &[]),
+    ("kms/src/authority/store/deliveries.rs", &[]),
     ("kms/src/authority/store/grants.rs", &[]),
     ("kms/src/authority/store/journals.rs", &[]),
     ("kms/src/authority/store/slips.rs", &[]),

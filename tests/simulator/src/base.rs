@@ -123,6 +123,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         listen: "127.0.0.1:1".to_owned(),
         crl_listen: None,
         public: None,
+        deliveries: Default::default(),
         address: "kms".to_owned(),
         helpdesk: "内線 1234".to_owned(),
         journal_seconds: 3600,

@@ -26,6 +26,9 @@ const ROUTING: [CrashPoint; 7] = [
     SiteSlipsSettled,
     SiteParcelTaken,
 ];
+/// Where the kms dies while a delivery comes, or ends: struck by `kms/tests/authority/deliveries`.
+#[cfg(test)]
+const DELIVERING: [CrashPoint; 3] = [KmsPartWritten, KmsDeliveryArrived, KmsDeliveryEnded];
 
 /// What people do while a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -338,8 +341,13 @@ mod tests {
     /// A new point has to be struck in some operation, by every process that passes it.
     #[test]
     fn no_point_is_left_out() {
-        let mut struck: BTreeSet<CrashPoint> =
-            FOUNDING.into_iter().chain([JOINING, ROTATING]).chain(COURIERED).chain(ROUTING).collect();
+        let mut struck: BTreeSet<CrashPoint> = FOUNDING
+            .into_iter()
+            .chain([JOINING, ROTATING])
+            .chain(COURIERED)
+            .chain(ROUTING)
+            .chain(DELIVERING)
+            .collect();
         struck.extend(Operation::ALL.into_iter().flat_map(Operation::points).map(|(_, point)| point));
         let left_out: Vec<&str> = CrashPoint::ALL
             .iter()

@@ -228,3 +228,58 @@ CREATE TABLE trust_trouble (
     at INTEGER NOT NULL,
     PRIMARY KEY (organization, alarm)
 ) STRICT, WITHOUT ROWID;
+
+-- Deliveries: what was offered, JSON, until the file is deleted; and what the sender may still ask, until it is over.
+CREATE TABLE delivery (
+    id BLOB NOT NULL PRIMARY KEY,
+    -- Of what was offered, so that the same again is known as such.
+    digest BLOB NOT NULL,
+    offered TEXT,
+    -- The sender's; none if nobody signed it.
+    organization BLOB,
+    size INTEGER NOT NULL,
+    -- SHA-256 of the ciphertext; of what nobody signed, once it is complete.
+    file BLOB,
+    offered_at INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('arriving', 'quarantined', 'arrived', 'deleted')),
+    -- Whether all of it was here once, and was another file.
+    other_file INTEGER NOT NULL DEFAULT 0,
+    arrived_at INTEGER,
+    -- When the file is deleted; once it is, since when it was.
+    kept_until INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    CHECK ((offered IS NULL) = (state = 'deleted'))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_kept ON delivery (kept_until);
+
+-- The units that it is for.
+CREATE TABLE delivery_unit (
+    delivery BLOB NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    unit BLOB NOT NULL,
+    PRIMARY KEY (delivery, unit)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_unit_of ON delivery_unit (unit);
+
+-- The parts that lie in the folder of the box.
+CREATE TABLE delivery_part (
+    delivery BLOB NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    part INTEGER NOT NULL,
+    PRIMARY KEY (delivery, part)
+) STRICT, WITHOUT ROWID;
+
+-- Where deliveries lie, in the order in which they came there.
+CREATE TABLE delivery_place (
+    place INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    delivery BLOB NOT NULL REFERENCES delivery (id) ON DELETE CASCADE,
+    unit BLOB NOT NULL,
+    -- The unit that it was sent to, and the one that passed it on to this one.
+    addressee BLOB NOT NULL,
+    passed_by BLOB,
+    handling TEXT NOT NULL CHECK (handling IN ('waiting', 'accepted', 'returned', 'passed-on')),
+    at INTEGER,
+    reason TEXT,
+    to_unit BLOB,
+    card BLOB,
+    UNIQUE (delivery, unit)
+) STRICT;
+CREATE INDEX delivery_place_at ON delivery_place (unit, place);

@@ -17,6 +17,7 @@ use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
 
 use super::super::Authority;
+use super::super::deliveries;
 use super::super::error::AuthorityError;
 use super::super::http::{At, in_time, no_such_path, written};
 use super::super::recovering::only_for_the_kms;
@@ -31,6 +32,8 @@ pub(super) fn router(authority: Arc<Authority>) -> Router {
     let rates = Arc::new(Rates::new(BURST, A_SECOND));
     Router::new()
         .merge(of_the_directory())
+        .merge(deliveries::http::for_anybody().layer(middleware::from_fn(in_time)))
+        .merge(deliveries::http::parts_for_anybody())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(middleware::from_fn_with_state(authority.clone(), only_for_the_kms))

@@ -1,0 +1,234 @@
+//! Deliveries (protocol section 17): files that come into the box of this kms, lie at the units that they are for, and are taken
+//! out by whoever holds a right to one of these.
+//!
+//! Nothing here opens anything: a file is sealed to its units. What is said of it is checked as its receiver will, and whoever may
+//! see it is for the fold to say. Parts are objects in a folder ([`objects`]), all else is in the database.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::RwLock;
+use warifu_api::ErrorCode;
+use warifu_api::server::Seats;
+use warifu_ledger::delivery::{NotSent, Unfit};
+use warifu_ledger::dsse::EnvelopeError;
+use warifu_ledger::statement::Millis;
+use warifu_ledger::{Digest, Id};
+
+use super::config::{BoxSettings, Config};
+use super::error::AuthorityError;
+use super::{Authority, Result};
+
+mod arriving;
+mod handling;
+pub(crate) mod http;
+mod inbox;
+mod objects;
+mod offering;
+mod standing;
+mod sweeping;
+
+use objects::Objects;
+use standing::Heard;
+
+/// Parts that are brought or taken at once: by cards of this organization, and by anybody else.
+const CARRYING_KNOWN: usize = 16;
+const CARRYING_STRANGERS: usize = 32;
+
+/// The box.
+pub(crate) struct DeliveryBox {
+    settings: BoxSettings,
+    objects: Objects,
+    arrivals: Arrivals,
+    heard: Heard,
+    /// Those who carry parts.
+    carrying: Seats,
+}
+
+impl DeliveryBox {
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        Ok(Self {
+            settings: config.deliveries.clone(),
+            objects: Objects::open(config.box_folder())?,
+            arrivals: Arrivals::default(),
+            heard: Heard::default(),
+            carrying: Seats::new(CARRYING_KNOWN, CARRYING_STRANGERS),
+        })
+    }
+}
+
+/// The deliveries whose parts are coming, or whose digests are being computed.
+#[derive(Default)]
+struct Arrivals(Mutex<BTreeMap<Id, Arc<Arrival>>>);
+
+/// One of them.
+#[derive(Default)]
+struct Arrival {
+    /// Held by whoever writes a part, and alone by whoever computes the digest over all: no part changes after it was counted.
+    parts: RwLock<()>,
+    /// Bytes of which the digest is computed.
+    digested: AtomicU64,
+}
+
+impl Arrivals {
+    fn of(&self, delivery: &Id) -> Arc<Arrival> {
+        let mut arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds are over.
+        arrivals.retain(|_, arrival| Arc::strong_count(arrival) > 1);
+        arrivals.entry(*delivery).or_default().clone()
+    }
+
+    /// How many bytes were read of a delivery whose digest is being computed now.
+    fn digested(&self, delivery: &Id) -> Option<u64> {
+        let arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrival = arrivals.get(delivery)?;
+        arrival.parts.try_read().is_err().then(|| arrival.digested.load(Ordering::Relaxed))
+    }
+}
+
+/// Why a delivery is not taken in, not handed out, or not handled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotDelivered {
+    /// Nobody is proved to have sent it.
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    /// Something about it does not do.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It is from an organization that this one does not trust.
+    #[error("this organization does not trust the organization {organization}")]
+    NotTrusted {
+        /// Which.
+        organization: Digest,
+    },
+    /// The card that signed it is not live.
+    #[error("the card {card} that signed it is not live")]
+    SenderNotLive {
+        /// The card.
+        card: Id,
+    },
+    /// It was over when it came.
+    #[error("it has been over since {expires_at}")]
+    Over {
+        /// Since when.
+        expires_at: Millis,
+    },
+    /// It is for another organization.
+    #[error("it is for the organization {organization}")]
+    ForAnother {
+        /// Which.
+        organization: Digest,
+    },
+    /// It is larger than what this box takes.
+    #[error("{size} bytes: this box takes {most}")]
+    TooLarge {
+        /// What was said.
+        size: u64,
+        /// What would do.
+        most: u64,
+    },
+    /// Nothing is to be addressed to the unit: it is not there, closed, has no key, or has another one by now.
+    #[error("nothing is to be addressed to the unit {unit}")]
+    NotAddressable {
+        /// The unit.
+        unit: Id,
+    },
+    /// The unit takes nothing without a card's signature.
+    #[error("the unit {unit} takes nothing without a card's signature")]
+    NotFromOutside {
+        /// The unit.
+        unit: Id,
+    },
+    /// There is no room.
+    #[error("there is no room left {of}")]
+    Full {
+        /// For what.
+        of: &'static str,
+    },
+    /// Something else was offered under this id.
+    #[error("another delivery has this id")]
+    OtherDelivery,
+    /// Another digest was said of it than the one that its sender signed.
+    #[error("this is not the digest that was signed")]
+    OtherDigest,
+    /// A part of another length.
+    #[error("the part has {length} bytes")]
+    OtherLength {
+        /// Which it has.
+        length: u64,
+    },
+    /// All of it is here: no part is taken any more.
+    #[error("the delivery is complete")]
+    Complete,
+    /// Its digest is being computed.
+    #[error("the delivery is being checked")]
+    Checking,
+    /// Somebody of the unit has to look at it first.
+    #[error("nobody of the unit has looked yet at what came without a card's signature")]
+    NotLookedAt,
+    /// The unit has done something else with it.
+    #[error("the unit has taken the delivery, given it back, or passed it on")]
+    Handled,
+    /// It lies there already: it came from there, or was sent there as well.
+    #[error("the delivery lies at that unit already")]
+    LiesThere,
+    /// The reason is no visible line.
+    #[error("the reason is not one visible line of at most 255 bytes")]
+    ReasonUnfit,
+    /// The folder does not work.
+    #[error("{folder} cannot be used")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file in the folder does not.
+    #[error("{path} cannot be read or written")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl NotDelivered {
+    /// As it is told to whoever asked.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotSent(NotSent::Envelope(EnvelopeError::TooLarge)) | Self::TooLarge { .. } => {
+                ErrorCode::TooLarge
+            }
+            Self::NotSent(NotSent::Envelope(
+                EnvelopeError::Malformed { .. } | EnvelopeError::WrongType { .. },
+            ))
+            | Self::NotSent(NotSent::Unfit(_) | NotSent::Leaf(_))
+            | Self::Unfit(_)
+            | Self::OtherLength { .. }
+            | Self::ReasonUnfit => ErrorCode::Malformed,
+            Self::NotSent(_)
+            | Self::Over { .. }
+            | Self::ForAnother { .. }
+            | Self::OtherDelivery
+            | Self::OtherDigest
+            | Self::Complete
+            | Self::Handled
+            | Self::LiesThere => ErrorCode::Rejected,
+            Self::NotTrusted { .. } => ErrorCode::NotTrusted,
+            Self::SenderNotLive { .. } => ErrorCode::CardNotLive,
+            Self::NotAddressable { .. } | Self::NotFromOutside { .. } => ErrorCode::NotATarget,
+            Self::Full { .. } => ErrorCode::BoxFull,
+            Self::Checking | Self::NotLookedAt => ErrorCode::NotReady,
+            Self::Folder { .. } | Self::File { .. } => ErrorCode::StorageUnavailable,
+        }
+    }
+}
+
+const NO_DELIVERY: AuthorityError = AuthorityError::NotFound { what: "delivery" };
+const NO_PART: AuthorityError = AuthorityError::NotFound { what: "part" };

@@ -1,0 +1,97 @@
+//! The files of the box: each part of a delivery an object of its own, in a folder. What is in them is sealed.
+//!
+//! An object is whole or not there, and durable once it is acknowledged: it is written beside its place, and takes that at once.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use axum::body::Bytes;
+use warifu_ledger::Id;
+
+use super::{NotDelivered, Result};
+use crate::authority::blocking;
+
+/// Where parts lie: `ID/PART`.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    folder: PathBuf,
+}
+
+impl Objects {
+    /// Opens the folder, making it if it is not there.
+    pub(crate) fn open(folder: PathBuf) -> Result<Self> {
+        match fs::create_dir_all(&folder) {
+            Ok(()) => Ok(Self { folder }),
+            Err(source) => Err(NotDelivered::Folder { folder, source }.into()),
+        }
+    }
+
+    /// What is free on the disk, in bytes; all that can be, where the system does not say.
+    pub(crate) fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.folder);
+        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Keeps a part in the place of what was kept of it before.
+    pub(crate) async fn put(&self, delivery: &Id, part: u64, bytes: Bytes) -> Result<()> {
+        let (of, path) = (self.of(delivery), self.part(delivery, part));
+        self.work(path, move |path| {
+            fs::create_dir_all(&of)?;
+            // Somebody else may be writing the same part.
+            let unfinished = path.with_extension(format!("{:016x}", getrandom::u64().unwrap_or_default()));
+            let mut file = File::create(&unfinished)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, path)?;
+            sync(&of)?;
+            of.parent().map_or(Ok(()), sync)
+        })
+        .await
+    }
+
+    /// The bytes of a part.
+    pub(crate) async fn get(&self, delivery: &Id, part: u64) -> Result<Bytes> {
+        self.work(self.part(delivery, part), |path| fs::read(path).map(Bytes::from)).await
+    }
+
+    /// Deletes all that is kept of a delivery. Once more changes nothing.
+    pub(crate) async fn delete(&self, delivery: &Id) -> Result<()> {
+        self.work(self.of(delivery), |of| match fs::remove_dir_all(of) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// The deliveries of which anything is kept.
+    pub(crate) async fn kept(&self) -> Result<BTreeSet<Id>> {
+        self.work(self.folder.clone(), |folder| {
+            let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+            Ok(entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+        })
+        .await
+    }
+
+    fn of(&self, delivery: &Id) -> PathBuf {
+        self.folder.join(delivery.to_string())
+    }
+
+    fn part(&self, delivery: &Id, part: u64) -> PathBuf {
+        self.of(delivery).join(part.to_string())
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        path: PathBuf,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        blocking(move || Ok(work(&path).map_err(|source| NotDelivered::File { path, source })?)).await
+    }
+}
+
+/// What is in a folder is there after a power cut.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

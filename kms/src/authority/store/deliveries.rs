@@ -1,0 +1,434 @@
+//! Deliveries: what was offered, which parts of it lie in the folder of the box, and at which units it lies.
+
+use std::collections::BTreeSet;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use warifu_api::wire::deliveries::{Handling, Offered};
+use warifu_ledger::statement::Millis;
+use warifu_ledger::{Digest, Id};
+
+use super::{Result, Store, bytes, id, to_sql, unsigned};
+use crate::authority::error::AuthorityError;
+
+const DAMAGED: AuthorityError = AuthorityError::Damaged { what: "delivery" };
+
+/// A delivery as it is first kept.
+pub(crate) struct NewDelivery {
+    pub(crate) id: Id,
+    pub(crate) offered: Offered,
+    /// Of what was offered.
+    pub(crate) digest: Digest,
+    /// The sender's, if somebody signed it.
+    pub(crate) organization: Option<Digest>,
+    pub(crate) units: BTreeSet<Id>,
+    pub(crate) size: u64,
+    /// SHA-256 of the ciphertext, if it was signed.
+    pub(crate) file: Option<Digest>,
+    pub(crate) kept_until: Millis,
+    pub(crate) expires_at: Millis,
+}
+
+/// How much there is already, in bytes, of what a further delivery has to find room beside.
+pub(crate) struct Held {
+    /// Sent from the same organization, or from nobody's.
+    pub(crate) from_sender: u64,
+    /// For the unit for which most lies here.
+    pub(crate) for_unit: u64,
+    /// Promised to deliveries that are arriving.
+    pub(crate) promised: u64,
+    /// How many deliveries of the same organization, or of nobody's, are arriving or wait for somebody to look at them.
+    pub(crate) unsettled: u64,
+}
+
+/// How far a delivery has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Arriving { other_file: bool },
+    Quarantined { arrived_at: Millis },
+    Arrived { arrived_at: Millis },
+    Deleted,
+}
+
+/// A delivery that is kept.
+pub(crate) struct Kept {
+    pub(crate) id: Id,
+    pub(crate) digest: Digest,
+    /// None once the file is deleted.
+    pub(crate) offered: Option<Offered>,
+    pub(crate) size: u64,
+    /// SHA-256 of the ciphertext; none of what nobody signed, until it is complete.
+    pub(crate) file: Option<Digest>,
+    pub(crate) stage: Stage,
+    /// When the file is deleted; once it is, since when it was.
+    pub(crate) kept_until: Millis,
+    pub(crate) expires_at: Millis,
+}
+
+/// Where a delivery lies.
+pub(crate) struct Place {
+    pub(crate) place: u64,
+    pub(crate) delivery: Id,
+    pub(crate) unit: Id,
+    pub(crate) addressee: Id,
+    pub(crate) passed_by: Option<Id>,
+    pub(crate) handling: Handling,
+    pub(crate) card: Option<Id>,
+}
+
+impl Store {
+    /// The delivery of this id.
+    pub(crate) async fn delivery(&self, delivery: &Id) -> Result<Option<Kept>> {
+        let row = sqlx::query("SELECT * FROM delivery WHERE id = $1")
+            .bind(bytes(delivery))
+            .fetch_optional(&self.0)
+            .await?;
+        row.as_ref().map(kept).transpose()
+    }
+
+    /// Keeps a delivery whose parts are to come, if `fits` says so of what is there. One of this id that is there already stays
+    /// as it is, and is returned.
+    pub(crate) async fn begin_delivery(
+        &self,
+        new: &NewDelivery,
+        now: Millis,
+        fits: impl FnOnce(&Held) -> Result<()>,
+    ) -> Result<Option<Kept>> {
+        let mut transaction = self.write().await?;
+        let row = sqlx::query("SELECT * FROM delivery WHERE id = $1")
+            .bind(bytes(&new.id))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(row) = row {
+            return kept(&row).map(Some);
+        }
+        fits(&held(&mut transaction, new).await?)?;
+        sqlx::query(
+            "INSERT INTO delivery (id, digest, offered, organization, size, file, offered_at, state, kept_until, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 'arriving', $8, $9)",
+        )
+        .bind(bytes(&new.id))
+        .bind(new.digest.as_bytes().as_slice())
+        .bind(serde_json::to_string(&new.offered)?)
+        .bind(new.organization.as_ref().map(|organization| organization.as_bytes().as_slice()))
+        .bind(to_sql(new.size))
+        .bind(new.file.as_ref().map(|file| file.as_bytes().as_slice()))
+        .bind(to_sql(now))
+        .bind(to_sql(new.kept_until))
+        .bind(to_sql(new.expires_at))
+        .execute(&mut *transaction)
+        .await?;
+        for unit in &new.units {
+            sqlx::query("INSERT INTO delivery_unit (delivery, unit) VALUES ($1, $2)")
+                .bind(bytes(&new.id))
+                .bind(bytes(unit))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(None)
+    }
+
+    /// The units that it is for.
+    pub(crate) async fn delivery_units(&self, delivery: &Id) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query("SELECT unit FROM delivery_unit WHERE delivery = $1")
+            .bind(bytes(delivery))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(|row| id(row, "unit")).collect()
+    }
+
+    /// The parts that lie in the folder.
+    pub(crate) async fn parts(&self, delivery: &Id) -> Result<BTreeSet<u64>> {
+        let rows = sqlx::query("SELECT part FROM delivery_part WHERE delivery = $1")
+            .bind(bytes(delivery))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(|row| unsigned(row, "part")).collect()
+    }
+
+    /// A part lies in the folder, of a delivery that is still arriving.
+    pub(crate) async fn keep_part(&self, delivery: &Id, part: u64) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO delivery_part (delivery, part) SELECT id, $2 FROM delivery
+             WHERE id = $1 AND state = 'arriving' ON CONFLICT DO NOTHING",
+        )
+        .bind(bytes(delivery))
+        .bind(to_sql(part))
+        .execute(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// What came is not the file that was offered: none of its parts counts.
+    pub(crate) async fn throw_away_parts(&self, delivery: &Id) -> Result<()> {
+        let mut transaction = self.write().await?;
+        sqlx::query("DELETE FROM delivery_part WHERE delivery = $1")
+            .bind(bytes(delivery))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE delivery SET other_file = 1 WHERE id = $1 AND state = 'arriving'")
+            .bind(bytes(delivery))
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The file of this digest is here, whole, and lies at the units that it is for: what nobody signed until somebody has looked
+    /// at it. Once more changes nothing.
+    pub(crate) async fn delivery_arrived(&self, delivery: &Id, file: &Digest, now: Millis) -> Result<()> {
+        let mut transaction = self.write().await?;
+        let moved = sqlx::query(
+            "UPDATE delivery SET state = CASE WHEN organization IS NULL THEN 'quarantined' ELSE 'arrived' END,
+             file = $2, arrived_at = $3 WHERE id = $1 AND state = 'arriving'",
+        )
+        .bind(bytes(delivery))
+        .bind(file.as_bytes().as_slice())
+        .bind(to_sql(now))
+        .execute(&mut *transaction)
+        .await?;
+        if moved.rows_affected() == 1 {
+            sqlx::query(
+                "INSERT INTO delivery_place (delivery, unit, addressee, handling)
+                 SELECT delivery, unit, unit, 'waiting' FROM delivery_unit WHERE delivery = $1 ORDER BY unit",
+            )
+            .bind(bytes(delivery))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Somebody has looked at it.
+    pub(crate) async fn delivery_admitted(&self, delivery: &Id) -> Result<()> {
+        sqlx::query("UPDATE delivery SET state = 'arrived' WHERE id = $1 AND state = 'quarantined'")
+            .bind(bytes(delivery))
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Where it lies.
+    pub(crate) async fn places(&self, delivery: &Id) -> Result<Vec<Place>> {
+        let rows = sqlx::query("SELECT * FROM delivery_place WHERE delivery = $1 ORDER BY place")
+            .bind(bytes(delivery))
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(place).collect()
+    }
+
+    /// Up to `limit` of what lies at a unit, after a place, in the order in which it came.
+    pub(crate) async fn places_at(&self, unit: &Id, after: u64, limit: usize) -> Result<Vec<Place>> {
+        let rows = sqlx::query(
+            "SELECT p.* FROM delivery_place p JOIN delivery d ON d.id = p.delivery
+             WHERE p.unit = $1 AND p.place > $2 AND d.state <> 'deleted' ORDER BY p.place LIMIT $3",
+        )
+        .bind(bytes(unit))
+        .bind(to_sql(after))
+        .bind(to_sql(limit as u64))
+        .fetch_all(&self.0)
+        .await?;
+        rows.iter().map(place).collect()
+    }
+
+    /// What a unit does with what lies there, if it has not done anything yet. Whether it had not. Once every unit has taken it or given
+    /// it back, it is kept until `then` at the latest.
+    pub(crate) async fn handle_delivery(
+        &self,
+        (delivery, unit): (&Id, &Id),
+        card: &Id,
+        handling: &Handling,
+        then: Millis,
+    ) -> Result<bool> {
+        let (name, at, reason) = match handling {
+            Handling::Waiting | Handling::PassedOn { .. } => return Ok(false),
+            Handling::Accepted { at } => ("accepted", at, None),
+            Handling::Returned { at, reason } => ("returned", at, Some(reason)),
+        };
+        let mut transaction = self.write().await?;
+        let handled = sqlx::query(
+            "UPDATE delivery_place SET handling = $3, at = $4, reason = $5, card = $6
+             WHERE delivery = $1 AND unit = $2 AND handling = 'waiting'",
+        )
+        .bind(bytes(delivery))
+        .bind(bytes(unit))
+        .bind(name)
+        .bind(to_sql(*at))
+        .bind(reason)
+        .bind(bytes(card))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE delivery SET kept_until = $2 WHERE id = $1 AND kept_until > $2 AND NOT EXISTS
+             (SELECT 1 FROM delivery_place WHERE delivery = $1 AND handling = 'waiting')",
+        )
+        .bind(bytes(delivery))
+        .bind(to_sql(then))
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(handled.rows_affected() == 1)
+    }
+
+    /// What lies at `from` was passed on, and lies at `to` as well.
+    pub(crate) async fn pass_on_delivery(&self, from: &Place, to: &Id, card: &Id, now: Millis) -> Result<()> {
+        let mut transaction = self.write().await?;
+        sqlx::query(
+            "UPDATE delivery_place SET handling = 'passed-on', at = $2, to_unit = $3, card = $4
+             WHERE place = $1 AND handling IN ('waiting', 'passed-on')",
+        )
+        .bind(to_sql(from.place))
+        .bind(to_sql(now))
+        .bind(bytes(to))
+        .bind(bytes(card))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO delivery_place (delivery, unit, addressee, passed_by, handling)
+             VALUES ($1, $2, $3, $4, 'waiting') ON CONFLICT (delivery, unit) DO NOTHING",
+        )
+        .bind(bytes(&from.delivery))
+        .bind(bytes(to))
+        .bind(bytes(&from.addressee))
+        .bind(bytes(&from.unit))
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Says of what is over at `now`, or was not complete by then though it was offered before `unfinished`, that it is deleted; erases
+    /// what was said of it, and forgets what nobody may bring again. How many were deleted.
+    pub(crate) async fn end_deliveries(&self, now: Millis, unfinished: Millis) -> Result<u64> {
+        let mut transaction = self.write().await?;
+        // No value comes into the text.
+        let over = "state <> 'deleted' AND (kept_until <= $1 OR (state = 'arriving' AND offered_at <= $2))";
+        let parts =
+            format!("DELETE FROM delivery_part WHERE delivery IN (SELECT id FROM delivery WHERE {over})");
+        let ended =
+            format!("UPDATE delivery SET state = 'deleted', offered = NULL, kept_until = $1 WHERE {over}");
+        sqlx::query(AssertSqlSafe(parts))
+            .bind(to_sql(now))
+            .bind(to_sql(unfinished))
+            .execute(&mut *transaction)
+            .await?;
+        let ended = sqlx::query(AssertSqlSafe(ended))
+            .bind(to_sql(now))
+            .bind(to_sql(unfinished))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM delivery WHERE state = 'deleted' AND expires_at <= $1")
+            .bind(to_sql(now))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(ended.rows_affected())
+    }
+
+    /// The deliveries whose files are kept, or are to come.
+    pub(crate) async fn kept_deliveries(&self) -> Result<BTreeSet<Id>> {
+        let rows = sqlx::query("SELECT id FROM delivery WHERE state <> 'deleted'").fetch_all(&self.0).await?;
+        rows.iter().map(|row| id(row, "id")).collect()
+    }
+
+    /// Bytes that are kept or promised, and deliveries that nobody of their units has done anything with.
+    pub(crate) async fn box_figures(&self) -> Result<(u64, u64)> {
+        let row = sqlx::query(
+            "SELECT (SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) FROM delivery WHERE state <> 'deleted') AS bytes,
+             (SELECT COUNT(*) FROM delivery_place p JOIN delivery d ON d.id = p.delivery
+              WHERE p.handling = 'waiting' AND d.state <> 'deleted') AS waiting",
+        )
+        .fetch_one(&self.0)
+        .await?;
+        Ok((unsigned(&row, "bytes")?, unsigned(&row, "waiting")?))
+    }
+}
+
+async fn held(transaction: &mut AnyConnection, new: &NewDelivery) -> Result<Held> {
+    // No bytes stand for nobody's: NULL is equal to nothing.
+    let nobody: &[u8] = &[];
+    let organization = new.organization.as_ref().map_or(nobody, |organization| organization.as_bytes());
+    let row = sqlx::query(
+        "SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) AS from_sender,
+         COUNT(CASE WHEN state IN ('arriving', 'quarantined') THEN 1 END) AS unsettled
+         FROM delivery WHERE state <> 'deleted' AND COALESCE(organization, $2) = $1",
+    )
+    .bind(organization)
+    .bind(nobody)
+    .fetch_one(&mut *transaction)
+    .await?;
+    let (from_sender, unsettled) = (unsigned(&row, "from_sender")?, unsigned(&row, "unsettled")?);
+    let row = sqlx::query(
+        "SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) AS promised FROM delivery WHERE state = 'arriving'",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let promised = unsigned(&row, "promised")?;
+    let mut for_unit = 0;
+    for unit in &new.units {
+        let row = sqlx::query(
+            "SELECT COALESCE(CAST(SUM(d.size) AS BIGINT), 0) AS bytes FROM delivery d
+             JOIN delivery_unit u ON u.delivery = d.id WHERE u.unit = $1 AND d.state <> 'deleted'",
+        )
+        .bind(bytes(unit))
+        .fetch_one(&mut *transaction)
+        .await?;
+        for_unit = unsigned(&row, "bytes")?.max(for_unit);
+    }
+    Ok(Held { from_sender, for_unit, promised, unsettled })
+}
+
+fn kept(row: &AnyRow) -> Result<Kept> {
+    let offered: Option<String> = row.try_get("offered")?;
+    let offered = offered.map(|text| serde_json::from_str(&text).map_err(|_| DAMAGED)).transpose()?;
+    let file: Option<Vec<u8>> = row.try_get("file")?;
+    let arrived_at = || unsigned(row, "arrived_at");
+    let state: String = row.try_get("state")?;
+    let stage = match state.as_str() {
+        "arriving" => Stage::Arriving { other_file: unsigned(row, "other_file")? != 0 },
+        "quarantined" => Stage::Quarantined { arrived_at: arrived_at()? },
+        "arrived" => Stage::Arrived { arrived_at: arrived_at()? },
+        "deleted" => Stage::Deleted,
+        _ => return Err(DAMAGED),
+    };
+    Ok(Kept {
+        id: id(row, "id")?,
+        digest: digest(row, "digest")?,
+        offered,
+        size: unsigned(row, "size")?,
+        file: file.map(|bytes| bytes.try_into().map(Digest).map_err(|_| DAMAGED)).transpose()?,
+        stage,
+        kept_until: unsigned(row, "kept_until")?,
+        expires_at: unsigned(row, "expires_at")?,
+    })
+}
+
+fn place(row: &AnyRow) -> Result<Place> {
+    let handling: String = row.try_get("handling")?;
+    let at = || unsigned(row, "at");
+    let handling = match handling.as_str() {
+        "waiting" => Handling::Waiting,
+        "accepted" => Handling::Accepted { at: at()? },
+        "returned" => Handling::Returned { at: at()?, reason: row.try_get("reason")? },
+        "passed-on" => Handling::PassedOn { at: at()?, to: id(row, "to_unit")? },
+        _ => return Err(DAMAGED),
+    };
+    Ok(Place {
+        place: unsigned(row, "place")?,
+        delivery: id(row, "delivery")?,
+        unit: id(row, "unit")?,
+        addressee: id(row, "addressee")?,
+        passed_by: optional_id(row, "passed_by")?,
+        handling,
+        card: optional_id(row, "card")?,
+    })
+}
+
+fn optional_id(row: &AnyRow, column: &str) -> Result<Option<Id>> {
+    let bytes: Option<Vec<u8>> = row.try_get(column)?;
+    bytes.map(|bytes| bytes.try_into().map(Id).map_err(|_| DAMAGED)).transpose()
+}
+
+fn digest(row: &AnyRow, column: &str) -> Result<Digest> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    bytes.try_into().map(Digest).map_err(|_| DAMAGED)
+}
