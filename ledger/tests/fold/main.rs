@@ -11,6 +11,7 @@ mod ahead;
 mod custodians;
 mod dates;
 mod deliveries;
+mod ecdsa;
 mod facts;
 mod fixture;
 mod founding;
