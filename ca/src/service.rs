@@ -1,6 +1,7 @@
 //! `warifu-ca run`: follow the ledger, and do what it asks for.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use warifu_ledger::state::State;
 use warifu_ledger::statement::{Act, Fact, FactBody, HalfHolder, Millis, Order, ServiceId, Statement as _};
 use warifu_replica::clock::{Clock, SystemClock};
 use warifu_replica::follow::{FollowError, Follower, Following, Fresh};
-use warifu_replica::{Appended, Replica, ReplicaError};
+use warifu_replica::{Appended, Replica, ReplicaError, Snapshots};
 use warifu_split_key::point::Point;
 
 use crate::certificates::{Certifier, NONE, RENEWED_BEFORE_MS};
@@ -107,10 +108,11 @@ impl Service {
         pool: AnyPool,
     ) -> Result<Self, ServiceError> {
         let (address, clock) = (&config.kms.address, Arc::new(SystemClock));
-        Self::start_with(address, config.crl.publishing(address), configured_kms, keys, pool, clock).await
+        let (data, publishing) = (Some(config.data.as_path()), config.crl.publishing(address));
+        Self::start_with(address, publishing, configured_kms, keys, pool, data, clock).await
     }
 
-    /// As [`Service::start`], on any clock.
+    /// As [`Service::start`], on any clock; without a folder for it, no snapshot of the ledger is kept.
     ///
     /// # Errors
     /// [`ServiceError`].
@@ -120,10 +122,14 @@ impl Service {
         configured_kms: Option<Point>,
         keys: Keys,
         pool: AnyPool,
+        data: Option<&Path>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServiceError> {
         let pin = vault::pinned(&pool).await?.ok_or(ServiceError::NotFounded)?;
-        let replica = Replica::open(pool.clone(), Some(pin.organization)).await?;
+        let own = keys.own.clone();
+        let key = blocking(move || Ok::<_, ServiceError>(own.snapshot_key()?)).await?;
+        let snapshots = data.map(|data| Snapshots::new(data, Arc::new(key)));
+        let replica = Replica::open_with_snapshots(pool.clone(), Some(pin.organization), snapshots).await?;
         // Once the ledger is here, it says with which keys the kms speaks.
         if replica.state().is_none() && configured_kms.is_some_and(|key| key != pin.kms_tls) {
             return Err(ServiceError::OtherKms);
@@ -251,6 +257,7 @@ impl Service {
         cosigning.abort();
         committing.abort();
         running.shutdown().await;
+        self.replica.keep_snapshot().await;
         Ok(ended)
     }
 

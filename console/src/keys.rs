@@ -56,6 +56,15 @@ impl Place {
     }
 }
 
+/// The key with which a service signs snapshots of the ledger for itself, and nothing else; made if it is not there. Nobody but the
+/// service ever asks for its public half, so the ledger does not have it, and it stays what it is when the others are rotated. Blocks.
+///
+/// # Errors
+/// [`HsmError`].
+pub fn snapshot_key(hsm: &Hsm) -> Result<SigningKey, HsmError> {
+    hsm.ensure_signing_key("snapshots")
+}
+
 /// A service's own keys. Cheap to clone.
 #[derive(Clone)]
 pub struct OwnKeys {
@@ -111,6 +120,14 @@ impl OwnKeys {
             return Self::at(&self.hsm, self.labels, self.place.other());
         }
         Ok(self.clone())
+    }
+
+    /// [`snapshot_key`] of the same token. Blocks.
+    ///
+    /// # Errors
+    /// [`HsmError`].
+    pub fn snapshot_key(&self) -> Result<SigningKey, HsmError> {
+        snapshot_key(&self.hsm)
     }
 
     /// The public halves.

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey};
 use warifu_console::file;
-use warifu_console::keys::{Labels, OwnKeys};
+use warifu_console::keys::{Labels, OwnKeys, snapshot_key};
 use warifu_console::process::Ended;
 use warifu_crash_point::{Guard, stands, waiting};
 use warifu_hardware::hsm::{Ed25519Key, Hsm, HsmError, Kek};
@@ -24,7 +24,7 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
 use warifu_replica::clock::Clock;
-use warifu_replica::{Replica, Turn};
+use warifu_replica::{Replica, Snapshots, Turn};
 
 mod certificates;
 pub mod command;
@@ -192,8 +192,17 @@ impl Authority {
     }
 
     async fn open_alone(config: &Config, clock: Arc<dyn Clock>, lock: Arc<File>) -> Result<Arc<Self>> {
-        let replica = Replica::open(Self::database(config).await?, None).await?;
-        let keys = Self::keys_in_use(config, replica.state()).await?;
+        let pool = Self::database(config).await?;
+        let token = config.hsm.clone();
+        let (hsm, key) = blocking(move || {
+            let hsm = token.open()?;
+            let key = snapshot_key(&hsm)?;
+            Ok((hsm, key))
+        })
+        .await?;
+        let snapshots = Snapshots::new(&config.data, Arc::new(key));
+        let replica = Replica::open_with_snapshots(pool, None, Some(snapshots)).await?;
+        let keys = Self::keys_in_use(config, hsm, replica.state()).await?;
         Self::open_with(config, lock, keys, replica, clock).await
     }
 
@@ -281,6 +290,7 @@ impl Authority {
             // What was asked before is answered; nothing else will be (P-4.16).
             connections.end_all().await;
         }
+        self.replica.keep_snapshot().await;
         Ok(ended)
     }
 

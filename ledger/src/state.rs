@@ -22,15 +22,19 @@ mod custodians;
 pub mod fact;
 mod fold;
 mod grant;
+mod growing;
 mod journals;
 mod keys;
 mod member;
 mod order;
 mod rejected;
 mod routing;
+mod snapshot;
 mod standing;
 mod trust;
 mod unit;
+
+use growing::{GrowingMap, GrowingSet};
 
 pub use answer::NotAnswered;
 pub use custodians::{CUSTODIANS_LIMIT, Custodians};
@@ -39,6 +43,7 @@ pub use journals::{BEGUN_LIMIT, BEGUN_WITHIN_MS, Journals};
 pub use order::Signers;
 pub use rejected::{Kind, Rejected};
 pub use routing::{NotRouted, Told};
+pub use snapshot::{FORMAT, NotASnapshot};
 pub use trust::{LONGEST_ADDRESS, Trust};
 
 /// How many live grants one card holds at most: the retired key slots of SP 800-73-4.
@@ -199,44 +204,44 @@ pub struct State {
     /// Every key that ever signed checkpoints.
     log_keys: Set<[u8; 32]>,
     policy: Policy,
-    members: Map<Id, Member>,
-    cards: Map<Id, CardState>,
-    contracts: Map<Id, Contract>,
-    units: Map<Id, Unit>,
-    grants: Map<Id, Grant>,
-    sites: Map<Id, Site>,
+    members: GrowingMap<Id, Member>,
+    cards: GrowingMap<Id, CardState>,
+    contracts: GrowingMap<Id, Contract>,
+    units: GrowingMap<Id, Unit>,
+    grants: GrowingMap<Id, Grant>,
+    sites: GrowingMap<Id, Site>,
     /// Signature keys (9C) by `keyid`: who may have signed.
-    signers: Map<Digest, Id>,
-    /// Authentication keys (9A): who is at the other end of a connection.
-    authenticators: Map<Point, Id>,
+    signers: GrowingMap<Digest, Id>,
+    /// Authentication keys (9A), compressed: who is at the other end of a connection.
+    authenticators: GrowingMap<[u8; 33], Id>,
     /// The sites by their TLS keys of now.
     site_connections: Map<Point, Id>,
-    grants_of_card: Set<(Id, Id)>,
-    grants_of_unit: Set<(Id, Id)>,
-    cards_of_member: Set<(Id, Id)>,
-    members_of_contract: Set<(Id, Id)>,
-    units_of_contract: Set<(Id, Id)>,
+    grants_of_card: GrowingSet<(Id, Id)>,
+    grants_of_unit: GrowingSet<(Id, Id)>,
+    cards_of_member: GrowingSet<(Id, Id)>,
+    members_of_contract: GrowingSet<(Id, Id)>,
+    units_of_contract: GrowingSet<(Id, Id)>,
     /// The x-coordinate of every public key ever seen: neither a key nor its negative, whose ECDH answers are the same,
     /// may come twice.
-    points: Set<[u8; 32]>,
+    points: GrowingSet<[u8; 32]>,
     /// Members with a role.
     role_holders: Set<Id>,
     /// Orders that executed, by expiry and digest, until they have expired.
     executed: Set<(Millis, Digest)>,
-    shredded: Set<Digest>,
+    shredded: GrowingSet<Digest>,
     /// Slips that were revoked: one of a batch, or all.
-    revoked_slips: Set<(Digest, Option<u64>)>,
+    revoked_slips: GrowingSet<(Digest, Option<u64>)>,
     custodians: Map<HalfHolder, Custodians>,
     /// Members who are custodians of a service's backups, or were.
     ever_custodians: Set<(HalfHolder, Id)>,
     /// How far each site's audit journals have come.
-    journals: Map<Id, Journals>,
+    journals: GrowingMap<Id, Journals>,
     /// Other organizations, by their names.
     trusts: Map<Digest, Trust>,
 }
 
 /// The second halves of the pairs that begin with `first`.
-fn seconds(pairs: &Set<(Id, Id)>, first: Id) -> impl Iterator<Item = Id> + '_ {
+fn seconds(pairs: &GrowingSet<(Id, Id)>, first: Id) -> impl Iterator<Item = Id> + '_ {
     pairs.range((first, Id([0; 16]))..=(first, Id([0xff; 16]))).map(|&(_, second)| second)
 }
 
@@ -296,7 +301,7 @@ impl State {
     /// The card whose authentication key (9A) this is.
     #[must_use]
     pub fn card_of_authentication_key(&self, key: &Point) -> Option<Id> {
-        self.authenticators.get(key).copied()
+        self.authenticators.get(&key.to_compressed()).copied()
     }
 
     /// The contract of this id.

@@ -79,6 +79,20 @@ impl Tree {
         Ok(())
     }
 
+    /// How many hashes of complete subtrees a tree of so many leaves has.
+    pub(crate) fn hashes(size: u64) -> Option<u64> {
+        size.checked_mul(2).map(|twice| twice - u64::from(size.count_ones()))
+    }
+
+    pub(crate) fn parts(&self) -> (u64, &VectorSync<[u8; 32]>) {
+        (self.size, &self.stored)
+    }
+
+    /// The hashes are [`Tree::hashes`] many, and taken for what they say.
+    pub(crate) fn from_parts(size: u64, stored: VectorSync<[u8; 32]>) -> Self {
+        Self { size, stored }
+    }
+
     /// The root over the first `size` leaves.
     ///
     /// # Errors

@@ -10,4 +10,4 @@ pub mod lease;
 mod replica;
 pub mod storage;
 
-pub use replica::{Appended, Replica, ReplicaError, Turn};
+pub use replica::{Appended, Replica, ReplicaError, Snapshots, Turn};

@@ -14,9 +14,11 @@ use warifu_ledger::statement::Millis;
 
 use crate::storage;
 
+mod snapshot;
 mod stored;
 mod turn;
 
+pub use snapshot::Snapshots;
 pub use turn::Turn;
 
 /// How many leaves are read from the database at a time.
@@ -125,6 +127,9 @@ struct Inner {
     size: watch::Sender<u64>,
     last_stamp: RwLock<Option<(u64, Millis)>>,
     fork: RwLock<Option<u64>>,
+    snapshots: Option<Snapshots>,
+    /// How many leaves the kept snapshot is of. Held while one is written.
+    kept: Arc<Mutex<u64>>,
 }
 
 #[derive(Default)]
@@ -155,15 +160,42 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::OtherOrganization`] where it is not; any other if the stored ledger is not one.
     pub async fn open(pool: AnyPool, pinned: Option<Digest>) -> Result<Self, ReplicaError> {
+        Self::open_from(pool, pinned, None, None).await
+    }
+
+    /// As [`Replica::open`], but that it goes on from the snapshot that is kept, if there is one that is the service's own, and keeps
+    /// one from time to time.
+    ///
+    /// # Errors
+    /// As [`Replica::open`]; of a snapshot that does not count, nothing comes but a line in the log.
+    pub async fn open_with_snapshots(
+        pool: AnyPool,
+        pinned: Option<Digest>,
+        snapshots: Option<Snapshots>,
+    ) -> Result<Self, ReplicaError> {
+        let replica = Self::open_from(pool, pinned, None, snapshots).await?;
+        replica.keep_from_time_to_time();
+        Ok(replica)
+    }
+
+    async fn open_from(
+        pool: AnyPool,
+        pinned: Option<Digest>,
+        state: Option<State>,
+        snapshots: Option<Snapshots>,
+    ) -> Result<Self, ReplicaError> {
         let replica = Self(Arc::new(Inner {
             pool,
             pinned,
             writer: Arc::default(),
-            state: RwLock::new(None),
-            size: watch::Sender::new(0),
+            size: watch::Sender::new(state.as_ref().map_or(0, |state| state.tree().size())),
+            state: RwLock::new(state),
             last_stamp: RwLock::new(None),
             fork: RwLock::new(None),
+            snapshots,
+            kept: Arc::default(),
         }));
+        replica.recall().await;
         replica.read_stored().await?;
         Ok(replica)
     }
@@ -181,18 +213,7 @@ impl Replica {
     ) -> Result<Self, ReplicaError> {
         let stored: Vec<Vec<u8>> =
             sqlx::query_scalar("SELECT bytes FROM ledger_leaf ORDER BY idx").fetch_all(&pool).await?;
-        let recalled = recall(&stored);
-        let replica = Self(Arc::new(Inner {
-            pool,
-            pinned,
-            writer: Arc::default(),
-            size: watch::Sender::new(recalled.as_ref().map_or(0, |state| state.tree().size())),
-            state: RwLock::new(recalled),
-            last_stamp: RwLock::new(None),
-            fork: RwLock::new(None),
-        }));
-        replica.read_stored().await?;
-        Ok(replica)
+        Self::open_from(pool, pinned, recall(&stored), None).await
     }
 
     async fn read_stored(&self) -> Result<(), ReplicaError> {
@@ -509,6 +530,7 @@ impl Replica {
                 Ok(()) => {
                     reached(CrashPoint::ReplicaLeavesStored).await;
                     this.publish(state);
+                    this.keep_from_time_to_time();
                 }
                 Err(_) => writer.doubtful = true,
             }

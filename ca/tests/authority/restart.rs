@@ -216,11 +216,12 @@ async fn it_serves_no_kms_but_the_founded_one(folder: PathBuf) {
         (keys(&folder), std::sync::Arc::new(warifu_replica::clock::ManualClock::default()));
     let pool = database(&folder).await;
     let unfounded =
-        Service::start_with("127.0.0.1:1", publishing(), None, ca_keys.clone(), pool, clock.clone()).await;
+        Service::start_with("127.0.0.1:1", publishing(), None, ca_keys.clone(), pool, None, clock.clone())
+            .await;
     assert!(matches!(unfounded.err().unwrap(), ServiceError::NotFounded));
     let kms = Kms::founded(&ca_keys).await;
     let pool = crate::stage::founded(&folder, &kms).await;
     let other = Some(public_of("other tls").0);
-    let started = Service::start_with(&kms.address(), publishing(), other, ca_keys, pool, clock).await;
+    let started = Service::start_with(&kms.address(), publishing(), other, ca_keys, pool, None, clock).await;
     assert!(matches!(started.err().unwrap(), ServiceError::OtherKms));
 }

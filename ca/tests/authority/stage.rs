@@ -204,7 +204,8 @@ pub(crate) async fn serve_until(folder: &Path, kms: &Kms, done: impl Future<Outp
     let pool = founded(folder, kms).await;
     let clock = Arc::new(ManualClock::default());
     let address = kms.address();
-    let service = Service::start_with(&address, publishing(), None, keys(folder), pool.clone(), clock);
+    let service =
+        Service::start_with(&address, publishing(), None, keys(folder), pool.clone(), Some(folder), clock);
     let service = service.await.unwrap();
     tokio::time::timeout(PATIENCE, service.run(done)).await.expect("it did not come to pass").unwrap();
     pool.close().await;

@@ -14,10 +14,9 @@ use super::{Authority, Config, Keys, Result, blocking};
 impl Authority {
     /// The authority's token, and the keys in it that the ledger names. Those that they took the place of are destroyed, and the statement
     /// of the kms's keys is of these.
-    pub(super) async fn keys_in_use(config: &Config, state: Option<State>) -> Result<(Hsm, Keys)> {
+    pub(super) async fn keys_in_use(config: &Config, hsm: Hsm, state: Option<State>) -> Result<(Hsm, Keys)> {
         let config = config.clone();
         blocking(move || {
-            let hsm = config.hsm.open()?;
             let keys = Keys::ensure(&hsm, state.as_ref())?;
             if let Some(state) = state.filter(|state| *state.kms() == keys.public()) {
                 let address = Some(config.address.clone());

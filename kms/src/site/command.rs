@@ -114,7 +114,7 @@ async fn serve(config: &Config) -> Result<(), SiteError> {
             organization,
             kms_address: config.kms.address.clone(),
             kms_tls_key,
-            halt_mark: Some(config.data.join("halted")),
+            data: Some(config.data.clone()),
             clock: Arc::new(SystemClock),
             rate: Rate::default(),
         })

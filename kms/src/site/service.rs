@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use warifu_api::server::{Connections, Limits, Seats, serve};
 use warifu_api::tls::{Identity, PeerKey, Pin};
 use warifu_api::{Client, ClientError, ErrorCode};
-use warifu_console::keys::{Labels, OwnKeys};
+use warifu_console::keys::{Labels, OwnKeys, snapshot_key};
 use warifu_console::monitor::Watched;
 use warifu_console::process::Ended;
 use warifu_hardware::hsm::Hsm;
@@ -19,9 +19,9 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Millis, ServiceKeys, Statement};
 use warifu_ledger::{Digest, Id};
-use warifu_replica::Replica;
 use warifu_replica::clock::Clock;
 use warifu_replica::follow::{Follower, Following, Halt};
+use warifu_replica::{Replica, Snapshots};
 use warifu_split_key::point::Point;
 
 use super::check::View;
@@ -57,9 +57,9 @@ pub struct Settings {
     pub kms_address: String,
     /// The authority's TLS key, until the ledger is here and names it.
     pub kms_tls_key: Point,
-    /// The file that keeps a halt for a fork where the database can take nothing any more; none, and a restart on a full disk
-    /// forgets it.
-    pub halt_mark: Option<PathBuf>,
+    /// The folder for what is kept beside the database: a halt for a fork, where the database can take nothing any more, and a
+    /// snapshot of the ledger. Without one, a restart on a full disk forgets the halt, and every restart folds all of the ledger.
+    pub data: Option<PathBuf>,
     /// The clock of its lease.
     pub clock: Arc<dyn Clock>,
     /// How often a card may ask.
@@ -152,7 +152,11 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub async fn start(settings: Settings) -> Result<Self, SiteError> {
-        let replica = Replica::open(settings.pool.clone(), Some(settings.organization)).await?;
+        let hsm = settings.hsm.clone();
+        let key = blocking(move || snapshot_key(&hsm)).await??;
+        let snapshots = settings.data.as_deref().map(|data| Snapshots::new(data, Arc::new(key)));
+        let (pool, pinned) = (settings.pool.clone(), Some(settings.organization));
+        let replica = Replica::open_with_snapshots(pool, pinned, snapshots).await?;
         let (kms_address, pin) = (settings.kms_address.clone(), Pin::from(settings.kms_tls_key));
         let connect = |identity: &Identity| Client::multiplexed(kms_address.as_str(), pin.clone(), identity);
         let (core, recording) = Core::open(settings, replica, connect).await?;
@@ -234,6 +238,7 @@ impl Site {
     /// Ends all tasks and waits for them. What is being written is finished.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
+        self.core.replica.keep_snapshot().await;
     }
 }
 
@@ -278,7 +283,7 @@ impl Core {
             identity,
             kms,
             clock: settings.clock,
-            halt_mark: settings.halt_mark,
+            halt_mark: settings.data.map(|data| data.join("halted")),
             own,
             keys,
             former,

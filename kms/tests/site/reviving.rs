@@ -1,10 +1,13 @@
 //! I3: what came before, what was restored, and what was cut off half-way revives nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use warifu_api::error::ErrorCode;
+use warifu_kms::site::Site;
 use warifu_ledger::Digest;
 use warifu_ledger::statement::Act;
+use warifu_replica::{Replica, Snapshots};
 
 use crate::people::*;
 use crate::revocation::{hanako, is_gone, rows};
@@ -189,5 +192,52 @@ test! {
             town.opens("taro", "team").await;
             assert_eq!(town.bring(&order, None).await, Ok(receipt.clone()));
         }
+    }
+}
+
+/// Keeps a snapshot of the ledger of a site that does not run, signed with the key of this label in its token.
+async fn keep_snapshot(town: &Town, label: &str) {
+    let pool = Site::database(&town.config.database()).await.unwrap();
+    let key = Arc::new(town.config.hsm.open().unwrap().ensure_signing_key(label).unwrap());
+    let snapshots = Snapshots::new(&town.config.data, key).after(u64::MAX, 0);
+    let opened = Replica::open_with_snapshots(pool.clone(), town.config.organization, Some(snapshots)).await;
+    opened.unwrap().keep_snapshot().await;
+    pool.close().await;
+}
+
+/// Puts other bytes in the place of a leaf; those that were there.
+async fn put_leaf(town: &Town, index: i64, bytes: &[u8]) -> Vec<u8> {
+    let pool = Site::database(&town.config.database()).await.unwrap();
+    let leaf = sqlx::query_scalar("SELECT bytes FROM ledger_leaf WHERE idx = $1").bind(index);
+    let before = leaf.fetch_one(&pool).await.unwrap();
+    let put = sqlx::query("UPDATE ledger_leaf SET bytes = $1 WHERE idx = $2").bind(bytes).bind(index);
+    put.execute(&pool).await.unwrap();
+    pool.close().await;
+    before
+}
+
+test! {
+    async fn a_site_goes_on_from_its_own_snapshot_and_revives_nothing(folder) {
+        let mut town = Town::working(folder).await;
+        town.kill().await;
+        keep_snapshot(&town, "snapshots").await;
+        // A start that folded all of the ledger would fail.
+        let leaf = put_leaf(&town, 1, b"spoilt").await;
+        town.start().await;
+        town.until_fresh().await;
+        town.opens("hanako", "tax").await;
+        // The snapshot is from before.
+        let order = town.kms.done([revoke_grant("hanako", "tax")], ONE);
+        town.kms.receipt(&order).await;
+        town.restart().await;
+        town.until_fresh().await;
+        is_gone(&town, "hanako", "tax", ErrorCode::GrantNotLive).await;
+        // Under another key, it is nobody's.
+        town.kill().await;
+        put_leaf(&town, 1, &leaf).await;
+        std::fs::remove_file(town.config.data.join("ledger.snapshot")).unwrap();
+        keep_snapshot(&town, "others").await;
+        put_leaf(&town, 1, b"spoilt").await;
+        assert!(!town.refused_to_run().is_empty());
     }
 }

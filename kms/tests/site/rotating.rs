@@ -123,7 +123,7 @@ test! {
             organization: town.config.organization.unwrap(),
             kms_address: town.config.kms.address.clone(),
             kms_tls_key: town.config.kms.key().unwrap().unwrap(),
-            halt_mark: None,
+            data: None,
             clock: town.clock.clone(),
             rate: Rate::default(),
         })

@@ -154,7 +154,7 @@ impl Town {
             organization: self.config.organization.unwrap(),
             kms_address: self.config.kms.address.clone(),
             kms_tls_key: self.config.kms.key().unwrap().unwrap(),
-            halt_mark: Some(self.config.data.join("halted")),
+            data: Some(self.config.data.clone()),
             clock: self.clock.clone(),
             rate: Rate { burst: 1_000_000, ..Rate::default() },
         })

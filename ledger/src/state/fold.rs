@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use warifu_split_key::point::Point;
 
+use super::growing::{GrowingMap, GrowingSet};
 use super::keys::NO_TRANSPORT;
 use super::{LONGEST_LEASE_MS, Rejected, State};
 use crate::ahead::{Checked, Found};
@@ -70,28 +71,28 @@ impl State {
             kms: Arc::new(founding.kms.clone()),
             former_keys: Map::new_sync(),
             log_keys,
-            members: Map::new_sync(),
-            cards: Map::new_sync(),
-            contracts: Map::new_sync(),
-            units: Map::new_sync(),
-            grants: Map::new_sync(),
-            sites: Map::new_sync(),
-            signers: Map::new_sync(),
-            authenticators: Map::new_sync(),
+            members: GrowingMap::new(),
+            cards: GrowingMap::new(),
+            contracts: GrowingMap::new(),
+            units: GrowingMap::new(),
+            grants: GrowingMap::new(),
+            sites: GrowingMap::new(),
+            signers: GrowingMap::new(),
+            authenticators: GrowingMap::new(),
             site_connections: Map::new_sync(),
-            grants_of_card: Set::new_sync(),
-            grants_of_unit: Set::new_sync(),
-            cards_of_member: Set::new_sync(),
-            members_of_contract: Set::new_sync(),
-            units_of_contract: Set::new_sync(),
-            points: Set::new_sync(),
+            grants_of_card: GrowingSet::new(),
+            grants_of_unit: GrowingSet::new(),
+            cards_of_member: GrowingSet::new(),
+            members_of_contract: GrowingSet::new(),
+            units_of_contract: GrowingSet::new(),
+            points: GrowingSet::new(),
             role_holders: Set::new_sync(),
             executed: Set::new_sync(),
-            shredded: Set::new_sync(),
-            revoked_slips: Set::new_sync(),
+            shredded: GrowingSet::new(),
+            revoked_slips: GrowingSet::new(),
             custodians: Map::new_sync(),
             ever_custodians: Set::new_sync(),
-            journals: Map::new_sync(),
+            journals: GrowingMap::new(),
             trusts: Map::new_sync(),
         };
         check_policy(&founding.policy)?;

@@ -21,7 +21,7 @@ pub struct Journals {
     /// Those that it wrote before, with their last heads: nothing is added to them any more.
     pub former: Map<Id, Position>,
     /// Since when those are counted that it has begun, and how many they are.
-    begun: (Millis, u32),
+    pub(super) begun: (Millis, u32),
 }
 
 impl State {

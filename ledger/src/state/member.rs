@@ -105,7 +105,7 @@ impl State {
         }
         self.first_sight([card.authentication.0, card.signature.0, card.transport.0])?;
         self.signers.insert_mut(card.signature.key_id(), card.card);
-        self.authenticators.insert_mut(card.authentication.0, card.card);
+        self.authenticators.insert_mut(card.authentication.0.to_compressed(), card.card);
         self.cards_of_member.insert_mut((card.member, card.card));
         let state = CardState { card: card.clone(), vouched, enrolled, status: CardStatus::Live };
         self.cards.insert_mut(card.card, state);

@@ -37,7 +37,7 @@ fn town() -> Town {
     town
 }
 
-fn batch(by: &str, town: &Town, files: &[&str]) -> FactBody {
+pub(crate) fn batch(by: &str, town: &Town, files: &[&str]) -> FactBody {
     FactBody::JournalsBatched { heads: vec![head_by(by, town, "journal", files)] }
 }
 

@@ -27,6 +27,7 @@ mod roles;
 mod rotated;
 mod routing;
 mod signing;
+mod snapshot;
 mod tiles;
 mod trust;
 mod units;

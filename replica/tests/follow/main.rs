@@ -16,5 +16,6 @@ mod fixture;
 mod follower;
 mod lease;
 mod ledger;
+mod snapshot;
 mod stage;
 mod storage;

@@ -32,8 +32,12 @@ impl DigestSigner for SoftKey {
     }
 }
 
+pub(crate) fn soft_key(label: &str) -> Arc<dyn DigestSigner> {
+    Arc::new(SoftKey(key(label)))
+}
+
 pub(crate) fn identity(label: &str) -> Identity {
-    Identity::self_signed(Arc::new(SoftKey(key(label))), label).unwrap()
+    Identity::self_signed(soft_key(label), label).unwrap()
 }
 
 pub(crate) async fn database(folder: &Path) -> AnyPool {

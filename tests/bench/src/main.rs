@@ -15,6 +15,7 @@ mod fold;
 mod partials;
 mod people;
 mod raw;
+mod restart;
 mod revocation;
 mod town;
 
@@ -39,6 +40,15 @@ enum What {
         /// Entries.
         #[arg(long, default_value_t = 20_000)]
         entries: usize,
+    },
+    /// A service's start with a long ledger, with and without its snapshot.
+    Restart {
+        /// Entries.
+        #[arg(long, default_value_t = 20_000)]
+        entries: usize,
+        /// Acts of each entry, under one signature.
+        #[arg(long, default_value_t = 1)]
+        acts: usize,
     },
     /// Partials at one site, against its HSM alone.
     Partials {
@@ -77,6 +87,7 @@ fn main() -> Result<()> {
     }
     match arguments.what {
         What::Fold { entries } => fold::measure(entries),
+        What::Restart { entries, acts } => runtime()?.block_on(restart::measure(entries, acts)),
         What::Partials { seconds } => runtime()?.block_on(partials::measure(seconds)),
         What::Raw { seconds, threads } => raw::measure(seconds, threads),
         What::Revocation { sites, runs } => runtime()?.block_on(revocation::measure(sites, runs)),

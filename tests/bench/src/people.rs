@@ -31,6 +31,11 @@ impl DigestSigner for Software {
     }
 }
 
+/// A service's key of this label.
+pub(crate) fn software(label: &str) -> Arc<dyn DigestSigner> {
+    Arc::new(Software(key(label)))
+}
+
 /// TLS with a card's 9A key.
 pub(crate) fn of_card(card: &str) -> Result<Identity> {
     Ok(Identity::self_signed(Arc::new(Software(card_key(card, "9A"))), card)?)

@@ -137,6 +137,7 @@ impl Place {
                     Some(self.kms_tls),
                     keys,
                     pool,
+                    None,
                     clock,
                 )
                 .await?;
@@ -151,7 +152,7 @@ impl Place {
                     organization: self.organization,
                     kms_address: self.address(Who::Kms),
                     kms_tls_key: self.kms_tls,
-                    halt_mark: None,
+                    data: None,
                     clock: Arc::new(SystemClock),
                     rate: Rate { burst: 1 << 20, ..Rate::default() },
                 })

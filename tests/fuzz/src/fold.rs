@@ -130,6 +130,19 @@ fn trust(label: &str) -> Act {
     Act::trust(keys, record("goro").commitment(), "alps.example:443")
 }
 
+/// What a service reads of its own file, behind its own signature: a state all the same, or none.
+pub(crate) fn snapshot(data: &[u8]) -> bool {
+    let Ok(state) = State::from_snapshot(data) else { return false };
+    let again = State::from_snapshot(&state.to_snapshot()).unwrap();
+    assert!(again == state, "written and read, it is another");
+    let _ = state.tree().root(state.tree().size());
+    true
+}
+
+pub(crate) fn snapshot_seeds() -> Vec<Vec<u8>> {
+    vec![Town::founded().state.to_snapshot(), Stage::with(|town| town.state.to_snapshot())]
+}
+
 /// A story of orders and facts, by anyone, at any time, told twice, late, or under broken signatures.
 pub(crate) fn orders(data: &[u8]) -> bool {
     let mut script = Cursor::new(data);

@@ -76,6 +76,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "leaf", longest: 16 * KIB, run: statements::leaf, seeds: statements::leaf_seeds },
     Target { name: "acts", longest: 4 * KIB, run: fold::acts, seeds: fold::acts_seeds },
     Target { name: "fold", longest: 512, run: fold::orders, seeds: fold::orders_seeds },
+    Target { name: "snapshot", longest: 32 * KIB, run: fold::snapshot, seeds: fold::snapshot_seeds },
     Target { name: "checkpoint", longest: 2 * KIB, run: log::checkpoint, seeds: log::checkpoint_seeds },
     Target { name: "tree", longest: 4 * KIB, run: log::tree, seeds: log::tree_seeds },
     Target { name: "tile", longest: 64, run: log::tile, seeds: log::tile_seeds },

@@ -187,6 +187,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("ledger/src/leaf.rs", &["leaf"]),
     ("ledger/src/checkpoint.rs", &["checkpoint"]),
     ("replica/src/follow.rs", &["wire", "events"]),
+    ("replica/src/replica/snapshot.rs", &["snapshot"]),
     ("texts/src/findings.rs", &[]),
     ("token-agent/src/bin/warifu/doctor/cards.rs", &["wire"]),
     ("token-agent/src/bin/warifu/doctor/services.rs", &["wire"]),
@@ -202,6 +203,7 @@ const READERS: &[(&str, &[&str])] = &[
 /// What reading looks like in the code.
 const READING: &[&str] = &[
     "serde_json::from_",
+    "State::from_snapshot(",
     "toml::from_",
     "csv::Reader",
     "Certificate::from_der(",

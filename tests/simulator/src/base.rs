@@ -117,6 +117,11 @@ pub(crate) fn recall(leaves: &[Vec<u8>]) -> Option<State> {
     found
 }
 
+/// The same as it comes back from a snapshot, for a service that starts: what a state forgets as bytes, the rest of the run shows.
+pub(crate) fn from_snapshot(leaves: &[Vec<u8>]) -> Option<State> {
+    State::from_snapshot(&recall(leaves)?.to_snapshot()).ok()
+}
+
 pub(crate) fn config(folder: &Path) -> Config {
     Config {
         data: folder.join("kms"),

@@ -246,7 +246,7 @@ impl World {
                 let config = base::config(self.folder.path());
                 self.task(who, Doing::Starting, async move {
                     let opened = async {
-                        let replica = Replica::open_recalling(pool, None, base::recall).await?;
+                        let replica = Replica::open_recalling(pool, None, base::from_snapshot).await?;
                         let authority = Authority::open_idle(&config, &hsm, replica.clone(), clock).await?;
                         anyhow::Ok((authority, replica))
                     };
@@ -256,7 +256,8 @@ impl World {
             Who::Ca => {
                 self.task(who, Doing::Starting, async move {
                     let opened = async {
-                        let replica = Replica::open_recalling(pool, Some(organization), base::recall).await?;
+                        let replica =
+                            Replica::open_recalling(pool, Some(organization), base::from_snapshot).await?;
                         CaSteps::open(&hsm, replica, kms, clock)
                     };
                     Done::Ca(opened.await.map_err(|error| format!("{error:?}")))
@@ -267,14 +268,15 @@ impl World {
                 self.task(who, Doing::Starting, async move {
                     let opened = async {
                         let replica =
-                            Replica::open_recalling(pool.clone(), Some(organization), base::recall).await?;
+                            Replica::open_recalling(pool.clone(), Some(organization), base::from_snapshot)
+                                .await?;
                         let settings = Settings {
                             pool,
                             hsm,
                             organization,
                             kms_address: "kms".to_owned(),
                             kms_tls_key: keys::public("kms tls"),
-                            halt_mark: None,
+                            data: None,
                             clock,
                             rate: Rate { burst: 1 << 20, in_flight: 8, ..Rate::default() },
                         };
