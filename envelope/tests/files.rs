@@ -114,7 +114,7 @@ fn recipients_are_age_s_own() {
 
 /// `printf %s age1tag1… | sha256sum | cut -c 1-32`.
 #[test]
-fn a_fingerprint_is_what_anybody_can_compute() {
+fn p_17_6_a_fingerprint_is_what_anybody_can_compute() {
     let point = UnitRecipient::parse(KNOWN_RECIPIENT).unwrap();
     assert_eq!(UnitRecipient::fingerprint(&point), "762f e72f 25fe db52 98bd 8983 7e13 30f0");
     assert_ne!(UnitRecipient::fingerprint(&Member::draw().unit), UnitRecipient::fingerprint(&point));

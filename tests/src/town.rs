@@ -422,6 +422,13 @@ impl Town {
         self.equip("kms", KMS, &settings)
     }
 
+    /// From the kms authority's next start on, these units take deliveries from whoever has no card.
+    pub fn let_outsiders_send_to(&self, units: &[&str]) -> Result<()> {
+        let path = self.configuration("kms");
+        let configured = fs::read_to_string(&path)?;
+        Ok(fs::write(path, format!("{configured}\n[box]\noutside = {units:?}\n"))?)
+    }
+
     /// `host:port` of the kms authority's listener for everybody.
     pub fn public_address(&mut self) -> Result<String> {
         Ok(format!("{}:{}", self.host("kms"), self.port("public")?))

@@ -18,7 +18,11 @@ const PROGRAMS: &[(&str, &[&str], &[&str])] = &[
     ("warifu and warifu-agent", &["token-agent/warifu", "token-agent/agent"], &["token-agent/src"]),
     ("warifu-admin", &["admin-cli/admin"], &["admin-cli/src"]),
     ("warifu-ca", &["console/console", "console/doctor", "ca/ca"], &["console/src", "ca/src"]),
-    ("warifu-kms", &["console/console", "console/doctor", "kms/kms"], &["console/src", "kms/src"]),
+    (
+        "warifu-kms",
+        &["console/console", "console/doctor", "kms/kms", "kms/public"],
+        &["console/src", "kms/src"],
+    ),
     ("the scenarios of ./demo", &["tests/scenarios"], &["tests/scenarios"]),
 ];
 const SHARED: &str = "texts/shared";

@@ -49,15 +49,3 @@ fault-no-kms-key = The configuration does not say which key the kms has.
     .remedy = Set “statement” or “tls_key” under kms in the configuration.
 fault-not-joined = The organization's ledger does not have this site yet.
     .remedy = Have the officers add it with “warifu-admin site add”.
-
-page-title = { $organization }: where files can be sent
-page-intro = Files for these units can be sealed with age 1.3 or later, rage 0.12 or later, or any program that knows recipients beginning with age1tag1. Whoever sends something important compares the recipient's fingerprint with the receiver, by telephone.
-page-fingerprint = Fingerprint of the organization
-page-fingerprint-how = Another organization that trusts this one has compared these digits over the telephone. This page alone proves nothing.
-page-units = Units
-page-unit = unit
-page-label = short name
-page-recipient = recipient (age), and its fingerprint to compare by telephone
-page-certificate = certificate (SHA-256)
-page-certificate-link = certificate
-page-programs = For programs: /v1/directory has the same, signed.

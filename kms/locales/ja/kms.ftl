@@ -49,15 +49,3 @@ fault-no-kms-key = 設定に、鍵管理サーバー（kms）の鍵が書かれ�
     .remedy = 設定の kms に statement または tls_key を書いてください。
 fault-not-joined = この拠点は、まだ組織の台帳にありません。
     .remedy = セキュリティ担当に、warifu-admin site add でこの拠点を加えてもらってください。
-
-page-title = { $organization }：ファイルの宛先帳
-page-intro = ここにある部署宛てのファイルは、age 1.3 以降、rage 0.12 以降など、age1tag1 で始まる宛先を扱えるプログラムで封をできます。大切なものを送るときは、宛先の指紋を受け取る相手と電話で見比べてください。
-page-fingerprint = この組織の指紋
-page-fingerprint-how = この組織を信頼する組織は、この数字を電話で見比べています。このページだけでは、何の証明にもなりません。
-page-units = 部署
-page-unit = 部署
-page-label = 略称
-page-recipient = 宛先（age）と、電話で見比べる指紋
-page-certificate = 証明書（SHA-256）
-page-certificate-link = 証明書
-page-programs = プログラムのためには、/v1/directory に同じ内容を署名付きで置いています。

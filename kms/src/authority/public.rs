@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use warifu_api::server::{Limits, serve_anybody};
 use warifu_api::tls::TlsError;
 use warifu_api::tls::public::{server_config_for_anybody, server_config_of_certificate};
-use warifu_console::file;
 use warifu_console::process::{Port, bind};
+use warifu_console::{ConsoleError, file};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::OrganizationKeys;
 
@@ -22,9 +22,13 @@ use super::config::Public;
 use super::error::AuthorityError;
 use super::{Authority, Result};
 
+mod deliver;
 mod directory;
+mod html;
 mod http;
 mod page;
+
+use html::Words;
 
 pub(crate) use directory::Signed;
 pub(crate) use page::Pages;
@@ -77,7 +81,8 @@ impl Authority {
     ) -> Result<()> {
         let config = self.shown_to_everybody(configured)?;
         let limits = Limits { strangers_lifetime: LIFETIME, ..Limits::default() };
-        serve_anybody(listener, config, http::router(self.clone()), limits, shutdown).await;
+        let words = Arc::new(Words::load().map_err(ConsoleError::from)?);
+        serve_anybody(listener, config, http::router(self.clone(), words), limits, shutdown).await;
         Ok(())
     }
 

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_secs(120);
 
 /// A document as it leaves, and what tells whether somebody has it already.
-struct Document {
+pub(super) struct Document {
     body: Bytes,
     content_type: &'static str,
     cached: &'static str,
@@ -50,7 +50,7 @@ struct Document {
 }
 
 impl Document {
-    fn new(
+    pub(super) fn new(
         body: Vec<u8>,
         content_type: &'static str,
         cached: &'static str,
@@ -75,7 +75,7 @@ impl Document {
         matches!((since, self.modified), (Some(since), Some(modified)) if modified <= since)
     }
 
-    fn answer(&self, asked: &HeaderMap) -> Response {
+    pub(super) fn answer(&self, asked: &HeaderMap) -> Response {
         let held = self.is_held(asked);
         let body = if held { Body::empty() } else { Body::from(self.body.clone()) };
         let mut response = Response::new(body);

@@ -88,6 +88,30 @@ staged! {
         }
     }
 
+    async fn p_17_12_the_page_for_senders_loads_what_is_here_and_nothing_from_elsewhere(stage) {
+        let town = Town::open_to_all(&stage).await;
+        let (status, page) = curl(&town, &[], "/deliver?lang=en&utm_source=mail");
+        assert_eq!(status, "200");
+        for header in ["text/html; charset=utf-8", "default-src 'none'; script-src 'self';", "frame-ancestors 'none'"] {
+            assert!(page.contains(header), "{header}: {page}");
+        }
+        assert!(page.contains("no unit that you could send to"), "none is configured: {page}");
+        for elsewhere in ["://", "style=", "javascript:", "onclick", "onload", "<script>"] {
+            assert!(!page.contains(elsewhere), "{elsewhere}: {page}");
+        }
+        let loaded: Vec<_> =
+            ["src=\"", "href=\"/"].iter().flat_map(|before| page.split(before).skip(1)).collect();
+        assert!(loaded.len() >= 3, "{page}");
+        for path in loaded.iter().filter_map(|rest| rest.split('"').next()) {
+            let path = format!("/{}", path.trim_start_matches('/'));
+            let (status, file) = curl(&town, &[], &path);
+            assert_eq!(status, "200", "{path}");
+            let etag = file.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().trim();
+            let known = format!("If-None-Match: {etag}");
+            assert_eq!(curl(&town, &["-H", &known], &path).0, "304", "{path}");
+        }
+    }
+
     async fn p_16_10_nothing_is_there_of_what_ca_sites_and_cards_ask(stage) {
         let town = Town::open_to_all(&stage).await;
         let paths = paths_of(OTHER_ROUTER);
@@ -125,7 +149,7 @@ staged! {
 
     async fn silence_size_and_numbers_gain_nothing(stage) {
         let town = Town::open_to_all(&stage).await;
-        let long = format!("X: {}", "x".repeat(64 << 10));
+        let long = format!("X: {}", "x".repeat(20 << 10));
         assert_eq!(curl(&town, &["-H", &long], "/v1/directory").0, "431");
         let mut silent: Vec<TcpStream> =
             (0..700).map(|_| TcpStream::connect(&town.kms.public_address).unwrap()).collect();

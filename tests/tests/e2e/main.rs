@@ -18,6 +18,7 @@ mod life;
 mod lines;
 mod monitoring;
 mod outages;
+mod outside;
 mod personal;
 mod postgres;
 mod road;

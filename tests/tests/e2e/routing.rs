@@ -17,7 +17,7 @@ const READER: usize = MEMBER_READERS[0];
 
 impl Play {
     /// The front desk, another department, and somebody at each.
-    fn with_front_desk(readers: warifu_virtual_card::readers::Readers) -> Self {
+    pub(super) fn with_front_desk(readers: warifu_virtual_card::readers::Readers) -> Self {
         let mut play = Self::new(readers, 60);
         let admin = |args: &[&str]| play.town.admin(args).unwrap();
         admin(&["unit", "add", "welfare", "--name", "福祉課"]);
@@ -36,18 +36,18 @@ impl Play {
     }
 
     /// Somebody else's card at the office.
-    fn takes_over(&mut self, before: &str, label: &str) {
+    pub(super) fn takes_over(&mut self, before: &str, label: &str) {
         self.town.remove(before);
         until("the card is gone", PATIENCE, || Ok(self.state("office") == "no-card")).unwrap();
         self.insert(label, "office", READER);
     }
 
-    fn routes(&self, file: &Path, to: &str) -> Output {
+    pub(super) fn routes(&self, file: &Path, to: &str) -> Output {
         let words = ["--lang", "en", "route", file.to_str().unwrap(), "--to", to, "--yes", "--pin-stdin"];
         self.town.warifu("office", &words, self.town.pin()).unwrap()
     }
 
-    fn comes_in_time(&self, sealed: &Path, content: &[u8]) {
+    pub(super) fn comes_in_time(&self, sealed: &Path, content: &[u8]) {
         until("what was routed has come", PATIENCE, || {
             let (output, out) = self.open("office", sealed, &[]);
             Ok(output.status.success() && fs::read(out)? == content)

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::extract::{Query, Request, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use serde::Deserialize;
 use warifu_api::server::{Peer, Rates};
 use warifu_api::{ErrorBody, ErrorCode};
 use warifu_ledger::Id;
@@ -21,24 +20,27 @@ use super::super::deliveries;
 use super::super::error::AuthorityError;
 use super::super::http::{At, in_time, no_such_path, written};
 use super::super::recovering::only_for_the_kms;
-use super::page::language;
+use super::deliver;
+use super::html::{self, Words, language};
 
 /// Requests of one network at once, and in a second on the long run.
 const BURST: u32 = 120;
 const A_SECOND: u32 = 20;
 
 /// Whatever is mounted here is for everybody.
-pub(super) fn router(authority: Arc<Authority>) -> Router {
+pub(super) fn router(authority: Arc<Authority>, words: Arc<Words>) -> Router {
     let rates = Arc::new(Rates::new(BURST, A_SECOND));
     Router::new()
         .merge(of_the_directory())
         .merge(deliveries::http::for_anybody().layer(middleware::from_fn(in_time)))
         .merge(deliveries::http::parts_for_anybody())
+        .merge(deliver::router().layer(middleware::from_fn(in_time)))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(middleware::from_fn_with_state(authority.clone(), only_for_the_kms))
         .layer(middleware::from_fn_with_state(rates, at_its_rate))
         .layer(middleware::map_response(as_it_says))
+        .layer(Extension(words))
         .with_state(authority)
 }
 
@@ -54,18 +56,20 @@ async fn directory(State(authority): State<Arc<Authority>>) -> Response {
     written(authority.signed_directory().await)
 }
 
-/// What a page of this listener may do: show itself.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What a page is asked for with; links from elsewhere may have more.
+#[derive(Deserialize)]
+struct Lang {
+    lang: Option<String>,
+}
 
-async fn page(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Response {
-    let shown = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
-        (VARY, "accept-language"),
-        (CACHE_CONTROL, "no-cache"),
-    ];
-    match authority.directory_page(language(&headers)).await {
-        Ok(page) => (shown, page).into_response(),
+async fn page(
+    State(authority): State<Arc<Authority>>,
+    Extension(words): Extension<Arc<Words>>,
+    Query(Lang { lang }): Query<Lang>,
+    headers: HeaderMap,
+) -> Response {
+    match authority.directory_page(&words, language(lang.as_deref(), &headers)).await {
+        Ok(page) => html::page(page),
         Err(error) => error.into_body().into_response(),
     }
 }

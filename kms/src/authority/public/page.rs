@@ -1,8 +1,6 @@
 //! The directory as a page that people read: units, recipients, fingerprints. No script, nothing from elsewhere.
 
 use axum::body::Bytes as Written;
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT_LANGUAGE;
 use warifu_api::wire::authority::CertificateKind;
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::statement::Millis;
@@ -12,14 +10,11 @@ use warifu_texts::{Language, Texts};
 use super::super::directory::Version;
 use super::super::error::AuthorityError;
 use super::super::{Authority, Result, cached, keep};
-use crate::words::KMS;
+use super::html::{Html, Words, other_language};
 
 /// How long a page is given out before it is made anew: certificates come without a new leaf.
 const MADE_ANEW_MS: u64 = 60 * 1000;
-/// How everything looks: nothing but what a table needs.
-const STYLE: &str = "body{font-family:sans-serif;margin:2em auto;max-width:72em;padding:0 1em;line-height:1.6}\
-                     table{border-collapse:collapse;width:100%}th,td{border:1px solid #999;padding:.4em .6em;text-align:left;\
-                     vertical-align:top}code{overflow-wrap:anywhere}";
+const TEMPLATE: &str = include_str!("../../../page/directory.html");
 
 /// The page in both languages, what it depends on besides the ledger, and when it was made.
 pub(crate) type Pages = (Version, Millis, [Written; 2]);
@@ -38,7 +33,7 @@ struct Row {
 
 impl Authority {
     /// The page in a language.
-    pub(super) async fn directory_page(&self, language: Language) -> Result<Written> {
+    pub(super) async fn directory_page(&self, words: &Words, language: Language) -> Result<Written> {
         let state = self.state()?;
         let (size, now) = (state.tree().size(), self.now(&state));
         let version = self.directory_version(&state, now).await?;
@@ -65,16 +60,10 @@ impl Authority {
         let organization = self.name(&state.founding().name.record).await?.name;
         let fingerprint = super::keys_of(&state).fingerprint().in_groups();
         let page = |language| {
-            let texts = Texts::load(language, &[KMS]).map_err(warifu_console::ConsoleError::from)?;
-            Ok::<_, AuthorityError>(Written::from(render(
-                &texts,
-                language,
-                &organization,
-                &fingerprint,
-                &rows,
-            )))
+            let page = filled(words.of(language), &organization, &self.helpdesk, &fingerprint, &rows);
+            Written::from(page.into_string())
         };
-        let pages = [page(Language::Japanese)?, page(Language::English)?];
+        let pages = [page(Language::Japanese), page(Language::English)];
         keep(&self.pages, size, (version, now, pages.clone()));
         Ok(pick(pages))
     }
@@ -92,101 +81,41 @@ impl Authority {
     }
 }
 
-/// The language that whoever asks prefers of the two (RFC 9110, section 12.5.4): the first of them that is named, for browsers name
-/// them in that order. Japanese, if neither is.
-pub(super) fn language(asked: &HeaderMap) -> Language {
-    let named = asked.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let primary = |range: &str| {
-        let tag = range.split([';', '-']).next().unwrap_or_default().trim().to_ascii_lowercase();
-        match tag.as_str() {
-            "ja" => Some(Language::Japanese),
-            "en" => Some(Language::English),
-            _ => None,
-        }
-    };
-    named.split(',').find_map(primary).unwrap_or(Language::Japanese)
+fn filled(texts: &Texts, organization: &str, helpdesk: &str, fingerprint: &str, rows: &[Row]) -> Html {
+    let about = |id, name, value: &str| Html::text(&texts.with(id, &[(name, value.into())]));
+    let parts = [
+        ("language", Html::text(texts.language().code())),
+        ("other-language", other_language(texts, None)),
+        ("organization", Html::text(organization)),
+        ("page-title", about("page-title", "organization", organization)),
+        ("page-helpdesk", about("page-helpdesk", "helpdesk", helpdesk)),
+        ("fingerprint", Html::text(fingerprint)),
+        ("units", Html::all(rows.iter().map(|row| of_unit(texts, row)))),
+    ];
+    Html::filled(TEMPLATE, texts, &parts)
 }
 
-fn render(texts: &Texts, language: Language, organization: &str, fingerprint: &str, rows: &[Row]) -> String {
-    let lang = match language {
-        Language::Japanese => "ja",
-        Language::English => "en",
-    };
-    let text = |id: &str| escaped(&texts.get(id));
-    let about = |id: &str, name: &str, value: &str| escaped(&texts.with(id, &[(name, value.into())]));
-    let mut page = format!(
-        "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
-         <body><h1>{title}</h1><p>{intro}</p><h2>{heading}</h2><p>{how}</p><p><code>{fingerprint}</code></p>\
-         <h2>{units}</h2>",
-        title = about("page-title", "organization", organization),
-        intro = text("page-intro"),
-        heading = text("page-fingerprint"),
-        how = text("page-fingerprint-how"),
-        units = text("page-units"),
-    );
-    let columns = ["page-unit", "page-label", "page-recipient", "page-certificate"].map(text);
-    page.push_str("<table><thead><tr>");
-    for column in columns {
-        page.push_str(&format!("<th scope=\"col\">{column}</th>"));
-    }
-    page.push_str("</tr></thead><tbody>");
-    for Row { unit, name, label, recipient, fingerprint, certificate } in rows {
-        let certificate = certificate.map_or_else(String::new, |digest| {
-            format!(
-                "<a href=\"/units/{unit}.cer\">{}</a><br><code>{}</code>",
-                text("page-certificate-link"),
-                digest.in_groups()
-            )
-        });
-        page.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td><code>{}</code><br><code>{fingerprint}</code></td><td>{certificate}</td></tr>",
-            escaped(name),
-            escaped(label),
-            escaped(recipient),
-        ));
-    }
-    page.push_str(&format!("</tbody></table><p>{}</p></body></html>", text("page-programs")));
-    page
-}
-
-/// As text of a page (WHATWG HTML, section 13.3), in quotes or out of them.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
+fn of_unit(texts: &Texts, Row { unit, name, label, recipient, fingerprint, certificate }: &Row) -> Html {
+    let certificate = certificate.map(|digest| {
+        let parts = [("unit", Html::text(&unit.to_string())), ("digest", Html::text(&digest.in_groups()))];
+        let link = "<br><a href=\"/units/{{unit}}.cer\">{{page-certificate-link}}</a> (SHA-256): <code>{{digest}}</code>";
+        Html::filled(link, texts, &parts)
+    });
+    let parts = [
+        ("name", Html::text(name)),
+        ("label", Html::text(label)),
+        ("recipient", Html::text(recipient)),
+        ("fingerprint", Html::text(fingerprint)),
+        ("certificate", certificate.unwrap_or_default()),
+    ];
+    let row = "<tr><th scope=\"row\">{{name}}<br><small>{{label}}</small></th><td><code>{{recipient}}</code><br>\
+               {{page-unit-fingerprint}}: <code>{{fingerprint}}</code>{{certificate}}</td></tr>";
+    Html::filled(row, texts, &parts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(value: &str) -> Language {
-        language(&HeaderMap::from_iter([(ACCEPT_LANGUAGE, value.parse().unwrap())]))
-    }
-
-    #[test]
-    fn whoever_asks_reads_his_language() {
-        assert_eq!(language(&HeaderMap::new()), Language::Japanese);
-        for (value, expected) in [
-            ("ja,en-US;q=0.9", Language::Japanese),
-            ("en-GB,en;q=0.9,ja;q=0.8", Language::English),
-            ("fr, JA-JP", Language::Japanese),
-            ("fr", Language::Japanese),
-            ("", Language::Japanese),
-        ] {
-            assert_eq!(asked(value), expected, "{value}");
-        }
-    }
 
     #[test]
     fn a_name_is_text_and_nothing_else() {
@@ -199,14 +128,13 @@ mod tests {
             certificate: Some(Digest::of(b"der")),
         };
         for language in [Language::Japanese, Language::English] {
-            let texts = Texts::load(language, &[KMS]).unwrap();
-            let page = render(&texts, language, "<b>市</b>", "0000", std::slice::from_ref(&row));
+            let words = Words::load().unwrap();
+            let page = filled(words.of(language), "<b>市</b>", "<b>", "0000", std::slice::from_ref(&row))
+                .into_string();
             assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
             assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"), "{page}");
             assert!(page.contains("/units/01010101010101010101010101010101.cer"));
-            for id in ["page-title", "page-intro", "page-fingerprint-how", "page-programs"] {
-                assert!(texts.has(id), "{id}");
-            }
+            assert!(!page.contains("{{") && !page.contains(">page-"), "{page}");
         }
     }
 }
