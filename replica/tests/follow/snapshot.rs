@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sqlx::AnyPool;
 use warifu_ledger::Digest;
-use warifu_ledger::state::FORMAT;
+use warifu_ledger::state::{FORMAT, State};
 use warifu_replica::{Replica, ReplicaError, Snapshots};
 
 use crate::fixture::{ONE, TWO, Town, card_id, enrol, grant, id};
@@ -84,6 +84,34 @@ fn with_a_right_for_jiro() -> Vec<u8> {
     town.done([grant("jiro", "tax")], ONE);
     town.issue("jiro", "tax");
     town.state.to_snapshot()
+}
+
+/// The same leaves, and a policy that nobody ordered: cards without an attestation may be enrolled.
+fn with_another_policy(state: &State) -> Vec<u8> {
+    let policy = state.policy();
+    let times = [policy.lease_ms.to_be_bytes(), policy.pin_ceiling_ms.to_be_bytes()].concat();
+    let mut bytes = state.to_snapshot();
+    // The founding has one as well; that of now comes last.
+    let place = bytes.windows(times.len()).rposition(|window| window == times).unwrap() + times.len();
+    bytes[place] ^= 1;
+    let forged = State::from_snapshot(&bytes).unwrap();
+    assert!(forged.policy() != policy && forged.tree() == state.tree());
+    bytes
+}
+
+#[tokio::test]
+async fn i8_whoever_can_write_the_file_changes_nothing_that_was_ordered() {
+    let stage = Stage::kept().await;
+    let forged = with_another_policy(&stage.town.state);
+    let signature = fs::read(stage.file()).unwrap()[..64].to_vec();
+    fs::write(stage.file(), [signature, forged.clone()].concat()).unwrap();
+    assert!(!stage.counts().await);
+    stage.sign("thief", &forged);
+    assert!(!stage.counts().await);
+    stage.opens_as_ordered().await;
+    // Nothing but the signature keeps it out.
+    stage.sign("service", &forged);
+    assert!(stage.counts().await);
 }
 
 #[tokio::test]
