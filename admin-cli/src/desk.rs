@@ -134,6 +134,11 @@ impl<'a> Desk<'a> {
         self.ask(ForwardTo::Authority, serial, "GET", path, None::<&()>).await
     }
 
+    /// What the organization calls itself.
+    pub(crate) async fn organization_name(&self) -> Result<String, Fault> {
+        Ok(self.agent.profile().await?.name)
+    }
+
     /// Unlocks an officer's or administrator's card for reading, folds the whole ledger and checks it against the
     /// kms-signed checkpoint.
     pub(crate) async fn book(&mut self) -> Result<Book, Fault> {

@@ -250,12 +250,9 @@ pub(crate) enum Fault {
         /// What the file has.
         found: String,
     },
-    /// Another organization's fingerprint is not the one that was read out.
-    #[error("the other organization's fingerprint is {found}")]
-    OtherFingerprint {
-        /// What it is, in groups.
-        found: String,
-    },
+    /// Another organization's fingerprint is not the one that was read out. Which it is, is not said: it would only be typed in.
+    #[error("the other organization's fingerprint is not the one that was read out")]
+    OtherFingerprint,
     /// Nothing that gives a directory answers there.
     #[error("no directory at {address}")]
     NoDirectory {
@@ -387,7 +384,7 @@ impl Fault {
             | Self::ProposalAltered { .. }
             | Self::ProposalOver { .. }
             | Self::Fingerprint { .. }
-            | Self::OtherFingerprint { .. }
+            | Self::OtherFingerprint
             | Self::Distrusted(_)
             | Self::TooFewOfficers
             | Self::AuditUnsound { .. }

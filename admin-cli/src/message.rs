@@ -133,7 +133,7 @@ impl Spoken for Fault {
             Self::PinLine => said("fault-pin-line"),
             Self::PinMissing { serial } => said("fault-pin-missing").with("serial", serial),
             Self::Fingerprint { found } => said("fault-fingerprint").with("found", found),
-            Self::OtherFingerprint { found } => said("fault-other-organization").with("found", found),
+            Self::OtherFingerprint => said("fault-other-organization"),
             Self::NoDirectory { address } => said("fault-no-directory").with("address", address),
             Self::Distrusted(why) => {
                 let kind = why.kind();

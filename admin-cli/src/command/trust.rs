@@ -46,7 +46,7 @@ async fn fingerprint(desk: &mut Desk<'_>) -> Result<(), Fault> {
         kms: book.state.kms().clone(),
     };
     let found = keys.fingerprint();
-    let name = book.name(&book.state.founding().name.record);
+    let name = one_line(&desk.organization_name().await?);
     desk.screen.result(&json!({ "organization": keys.organization, "fingerprint": found }), || {
         desk.screen.text("trust-own-fingerprint", &[("name", name), ("fingerprint", found.in_groups())])
     });
@@ -61,7 +61,7 @@ async fn add(desk: &mut Desk<'_>, address: String, name: Name, told: Option<&str
     let found = keys.fingerprint();
     // Nothing of what it says is shown before the fingerprint is the one that was read out.
     if told.is_some_and(|told| told != found) {
-        return Err(Fault::OtherFingerprint { found: found.in_groups() });
+        return Err(Fault::OtherFingerprint);
     }
     let Trusted { content, .. } =
         signed::verify(&signed, &keys, None, book.now()).map_err(Fault::Distrusted)?;
