@@ -290,6 +290,23 @@ impl Client {
         self.call(Method::PUT, path, self.json(body)?).await
     }
 
+    /// `PUT path` with a body that is no JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put_bytes<A: DeserializeOwned>(&self, path: &str, bytes: Bytes) -> Result<A, ClientError> {
+        self.call(Method::PUT, path, bytes).await
+    }
+
+    /// `GET path`, where the answer is no JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get_bytes(&self, path: &str) -> Result<Bytes, ClientError> {
+        let (status, bytes) = self.forward(Method::GET, path, Bytes::new()).await?;
+        if status.is_success() { Ok(bytes) } else { Err(self.refusal(status, &bytes)) }
+    }
+
     /// `DELETE path`.
     ///
     /// # Errors

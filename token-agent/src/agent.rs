@@ -15,6 +15,7 @@ use warifu_ledger::statement::{Profile, ProfileSite};
 use warifu_split_key::point::Point;
 use warifu_texts::day::Zone;
 
+use crate::deliveries::{self, outbox::Outbox};
 use crate::ending::Told;
 use crate::fault;
 use crate::follow;
@@ -52,6 +53,8 @@ pub struct Config {
     /// The kms's address and TLS key, to be used in the place of those in the profile: while there is none, and while the kms has
     /// other keys that no profile names yet.
     pub kms: Option<(String, Point)>,
+    /// Where deliveries lie that have not arrived yet: a folder of this user's.
+    pub deliveries: PathBuf,
     /// Root certificates (DER) of makers whose attestations are believed.
     pub attestation_roots: Vec<Vec<u8>>,
 }
@@ -68,6 +71,11 @@ pub(crate) struct Agent {
     pub(crate) meter: Meter,
     /// How many of the parts are computed of files that are being routed.
     pub(crate) routing: Meter,
+    /// How much is sealed, brought and taken out of deliveries.
+    pub(crate) carrying: Meter,
+    pub(crate) outbox: Outbox,
+    /// Whose turn it is to bring a delivery.
+    pub(crate) bringing: tokio::sync::Mutex<()>,
     pub(crate) viewer: Viewer,
     told: Told,
 }
@@ -80,6 +88,9 @@ impl Agent {
             Err(error) => return Err(error),
         };
         let viewer = Viewer::new(config.viewer.clone(), config.runtime_dir.clone());
+        let outbox = Outbox::new(config.deliveries.join("outbox"));
+        outbox.tidy();
+        deliveries::forget_fetched(&config);
         Ok(Arc::new(Self {
             config,
             profile: RwLock::new(profile),
@@ -89,6 +100,9 @@ impl Agent {
             folders: AtomicU64::new(0),
             meter: Meter::default(),
             routing: Meter::default(),
+            carrying: Meter::default(),
+            outbox,
+            bringing: tokio::sync::Mutex::default(),
             viewer,
             told: Told::default(),
         }))

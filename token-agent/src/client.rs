@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk,
-    Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared, Progress, RouteAnswer,
-    RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    AgentFault, Bootstrap, Cards, ChangePin, FetchRequest, Fetched, Forward, Forwarded, HandleRequest,
+    OpenAnswer, OpenPuk, OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan, PlanRequest,
+    Prepare, Prepared, Progress, Received, RouteAnswer, RouteRequest, SendAnswer, SendRequest,
+    SentDeliveries, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
@@ -162,6 +163,62 @@ impl AgentClient {
     /// [`AgentError`].
     pub async fn routes_progress(&self) -> Result<Progress, AgentError> {
         self.get("/v1/routes/progress").await
+    }
+
+    /// Sends files to units.
+    ///
+    /// # Errors
+    /// [`AgentError`]; what became of each file is in the answer.
+    pub async fn send(&self, request: &SendRequest) -> Result<SendAnswer, AgentError> {
+        self.post("/v1/deliveries", request).await
+    }
+
+    /// Brings what was sent and has not arrived.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn resume_sending(&self) -> Result<SendAnswer, AgentError> {
+        self.post("/v1/deliveries/resume", &Done {}).await
+    }
+
+    /// What was sent from this PC.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn sent(&self) -> Result<SentDeliveries, AgentError> {
+        self.get("/v1/deliveries").await
+    }
+
+    /// How far the deliveries are that are being sealed, brought or taken out, in bytes.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn deliveries_progress(&self) -> Result<Progress, AgentError> {
+        self.get("/v1/deliveries/progress").await
+    }
+
+    /// What lies in the box for the cards of this PC.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn inbox(&self) -> Result<Received, AgentError> {
+        self.get("/v1/inbox").await
+    }
+
+    /// Takes a delivery's file out of the box.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn fetch(&self, request: &FetchRequest) -> Result<Fetched, AgentError> {
+        self.post("/v1/inbox/fetch", request).await
+    }
+
+    /// Tells the box what a unit has done with a delivery.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn handle(&self, request: &HandleRequest) -> Result<Done, AgentError> {
+        self.post("/v1/inbox/handle", request).await
     }
 
     /// The units that files can be addressed to, verified by the agent.

@@ -17,16 +17,17 @@ use tokio::sync::Semaphore;
 use warifu_api::server::Guest;
 use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
-    AgentFault, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared,
-    Progress, RouteAnswer, RouteRequest, SignAnswer, SignRequest, Status, Unblock, Unlock,
+    AgentFault, Cards, ChangePin, FetchRequest, Fetched, Forward, Forwarded, GivePiece, GivenPiece,
+    HandleRequest, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan,
+    PlanRequest, Prepare, Prepared, Progress, Received, RouteAnswer, RouteRequest, SendAnswer, SendRequest,
+    SentDeliveries, SignAnswer, SignRequest, Status, Unblock, Unlock,
 };
 use warifu_api::wire::authority::Directory;
 use warifu_ledger::statement::Profile;
 use zeroize::Zeroizing;
 
 use crate::agent::Agent;
-use crate::{custody, forward, opening, others, personalize, prepare, routing};
+use crate::{custody, deliveries, forward, opening, others, personalize, prepare, routing};
 
 /// The largest request, in bytes: an order of the largest size in base64, forwarded.
 const BODY_LIMIT: usize = 16 << 20;
@@ -82,6 +83,12 @@ pub(crate) fn router(agent: Arc<Agent>, door: Arc<Door>) -> Router {
         .route("/v1/routes/plan", post(plan_routes))
         .route("/v1/routes", post(route))
         .route("/v1/routes/progress", get(routes_progress))
+        .route("/v1/deliveries", post(send).get(sent))
+        .route("/v1/deliveries/resume", post(resume))
+        .route("/v1/deliveries/progress", get(deliveries_progress))
+        .route("/v1/inbox", get(inbox))
+        .route("/v1/inbox/fetch", post(fetch))
+        .route("/v1/inbox/handle", post(handle))
         .route("/v1/directory", get(directory))
         .route("/v1/others", get(others))
         .route("/v1/cards", get(cards))
@@ -232,6 +239,34 @@ async fn route(State(agent): Shared, Body(request): Body<RouteRequest>) -> Answe
 
 async fn routes_progress(State(agent): Shared) -> Answer<Progress> {
     Answer(Ok(agent.routing.read()))
+}
+
+async fn send(State(agent): Shared, Body(request): Body<SendRequest>) -> Answer<SendAnswer> {
+    detached(async move { deliveries::send(&agent, request).await }).await
+}
+
+async fn resume(State(agent): Shared, Body(Done {}): Body<Done>) -> Answer<SendAnswer> {
+    detached(async move { deliveries::resume(&agent).await }).await
+}
+
+async fn sent(State(agent): Shared) -> Answer<SentDeliveries> {
+    Answer(deliveries::sent(&agent).await)
+}
+
+async fn deliveries_progress(State(agent): Shared) -> Answer<Progress> {
+    Answer(Ok(agent.carrying.read()))
+}
+
+async fn inbox(State(agent): Shared) -> Answer<Received> {
+    Answer(deliveries::inbox(&agent).await)
+}
+
+async fn fetch(State(agent): Shared, Body(request): Body<FetchRequest>) -> Answer<Fetched> {
+    detached(async move { deliveries::fetch(&agent, request).await }).await
+}
+
+async fn handle(State(agent): Shared, Body(request): Body<HandleRequest>) -> Answer<Done> {
+    detached(async move { deliveries::handle(&agent, request).await }).await
 }
 
 async fn directory(State(agent): Shared) -> Answer<Directory> {

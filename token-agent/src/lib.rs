@@ -9,6 +9,7 @@ pub mod addressing;
 mod agent;
 pub mod client;
 mod custody;
+pub(crate) mod deliveries;
 mod ending;
 mod facts;
 mod fault;

@@ -7,8 +7,8 @@ mod memory;
 mod sandbox;
 
 pub(crate) use folders::{
-    Claim, default_runtime_dir, default_state_dir, is_own_listener, open_regular, private_subfolder,
-    read_private, remove_folder, remove_if_there, write_private,
+    Claim, default_runtime_dir, default_state_dir, is_own_listener, open_regular, private_folder,
+    private_subfolder, read_private, remove_folder, remove_if_there, write_private,
 };
 pub use memory::harden;
 pub(crate) use memory::{LockedSecret, boot_time, swap_in_use};

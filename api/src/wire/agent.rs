@@ -17,6 +17,13 @@
 //! | `POST /v1/routes/plan` | [`PlanRequest`] → [`Plan`]: what would be routed, for the person to agree to |
 //! | `POST /v1/routes` | [`RouteRequest`] → [`RouteAnswer`]: files go to other units, PIN every time |
 //! | `GET /v1/routes/progress` | → [`Progress`], in slips instead of bytes, of those that are being made |
+//! | `POST /v1/deliveries` | [`SendRequest`] → [`SendAnswer`]: files are sealed, signed and brought to a box, PIN every time |
+//! | `POST /v1/deliveries/resume` | [`Done`](super::Done) → [`SendAnswer`]: what has not arrived yet is brought |
+//! | `GET /v1/deliveries` | → [`SentDeliveries`]: what was sent from this PC, and what has become of it |
+//! | `GET /v1/deliveries/progress` | → [`Progress`] of the files that are being sealed, brought or taken out |
+//! | `GET /v1/inbox` | → [`Received`]: what lies in the box for the cards whose PIN was entered, with its proved senders |
+//! | `POST /v1/inbox/fetch` | [`FetchRequest`] → [`Fetched`]: a file is taken out, sealed as it came |
+//! | `POST /v1/inbox/handle` | [`HandleRequest`] → [`Done`](super::Done): the box is told what a unit has done with a delivery |
 //! | `GET /v1/directory` | → the verified [`Directory`](super::authority::Directory) |
 //! | `GET /v1/others` | → [`Others`]: the organizations that are trusted, and their units, verified |
 //! | `GET /v1/cards` | → [`Cards`]: what is in the readers |
@@ -35,10 +42,12 @@ use super::*;
 use crate::error::ErrorCode;
 
 mod cards;
+mod deliveries;
 mod others;
 mod routes;
 
 pub use cards::*;
+pub use deliveries::*;
 pub use others::*;
 pub use routes::*;
 
@@ -485,6 +494,15 @@ pub enum AgentFault {
     /// The connection broke while files were being routed: they are on their way, or not.
     #[serde(deserialize_with = "nothing_more")]
     RoutingUncertain,
+    /// The title of a delivery is not one visible line of at most 255 bytes.
+    #[serde(deserialize_with = "nothing_more")]
+    TitleUnfit,
+    /// The name of a file is none that a delivery can have.
+    #[serde(deserialize_with = "nothing_more")]
+    FileNameUnfit,
+    /// There is no such delivery at a unit of the card's.
+    #[serde(deserialize_with = "nothing_more")]
+    NoSuchDelivery,
     /// The output exists.
     #[serde(deserialize_with = "nothing_more")]
     OutputExists,

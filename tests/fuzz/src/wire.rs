@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use warifu_api::ErrorBody;
 use warifu_api::wire::agent::{
-    AgentFault, Bootstrap, Cards, ChangePin, Forward, Forwarded, GivePiece, GivenPiece, OpenAnswer, OpenPuk,
-    OpenRequest, OpenedPuk, Others, Personalize, Personalized, Plan, PlanRequest, Prepare, Prepared,
-    Progress, RouteAnswer, RouteRequest, SignAnswer, SignRequest, Unblock, Unlock,
+    AgentFault, Bootstrap, Cards, ChangePin, FetchRequest, Fetched, Forward, Forwarded, GivePiece,
+    GivenPiece, HandleRequest, OpenAnswer, OpenPuk, OpenRequest, OpenedPuk, Others, Personalize,
+    Personalized, Plan, PlanRequest, Prepare, Prepared, Progress, Received, RouteAnswer, RouteRequest,
+    SendAnswer, SendRequest, SentDeliveries, SignAnswer, SignRequest, Unblock, Unlock,
 };
 use warifu_api::wire::audit::{
     JournalAlarms, JournalBatch, JournalRows, JournalTaken, Journals, KeptReceipts, Openings, OwnJournals,
@@ -226,6 +227,27 @@ types! {
         [{"outcome": "uncertain", "last_day": "2027-03-31", "slip": {"slips": digest(), "index": 1}}],
         [{"outcome": "failed", "fault": {"fault": "routing-uncertain"}}],
     ]})];
+    SendRequest => [json!({
+        "serial": 1, "pin": "123456", "files": ["/a"], "to": [id("tax")], "title": "照会", "reply_to": id("welfare"),
+        "organization": digest(),
+    })];
+    SendAnswer => [json!({"files": [
+        {"outcome": "arrived", "id": id("delivery")},
+        {"outcome": "kept", "id": id("delivery"), "fault": {"fault": "authority-unreachable"}},
+        {"outcome": "failed", "fault": {"fault": "file-name-unfit"}},
+    ]})];
+    SentDeliveries => [json!({"deliveries": [{
+        "id": id("delivery"), "to": [{"unit": id("tax"), "name": "税務課"}], "title": "照会", "name": "名簿.csv",
+        "size": 1, "sent_at": "2027-03-31 09:30", "here": true, "delivered": null,
+    }]})];
+    Received => [json!({"deliveries": [received("member"), received("outside"), received("unproved")]})];
+    FetchRequest => [json!({"id": id("delivery"), "to": "/a"}), json!({"id": id("delivery")})];
+    Fetched => [json!({"path": "/a/b.age", "bytes": 1})];
+    HandleRequest => [
+        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "accept"}}),
+        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "return", "reason": "宛先違い"}}),
+        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "pass-on", "to": id("welfare")}}),
+    ];
     AgentFault => [
         json!({"fault": "last-try"}), json!({"fault": "pin-wrong", "tries_left": 2}),
         json!({"fault": "authority-refused", "code": "rejected", "message": "no"}),
@@ -362,6 +384,23 @@ fn escrow() -> Value {
 
 fn keys() -> Value {
     json!({"authentication": public_of("9A"), "signature": public_of("9C"), "transport": public_of("9D")})
+}
+
+/// A delivery as the agent shows it, from somebody of whom this is known.
+fn received(from: &str) -> serde_json::Value {
+    let from = match from {
+        "member" => json!({
+            "from": "member", "organization": digest(), "organization_name": "北アルプス広域連合", "card": id("card"),
+            "name": "信濃 花子", "standing": "not-live",
+        }),
+        "outside" => json!({"from": "outside", "says": "市民"}),
+        _ => json!({"from": "unproved", "why": "not included"}),
+    };
+    json!({
+        "id": id("delivery"), "at": {"unit": id("front"), "name": "受付"}, "from": from, "title": "照会",
+        "name": "名簿.csv", "size": 1, "sent_at": null, "passed_by": null,
+        "state": {"state": "arrived", "arrived_at": 1, "kept_until": 2}, "handling": {"handling": "waiting"},
+    })
 }
 
 /// The names of the types that are read.

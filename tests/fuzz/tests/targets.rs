@@ -192,6 +192,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("token-agent/src/bin/warifu/doctor/cards.rs", &["wire"]),
     ("token-agent/src/bin/warifu/doctor/services.rs", &["wire"]),
     ("token-agent/src/client.rs", &["wire"]),
+    ("token-agent/src/deliveries/outbox.rs", &[]),
     ("token-agent/src/facts.rs", &["certificate"]),
     ("token-agent/src/follow.rs", &["wire", "events"]),
     ("token-agent/src/forward.rs", &["wire"]),

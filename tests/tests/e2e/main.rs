@@ -8,6 +8,7 @@ mod betrayals_page;
 mod bulk;
 mod changes;
 mod clocks;
+mod deliveries;
 mod doctor;
 mod faults_page;
 mod founding;

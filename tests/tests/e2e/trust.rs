@@ -18,19 +18,19 @@ use warifu_virtual_card::readers::{Readers, private};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A member's PC in each town.
-const OFFICE: usize = 4;
+pub(crate) const OFFICE: usize = 4;
 /// What one town needs: the desk, and one PC.
-const OF_ONE: usize = OFFICE + 1;
+pub(crate) const OF_ONE: usize = OFFICE + 1;
 
 /// 大町市, and the union that it sends to.
-struct Two {
-    city: Town,
-    union: Town,
-    folder: TempDir,
+pub(crate) struct Two {
+    pub(crate) city: Town,
+    pub(crate) union: Town,
+    pub(crate) folder: TempDir,
 }
 
 impl Two {
-    fn founded(readers: Readers) -> Self {
+    pub(crate) fn founded(readers: Readers) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut city = Town::new(&folder.path().join("city"), readers).unwrap();
         city.found_with_sites("大町市", &SITES[..1]).unwrap();

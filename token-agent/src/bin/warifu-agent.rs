@@ -135,6 +135,7 @@ fn config(arguments: Arguments) -> Result<Config, Fault> {
         viewer: arguments.viewer,
         site: arguments.site,
         kms: arguments.kms.zip(arguments.kms_key),
+        deliveries: state_dir.join("deliveries"),
         attestation_roots,
     })
 }

@@ -165,6 +165,8 @@ impl Desk {
             .arg(self.path("profile.json"))
             .arg("--runtime-dir")
             .arg(self.path("run"))
+            .arg("--state-dir")
+            .arg(self.path("state"))
             .args(&self.arguments)
             .arg("--viewer")
             .args(viewer)

@@ -55,6 +55,33 @@ pub(crate) enum What {
         pin: PinArgs,
     },
     Units,
+    Send {
+        #[arg(long = "to", required_unless_present = "resume", value_name = "UNIT", value_delimiter = ',')]
+        units: Vec<String>,
+        #[arg(required_unless_present = "resume", value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[arg(long, required_unless_present = "resume", value_name = "TITLE")]
+        title: Option<String>,
+        #[arg(long, value_name = "UNIT")]
+        reply_to: Option<String>,
+        #[arg(long, conflicts_with_all = ["units", "files", "title", "reply_to"])]
+        resume: bool,
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    Sent {
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    #[command(args_conflicts_with_subcommands = true)]
+    Inbox {
+        #[command(subcommand)]
+        what: Option<Inbox>,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
     Seal {
         #[arg(short, long = "recipient", required = true, value_name = "UNIT", value_delimiter = ',')]
         recipients: Vec<String>,
@@ -66,6 +93,52 @@ pub(crate) enum What {
         overwrite: bool,
         #[arg(long)]
         armor: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Inbox {
+    Get {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[arg(short = 'o', long = "out", value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+    Open {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[arg(short, long, value_name = "OUT")]
+        out: Option<PathBuf>,
+        #[arg(long, requires = "out")]
+        overwrite: bool,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    Route {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[arg(long = "to", required = true, value_name = "UNIT", value_delimiter = ',')]
+        to: Vec<String>,
+        #[arg(long, value_name = "DATE")]
+        until: Option<String>,
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        pin: PinArgs,
+    },
+    Look {
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    Accept {
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    Return {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[arg(long, value_name = "REASON")]
+        reason: String,
     },
 }
 

@@ -34,6 +34,14 @@ pub(crate) enum Fault {
     RecipientMalformed { recipient: String, why: String },
     #[error("nothing was routed")]
     NotAgreed,
+    #[error("nothing was sent")]
+    NotSent,
+    #[error("units of several organizations")]
+    SeveralOrganizations,
+    #[error("more than {most} files")]
+    TooManyToSend { most: usize },
+    #[error("several deliveries begin with {id}")]
+    SeveralDeliveries { id: String },
     #[error("nobody could be asked whether to go on")]
     NobodyToAsk,
     #[error("one output for several files")]
@@ -101,6 +109,12 @@ impl Fault {
                 &[("recipient", recipient.as_str().into()), ("why", why.as_str().into())],
             ),
             Self::NotAgreed => texts.explained("route-not-agreed", &[]),
+            Self::NotSent => texts.explained("send-not-agreed", &[]),
+            Self::SeveralOrganizations => texts.explained("send-several-organizations", &[]),
+            Self::TooManyToSend { most } => {
+                texts.explained("send-too-many", &[("most", most.to_string().into())])
+            }
+            Self::SeveralDeliveries { id } => texts.explained("inbox-several", &[("id", id.as_str().into())]),
             Self::NobodyToAsk => texts.explained("route-nobody-to-ask", &[]),
             Self::OneOutput => texts.explained("one-output", &[]),
             Self::Seal { file, why } => texts
@@ -128,6 +142,10 @@ impl Fault {
             | Self::RecipientMalformed { .. }
             | Self::OrganizationUnknown { .. }
             | Self::NotAgreed
+            | Self::NotSent
+            | Self::SeveralOrganizations
+            | Self::TooManyToSend { .. }
+            | Self::SeveralDeliveries { .. }
             | Self::NobodyToAsk
             | Self::OneOutput
             | Self::PinsDiffer => 1,
@@ -140,7 +158,11 @@ impl Fault {
 /// The exit code for an agent's fault, as `--help` lists them.
 pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
     match fault {
-        AgentFault::Malformed { .. } | AgentFault::UntilImpossible { .. } => 1,
+        AgentFault::Malformed { .. }
+        | AgentFault::UntilImpossible { .. }
+        | AgentFault::TitleUnfit
+        | AgentFault::FileNameUnfit
+        | AgentFault::NoSuchDelivery => 1,
         AgentFault::SiteRefused { code } | AgentFault::AuthorityRefused { code, .. } => refusal(*code),
         AgentFault::NotForYou
         | AgentFault::ForRouting { .. }
@@ -151,6 +173,7 @@ pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
         AgentFault::FileUnreadable { .. }
         | AgentFault::FileChanged
         | AgentFault::FileDamaged
+        | AgentFault::TooManyRecipients
         | AgentFault::OutputExists
         | AgentFault::OutputUnwritable { .. } => 5,
         AgentFault::ViewerFailed { .. } | AgentFault::NoProfile => 6,

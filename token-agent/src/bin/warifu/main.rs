@@ -2,12 +2,15 @@
 
 mod args;
 mod doctor;
+mod entering;
 mod fault;
+mod inbox;
 mod open;
 mod pin;
 mod route;
 mod screen;
 mod seal;
+mod send;
 mod units;
 
 use std::process::ExitCode;
@@ -112,6 +115,14 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
             let until = until.as_deref();
             route::Routing { files, targets: to, until, agreed: *yes, pin }.run(screen, &agent).await
         }
+        What::Send { resume: true, pin, .. } => send::resume(screen, &agent, pin).await,
+        What::Send { units, files, title, reply_to, yes, pin, .. } => {
+            let (title, reply_to) = (title.as_deref().unwrap_or_default(), reply_to.as_deref());
+            let sending = send::Sending { files, units, title, reply_to, agreed: *yes, pin };
+            sending.run(screen, &agent).await
+        }
+        What::Sent { pin } => send::list(screen, &agent, pin).await,
+        What::Inbox { what, pin } => inbox::run(screen, &agent, what.as_ref(), pin).await,
         What::Units => {
             units::list(screen, &agent).await?;
             Ok(0)

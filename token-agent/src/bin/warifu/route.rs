@@ -7,19 +7,18 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use warifu_api::wire::agent::{
-    AgentFault, FileToRoute, PinText, Plan, PlanRequest, PlannedFile, ROUTES_LIMIT, RouteOutcome,
-    RouteRequest, Unlock,
+    AgentFault, FileToRoute, Plan, PlanRequest, PlannedFile, ROUTES_LIMIT, RouteOutcome, RouteRequest,
 };
 use warifu_ledger::Id;
 use warifu_texts::{day, one_line};
 use warifu_token_agent::addressing::find;
 use warifu_token_agent::client::{AgentClient, AgentError};
 use warifu_token_agent::texts::AgentTexts as _;
-use zeroize::Zeroizing;
 
 use crate::args::PinArgs;
+use crate::entering::{Entered, enter, unlock};
 use crate::fault::{Fault, exit_code};
-use crate::open::{absolute, card_to_unlock};
+use crate::open::absolute;
 use crate::screen::Screen;
 
 /// How often progress is asked for.
@@ -32,19 +31,6 @@ pub(crate) struct Routing<'a> {
     pub(crate) until: Option<&'a str>,
     pub(crate) agreed: bool,
     pub(crate) pin: &'a PinArgs,
-}
-
-/// A PIN that was entered once for all that follows.
-struct Entered {
-    serial: u32,
-    pin: Zeroizing<String>,
-    spend_last_try: bool,
-}
-
-impl Entered {
-    fn pin(&self) -> PinText {
-        PinText(Zeroizing::new(self.pin.to_string()))
-    }
 }
 
 /// A file that goes on, and where it stands among those that were given.
@@ -78,7 +64,7 @@ impl Routing<'_> {
             }
             let entered = match entered {
                 Some(entered) => entered,
-                None => self.enter(screen, agent, plan.serial).await?,
+                None => enter(screen, agent, self.pin, plan.serial).await?,
             };
             self.send(screen, agent, &plan, &targets, ready, &entered, &mut results).await?;
         }
@@ -124,7 +110,7 @@ impl Routing<'_> {
             let request = PlanRequest { serial, files: some.to_vec(), targets: targets.to_vec(), last_day };
             let plan = match agent.plan_routes(&request).await {
                 Err(AgentError::Fault(AgentFault::PinNeeded { .. })) if entered.is_none() => {
-                    *entered = Some(self.unlock(screen, agent).await?);
+                    *entered = Some(unlock(screen, agent, self.pin).await?);
                     agent.plan_routes(&request).await?
                 }
                 plan => plan?,
@@ -135,33 +121,6 @@ impl Routing<'_> {
             }
         }
         whole.ok_or_else(|| AgentFault::Malformed { why: "no files".to_owned() }.into())
-    }
-
-    async fn unlock(&self, screen: &Screen, agent: &AgentClient) -> Result<Entered, Fault> {
-        let cards = agent.cards().await?.cards;
-        let Some(card) = card_to_unlock(&cards, self.pin.serial)? else {
-            return Err(agent.status().await?.state.fault().unwrap_or(AgentFault::NoCard).into());
-        };
-        let (PinText(pin), spend_last_try) = screen.pin(self.pin, card)?;
-        let entered = Entered { serial: card.serial, pin, spend_last_try };
-        let request = Unlock { serial: Some(entered.serial), pin: entered.pin(), spend_last_try };
-        let status = agent.unlock(&request).await?;
-        if let Some(refused @ AgentFault::SiteRefused { .. }) = status.state.fault() {
-            return Err(refused.into());
-        }
-        screen.news(&status.ends);
-        Ok(entered)
-    }
-
-    /// The PIN for the signature, of a card that is unlocked already.
-    async fn enter(&self, screen: &Screen, agent: &AgentClient, serial: u32) -> Result<Entered, Fault> {
-        let cards = agent.cards().await?.cards;
-        let card = cards.iter().find(|card| card.serial == serial).ok_or(AgentFault::NoCard)?;
-        if card.tries_left == 0 {
-            return Err(AgentFault::PinBlocked.into());
-        }
-        let (PinText(pin), spend_last_try) = screen.pin(self.pin, card)?;
-        Ok(Entered { serial, pin, spend_last_try })
     }
 
     /// The files that cannot go, before the person agrees to the others; the exit code for the worst.

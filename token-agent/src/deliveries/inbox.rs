@@ -1,0 +1,229 @@
+//! What lies in the box for the cards of this PC, each with its sender as far as that can be proved here.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use warifu_api::wire::Done;
+use warifu_api::wire::agent::{
+    AgentFault, DeliveredFrom, Handle, HandleRequest, NamedUnit, Received, ReceivedDelivery, SenderStanding,
+};
+use warifu_api::wire::deliveries::{AtUnit, Inbox, InboxEntry, Offer, Offered, PassOn, Return};
+use warifu_ledger::delivery::{self, NotSent};
+use warifu_ledger::dsse::Envelope;
+use warifu_ledger::key::Base64;
+use warifu_ledger::statement::{Delivery, OrganizationKeys, Standing};
+use warifu_ledger::{Digest, Id};
+
+use super::Holder;
+use crate::agent::Agent;
+use crate::sources::while_open;
+use crate::{fault, forward, others};
+
+/// How many answers of a kms are read for one list.
+const ANSWERS_LIMIT: usize = 64;
+
+/// An organization whose members may have sent something, with what proves that.
+struct Known {
+    keys: OrganizationKeys,
+    name: String,
+}
+
+/// What is known to judge deliveries by.
+struct Knowledge {
+    own: Digest,
+    organizations: BTreeMap<Digest, Known>,
+    /// What units are called.
+    units: BTreeMap<Id, String>,
+}
+
+impl Knowledge {
+    async fn gather(agent: &Agent) -> Result<Self, AgentFault> {
+        let profile = agent.profile().ok_or(AgentFault::NoProfile)?;
+        let units = forward::directory(agent).await?.units;
+        let mut organizations: BTreeMap<Digest, Known> = BTreeMap::new();
+        // Without them, what their members sent is not proved, and said to be so.
+        for pinned in others::all_pinned(agent).await.unwrap_or_default() {
+            let known = Known { keys: pinned.keys, name: pinned.entry.name };
+            organizations.insert(pinned.entry.organization, known);
+        }
+        let own = Known { keys: profile.organization_keys(), name: profile.name.clone() };
+        organizations.insert(profile.organization, own);
+        let units = units.into_iter().map(|unit| (unit.unit, unit.name)).collect();
+        Ok(Self { own: profile.organization, organizations, units })
+    }
+
+    fn unit(&self, unit: Id) -> NamedUnit {
+        let name = self.units.get(&unit).cloned().unwrap_or_else(|| unit.to_string());
+        NamedUnit { unit, name }
+    }
+
+    /// Who sent it, and what was signed.
+    fn prove(&self, offer: &Offer) -> Result<(delivery::Sent, &Known), NotProved> {
+        let claimed: Delivery = offer.delivery.statement().map_err(NotSent::from)?;
+        let known = self.organizations.get(&claimed.organization);
+        let known = known.ok_or(NotProved::Stranger { organization: claimed.organization })?;
+        let log: &Base64<32> = known.keys.ca.log.as_ref().ok_or(NotProved::NoLog)?;
+        let sent = delivery::sent_by(&offer.delivery, &offer.sender, &claimed.organization, log)?;
+        if sent.delivery.to.organization != self.own {
+            return Err(NotProved::ForAnother);
+        }
+        Ok((sent, known))
+    }
+
+    fn standing(&self, standings: &[Envelope], organization: Digest, card: Id) -> SenderStanding {
+        let Some(known) = self.organizations.get(&organization) else { return SenderStanding::Unknown };
+        let said = standings.iter().find_map(|envelope| {
+            envelope.verify(&known.keys.kms.signing).ok()?;
+            let standing: Standing = envelope.statement().ok()?;
+            (standing.organization == organization && standing.cards.contains(&card)).then_some(standing)
+        });
+        match said {
+            Some(standing) if standing.live.contains(&card) => SenderStanding::Live,
+            Some(_) => SenderStanding::NotLive,
+            None => SenderStanding::Unknown,
+        }
+    }
+}
+
+/// Why nobody here believes who has sent something.
+#[derive(Debug, thiserror::Error)]
+enum NotProved {
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    #[error("the organization {organization} is not trusted here")]
+    Stranger { organization: Digest },
+    #[error("the key with which the sender's ca cosigns is not known")]
+    NoLog,
+    #[error("it is for another organization")]
+    ForAnother,
+}
+
+/// A delivery, with the card that sees it.
+pub(super) struct Lying {
+    pub(super) holder: usize,
+    pub(super) told: ReceivedDelivery,
+    /// SHA-256 of the file, by what was signed, or said where nothing was; none before it is there.
+    pub(super) digest: Option<Digest>,
+}
+
+/// What lies in the box.
+pub(crate) async fn inbox(agent: &Arc<Agent>) -> Result<Received, AgentFault> {
+    let holders = Holder::all(agent).await?;
+    let lying = all(agent, &holders).await?;
+    Ok(Received { deliveries: lying.into_iter().map(|lying| lying.told).collect() })
+}
+
+/// What lies at the units of these cards, each delivery once a unit.
+pub(super) async fn all(agent: &Arc<Agent>, holders: &[Holder]) -> Result<Vec<Lying>, AgentFault> {
+    let mut found: BTreeMap<(u64, Id, Id), Lying> = BTreeMap::new();
+    for (index, holder) in holders.iter().enumerate() {
+        let asked = async {
+            let knowledge = Knowledge::gather(agent).await?;
+            Ok::<_, AgentFault>((knowledge, pages(holder).await?))
+        };
+        let (knowledge, pages) = while_open(&holder.ending, asked).await??;
+        for page in pages {
+            for entry in page.entries {
+                let place = entry.place;
+                let lying = lying(agent, &knowledge, &page.standings, index, entry);
+                found.entry((place, lying.told.id, lying.told.at.unit)).or_insert(lying);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+async fn pages(holder: &Holder) -> Result<Vec<Inbox>, AgentFault> {
+    let (mut pages, mut after) = (Vec::new(), 0);
+    for _ in 0..ANSWERS_LIMIT {
+        let page: Inbox =
+            holder.kms.get(&format!("/v1/inbox?after={after}")).await.map_err(fault::of_authority)?;
+        let last = page.entries.iter().map(|entry| entry.place).max();
+        let more = page.more;
+        pages.push(page);
+        match last.filter(|last| more && *last > after) {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    Ok(pages)
+}
+
+fn lying(
+    agent: &Agent,
+    knowledge: &Knowledge,
+    standings: &[Envelope],
+    holder: usize,
+    entry: InboxEntry,
+) -> Lying {
+    let at = knowledge.unit(entry.unit);
+    let passed_by = entry.passed_by.map(|unit| knowledge.unit(unit));
+    let told = |id, from, title, name, size, sent_at| ReceivedDelivery {
+        id,
+        at,
+        from,
+        title,
+        name,
+        size,
+        sent_at,
+        state: entry.state,
+        handling: entry.handling,
+        passed_by,
+    };
+    match entry.offered {
+        Offered::Outside { offer, digest } => {
+            let from = DeliveredFrom::Outside { says: offer.from };
+            let told = told(offer.id, from, offer.title, offer.name, offer.size, None);
+            Lying { holder, told, digest }
+        }
+        Offered::Signed { offer } => match knowledge.prove(&offer) {
+            Ok((sent, known)) => {
+                let delivery = sent.delivery;
+                let from = DeliveredFrom::Member {
+                    organization: delivery.organization,
+                    organization_name: known.name.clone(),
+                    card: delivery.card,
+                    name: sent.name.map(|name| name.name),
+                    standing: knowledge.standing(standings, delivery.organization, delivery.card),
+                };
+                let sent_at = Some(agent.zone().minute(delivery.sent_at));
+                let told = told(delivery.id, from, delivery.title, delivery.name, delivery.size, sent_at);
+                Lying { holder, told, digest: Some(delivery.digest) }
+            }
+            Err(why) => {
+                tracing::error!(%why, "the kms shows a delivery of which it is not proved who sent it");
+                // Nothing of what it says is repeated: nobody may have said it.
+                let id = offer.delivery.statement::<Delivery>().map_or(Id([0; 16]), |claimed| claimed.id);
+                let from = DeliveredFrom::Unproved { why: fault::chain(&why) };
+                let told = told(id, from, String::new(), String::new(), 0, None);
+                Lying { holder, told, digest: None }
+            }
+        },
+    }
+}
+
+/// Tells the kms what a unit has done with a delivery.
+pub(crate) async fn handle(agent: &Arc<Agent>, request: HandleRequest) -> Result<Done, AgentFault> {
+    let holders = Holder::all(agent).await?;
+    let lying = all(agent, &holders).await?;
+    let mut found = lying.iter().filter(|it| it.told.id == request.id && it.told.at.unit == request.unit);
+    let found = found.next().ok_or(AgentFault::NoSuchDelivery)?;
+    if let DeliveredFrom::Unproved { why } = &found.told.from {
+        return Err(AgentFault::NotTrustworthy { why: why.clone() });
+    }
+    let holder = holders.get(found.holder).ok_or(AgentFault::CardRemoved)?;
+    let (unit, path) = (request.unit, |what: &str| format!("/v1/deliveries/{}/{what}", request.id));
+    let kms = &holder.kms;
+    let telling = async {
+        match request.what {
+            Handle::Admit => kms.post(&path("admitted"), &AtUnit { unit }).await,
+            Handle::Accept => kms.post(&path("accepted"), &AtUnit { unit }).await,
+            Handle::Return { reason } => kms.post(&path("returned"), &Return { unit, reason }).await,
+            Handle::PassOn { to } => kms.post(&path("routed"), &PassOn { unit, to }).await,
+        }
+    };
+    while_open(&holder.ending, telling).await?.map_err(fault::of_authority)
+}
