@@ -272,7 +272,8 @@ async function complete(id, digest, sending) {
   for (;;) {
     const { state } = await ask(sending, "POST", `/v1/deliveries/${id}/complete`, { digest });
     if (state.state === "arriving") throw new Fault("fault-delivery-other-file");
-    if (state.state !== "checking") return id;
+    if (state.state === "quarantined" || state.state === "arrived") return id;
+    if (state.state !== "checking") throw new Fault("fault-delivery-not-found");
   }
 }
 

@@ -265,19 +265,24 @@ impl Replica {
     /// Up to `limit` leaves from index `from` on, in their exact bytes.
     ///
     /// # Errors
-    /// [`ReplicaError::Storage`].
+    /// [`ReplicaError::Contradicts`] if one is not the leaf that was folded; [`ReplicaError::Storage`].
     pub async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Vec<u8>>, ReplicaError> {
         // Only what is published: a leaf is not the ledger's before its state is.
-        let size = self.size();
-        let leaves = sqlx::query_scalar(
+        let Some(state) = self.state() else { return Ok(Vec::new()) };
+        let tree = state.tree();
+        let leaves: Vec<Vec<u8>> = sqlx::query_scalar(
             "SELECT bytes FROM ledger_leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3",
         )
         .bind(index(from))
-        .bind(index(size))
+        .bind(index(tree.size()))
         .bind(i64::from(limit))
         .fetch_all(&self.0.pool)
         .await?;
-        Ok(leaves)
+        // A state that came from a snapshot was folded from what was there then; the disk may have been written since.
+        match leaves.iter().zip(from..).find(|(leaf, at)| !tree.has(*at, leaf)) {
+            Some((_, index)) => Err(ReplicaError::Contradicts { index }),
+            None => Ok(leaves),
+        }
     }
 
     /// Appends a leaf: the fold's question, a durable insert, the new state published. A rejected leaf leaves nothing.

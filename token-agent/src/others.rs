@@ -72,6 +72,13 @@ pub(crate) async fn all_pinned(agent: &Agent) -> Result<Vec<Pinned>, AgentFault>
     Ok(proved.collect())
 }
 
+/// The keys of an organization as its directory proves them now; as they were pinned, if there is none that does.
+pub(crate) async fn speaking(agent: &Agent, pinned: &Pinned) -> OrganizationKeys {
+    let directory = directory_of(agent, &pinned.entry).await.ok().flatten();
+    let trusted = directory.and_then(|signed| signed::verify(&signed, &pinned.keys, None, now()).ok());
+    trusted.map_or_else(|| pinned.keys.clone(), |trusted| trusted.keys)
+}
+
 async fn directory_of(agent: &Agent, entry: &TrustEntry) -> Result<Option<SignedDirectory>, AgentFault> {
     match forward::of_authority(agent, &format!("/v1/trusts/{}", entry.organization)).await {
         Ok(signed) => Ok(Some(signed)),
@@ -80,7 +87,8 @@ async fn directory_of(agent: &Agent, entry: &TrustEntry) -> Result<Option<Signed
     }
 }
 
-fn now() -> Millis {
+/// By this PC's clock.
+pub(crate) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }

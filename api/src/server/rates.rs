@@ -24,7 +24,12 @@ impl Rates {
     /// `burst` requests at once, and `a_second` (not 0) on the long run.
     #[must_use]
     pub fn new(burst: u32, a_second: u32) -> Self {
-        let each = Duration::from_secs(1) / a_second.max(1);
+        Self::every(burst, Duration::from_secs(1) / a_second.max(1))
+    }
+
+    /// `burst` requests at once, and on the long run one more after `each`.
+    #[must_use]
+    pub fn every(burst: u32, each: Duration) -> Self {
         Self { burst, each, ahead: Mutex::default() }
     }
 

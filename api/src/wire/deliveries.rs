@@ -261,6 +261,22 @@ pub enum Offered {
     },
 }
 
+impl Offered {
+    /// Its digest: of the statement that was signed, or of what was said without a signature. Two deliveries under one number are told
+    /// apart by it.
+    #[must_use]
+    pub fn said(&self) -> Digest {
+        match self {
+            Self::Signed { offer } => offer.delivery.digest(),
+            Self::Outside { offer, digest } => {
+                let OutsideOffer { id, unit, from, title, name, size } = offer;
+                let said = serde_json::json!([id, unit, from, title, name, size, digest]);
+                Digest::of(said.to_string().as_bytes())
+            }
+        }
+    }
+}
+
 /// At which unit somebody does something with a delivery: it may lie at several of a card's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 use warifu_api::ErrorCode;
-use warifu_api::server::Seats;
+use warifu_api::server::{Rates, Seats};
 use warifu_ledger::delivery::{NotSent, Unfit};
 use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::statement::Millis;
@@ -33,9 +34,17 @@ mod sweeping;
 use objects::Objects;
 use standing::Heard;
 
-/// Parts that are brought or taken at once: by cards of this organization, and by anybody else.
+/// Parts of what a card has signed that are brought at once: by cards of this organization, and by anybody else.
 const CARRYING_KNOWN: usize = 16;
 const CARRYING_STRANGERS: usize = 32;
+/// Parts of what nobody has signed that are brought at once.
+const CARRYING_OUTSIDE: usize = 16;
+/// How often a network may ask whether cards are live: at once, and in a second on the long run.
+const ASKED_AT_ONCE: u32 = 20;
+const ASKED_A_SECOND: u32 = 2;
+/// How many deliveries without a card's signature a network may begin at once, and how long it takes until one more may come.
+const BEGUN_AT_ONCE: u32 = 12;
+const BEGUN_EACH: Duration = Duration::from_secs(300);
 
 /// The box.
 pub(crate) struct DeliveryBox {
@@ -43,8 +52,15 @@ pub(crate) struct DeliveryBox {
     objects: Objects,
     arrivals: Arrivals,
     heard: Heard,
-    /// Those who carry parts.
+    /// Those who carry parts of what a card has signed, and those who carry others.
     carrying: Seats,
+    carrying_outside: Seats,
+    /// Strangers who ask whether cards are live. Each answer is a signature of the HSM: one after the other, so that no stamp and no
+    /// handshake waits for more than one.
+    asking: Rates,
+    answering: Arc<Semaphore>,
+    /// Networks from which deliveries come that nobody has signed.
+    beginning: Rates,
 }
 
 impl DeliveryBox {
@@ -55,6 +71,10 @@ impl DeliveryBox {
             arrivals: Arrivals::default(),
             heard: Heard::default(),
             carrying: Seats::new(CARRYING_KNOWN, CARRYING_STRANGERS),
+            carrying_outside: Seats::new(CARRYING_OUTSIDE, CARRYING_OUTSIDE),
+            asking: Rates::new(ASKED_AT_ONCE, ASKED_A_SECOND),
+            answering: Arc::new(Semaphore::new(1)),
+            beginning: Rates::every(BEGUN_AT_ONCE, BEGUN_EACH),
         })
     }
 }

@@ -37,6 +37,7 @@ use crate::town::Town;
 use crate::trusts::{alps, cosign};
 
 const MIB: usize = 1 << 20;
+const HOUR: u64 = DAY / 24;
 
 /// The town where `hanako` may open `tax`, with the front desk `front`, where `jiro` and `goro` route to `tax`; the ca has cosigned it.
 pub(crate) async fn with_box(stage: &Stage) -> Town {
@@ -425,13 +426,92 @@ staged! {
         done(&town, "hanako", &at(&good.id, "/admitted"), &unit).await.unwrap();
         assert_eq!(taken(&town.card("hanako"), &good.id, 0).await.unwrap().len(), MIB);
 
-        // Not more than a few at once.
-        for number in 0..64 {
-            let offer = OutsideOffer { id: id(&format!("outside {number}")), size: 1, ..good.clone() };
-            let _: Delivered = stranger.post("/v1/deliveries/outside", &offer).await.unwrap();
+        // Not more than a few at once: of one address, and of all together.
+        let numbered = |number| OutsideOffer { id: id(&format!("outside {number}")), size: 1, ..good.clone() };
+        let begin = async |client: &Client, number| {
+            client.post::<Delivered>("/v1/deliveries/outside", &numbered(number)).await
+        };
+        for number in 0..6 {
+            begin(&stranger, number).await.unwrap();
         }
-        let offer = OutsideOffer { id: id("one more"), size: 1, ..good };
-        assert_eq!(code(stranger.post::<Delivered>("/v1/deliveries/outside", &offer).await), ErrorCode::BoxFull);
+        assert_eq!(code(begin(&stranger, 6).await), ErrorCode::Busy);
+        let known = town.card("hanako");
+        for number in 6..64 {
+            begin(&known, number).await.unwrap();
+        }
+        assert_eq!(code(begin(&known, 64).await), ErrorCode::BoxFull);
+        // Who does not send what he has begun keeps nobody's place for long.
+        town.kms.clock.advance_ms(2 * HOUR);
+        begin(&known, 64).await.unwrap();
+        assert!(matches!(state(&stranger, &id("outside 0")).await, DeliveryState::Deleted { .. }));
+    }
+
+    async fn p_17_10_what_was_given_back_keeps_nobodys_place(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| settings.outside = vec![record("tax").id.to_string()]);
+        let town = with_box(&stage).await;
+        let (known, file) = (town.card("hanako"), ciphertext(10));
+        for number in 0..65 {
+            let offer = OutsideOffer {
+                id: id(&format!("outside {number}")),
+                unit: id("tax"),
+                from: "アクメ(株) 佐藤".to_owned(),
+                title: "見積書".to_owned(),
+                name: "見積.pdf.age".to_owned(),
+                size: 10,
+            };
+            let _: Delivered = known.post("/v1/deliveries/outside", &offer).await.unwrap();
+            put(&known, &offer.id, 0, &file).await.unwrap();
+            complete(&known, &offer.id, &file).await;
+            let back = Return { unit: id("tax"), reason: "心当たりがありません".to_owned() };
+            done(&town, "hanako", &at(&offer.id, "/returned"), &back).await.unwrap();
+        }
+    }
+
+    async fn p_17_9_what_is_passed_on_late_lies_there_as_long_as_what_has_just_come(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| {
+            settings.keep_days = 30;
+            settings.keep_handled_days = 3;
+        });
+        let town = with_box(&stage).await;
+        town.done([front_desk("gate", &["tax", "welfare"])], TWO).await;
+        town.create("gate").await;
+        town.done([grant_with("jiro", "gate", Right::Route, None)], TWO).await;
+        let delivery = sent(&town, "hanako", "gate", &ciphertext(100), "one").await;
+        let routed = at(&delivery.id, "/routed");
+        let to = |to: &str| PassOn { unit: id("gate"), to: id(to) };
+        done(&town, "jiro", &routed, &to("tax")).await.unwrap();
+        let back = Return { unit: id("tax"), reason: "この課の所管ではありません".to_owned() };
+        done(&town, "hanako", &at(&delivery.id, "/returned"), &back).await.unwrap();
+        town.kms.clock.advance_ms(2 * DAY);
+        done(&town, "jiro", &routed, &to("welfare")).await.unwrap();
+        town.kms.clock.advance_ms(29 * DAY);
+        assert!(matches!(state(&town.stranger(), &delivery.id).await, DeliveryState::Arrived { .. }));
+        town.kms.clock.advance_ms(DAY);
+        assert!(matches!(state(&town.stranger(), &delivery.id).await, DeliveryState::Deleted { .. }));
+    }
+
+    async fn p_17_4_strangers_ask_in_turn_and_not_without_end(stage) {
+        let town = with_box(&stage).await;
+        let (stranger, request) =
+            (town.stranger(), StandingRequest { nonce: Digest::of(b"nonce"), cards: vec![card_id("hanako")] });
+        let mut answers = Vec::new();
+        for _ in 0..40 {
+            answers.push(stranger.post::<Envelope>("/v1/standing", &request).await.map_err(|error| code::<()>(Err(error))));
+        }
+        assert!(answers.iter().take(20).all(Result::is_ok));
+        assert!(answers.iter().any(|answer| answer.as_ref().err() == Some(&ErrorCode::Busy)));
+        let known = town.card("hanako");
+        known.post::<Envelope>("/v1/standing", &request).await.unwrap();
+    }
+
+    async fn p_17_3_nothing_was_sent_in_the_future(stage) {
+        let town = with_box(&stage).await;
+        let drawn = drawn(&town, "jiro", "tax", &[7]).await;
+        let delivery = Delivery { sent_at: drawn.sent_at + HOUR, expires_at: drawn.sent_at + DAY, ..drawn };
+        let offered = signed(&town, &delivery, "jiro").await;
+        assert_eq!(code(offer(&town.card("jiro"), &offered).await), ErrorCode::Malformed);
     }
 
     async fn p_17_9_there_is_so_much_room_and_no_more(stage) {

@@ -187,7 +187,8 @@ fn report(tally: &Tally, begun: Instant) {
     );
 }
 
-const OF_ROUTING: [CrashPoint; 7] = [
+/// Of routing and of deliveries.
+const ELSEWHERE: [CrashPoint; 10] = [
     CrashPoint::KmsSlipsKept,
     CrashPoint::KmsReleasedKept,
     CrashPoint::SiteRoutesRecorded,
@@ -195,6 +196,9 @@ const OF_ROUTING: [CrashPoint; 7] = [
     CrashPoint::SiteSlipsBrought,
     CrashPoint::SiteSlipsSettled,
     CrashPoint::SiteParcelTaken,
+    CrashPoint::KmsPartWritten,
+    CrashPoint::KmsDeliveryArrived,
+    CrashPoint::KmsDeliveryEnded,
 ];
 
 /// The points of services at which nobody ended.
@@ -202,8 +206,9 @@ fn never_ended(ends: &BTreeMap<String, u64>) -> Vec<String> {
     let mut never = Vec::new();
     for point in CrashPoint::ALL {
         let services: &[Who] = match point.program() {
-            // Nobody routes in this town: real processes are killed there (`kms/tests/site/routing`, `kms/tests/authority/slips.rs`).
-            _ if OF_ROUTING.contains(point) => &[],
+            // Nobody routes or delivers in this town: real processes are killed there (`kms/tests/site/routing`,
+            // `kms/tests/authority/{slips,deliveries}.rs`).
+            _ if ELSEWHERE.contains(point) => &[],
             Program::Kms => &[Who::Kms],
             Program::Ca => &[Who::Ca],
             Program::Site => &Who::SITES,

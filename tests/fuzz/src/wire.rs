@@ -241,12 +241,15 @@ types! {
         "size": 1, "sent_at": "2027-03-31 09:30", "here": true, "delivered": null,
     }]})];
     Received => [json!({"deliveries": [received("member"), received("outside"), received("unproved")]})];
-    FetchRequest => [json!({"id": id("delivery"), "to": "/a"}), json!({"id": id("delivery")})];
+    FetchRequest => [
+        json!({"id": id("delivery"), "said": digest(), "to": "/a"}),
+        json!({"id": id("delivery"), "said": digest()}),
+    ];
     Fetched => [json!({"path": "/a/b.age", "bytes": 1})];
     HandleRequest => [
-        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "accept"}}),
-        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "return", "reason": "宛先違い"}}),
-        json!({"id": id("delivery"), "unit": id("tax"), "what": {"what": "pass-on", "to": id("welfare")}}),
+        json!({"id": id("delivery"), "said": digest(), "unit": id("tax"), "what": {"what": "accept"}}),
+        json!({"id": id("delivery"), "said": digest(), "unit": id("tax"), "what": {"what": "return", "reason": "宛先違い"}}),
+        json!({"id": id("delivery"), "said": digest(), "unit": id("tax"), "what": {"what": "pass-on", "to": id("welfare")}}),
     ];
     AgentFault => [
         json!({"fault": "last-try"}), json!({"fault": "pin-wrong", "tries_left": 2}),
@@ -397,7 +400,7 @@ fn received(from: &str) -> serde_json::Value {
         _ => json!({"from": "unproved", "why": "not included"}),
     };
     json!({
-        "id": id("delivery"), "at": {"unit": id("front"), "name": "受付"}, "from": from, "title": "照会",
+        "id": id("delivery"), "said": digest(), "at": {"unit": id("front"), "name": "受付"}, "from": from, "title": "照会",
         "name": "名簿.csv", "size": 1, "sent_at": null, "passed_by": null,
         "state": {"state": "arrived", "arrived_at": 1, "kept_until": 2}, "handling": {"handling": "waiting"},
     })

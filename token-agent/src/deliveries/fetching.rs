@@ -34,7 +34,8 @@ pub(crate) async fn fetch(agent: &Arc<Agent>, request: FetchRequest) -> Result<F
     }
     let holders = Holder::all(agent).await?;
     let lying = all(agent, &holders).await?;
-    let found = lying.into_iter().find(|it| it.told.id == request.id).ok_or(AgentFault::NoSuchDelivery)?;
+    let is_meant = |it: &Lying| it.told.id == request.id && it.told.said == request.said;
+    let found = lying.into_iter().find(is_meant).ok_or(AgentFault::NoSuchDelivery)?;
     if let DeliveredFrom::Unproved { why } = &found.told.from {
         return Err(AgentFault::NotTrustworthy { why: why.clone() });
     }
@@ -57,7 +58,7 @@ fn place(agent: &Agent, request: &FetchRequest, found: &Lying) -> Result<PathBuf
     let folder = match &request.to {
         Some(folder) => PathBuf::from(folder),
         None => {
-            let folder = fetched(&agent.config).join(found.told.id.to_string());
+            let folder = fetched(&agent.config).join(found.told.said.to_string());
             private_folder(&folder)
                 .map_err(|error| AgentFault::OutputUnwritable { why: error.to_string() })?;
             folder

@@ -11,10 +11,11 @@ use warifu_api::wire::agent::{
     AgentFault, DeliveredFrom, Handle, HandleRequest, NamedUnit, Received, ReceivedDelivery, SenderStanding,
 };
 use warifu_api::wire::deliveries::{AtUnit, Inbox, InboxEntry, Offer, Offered, PassOn, Return};
+use warifu_directory::signed::CLOCKS_APART_MS;
 use warifu_ledger::delivery::{self, NotSent};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::Base64;
-use warifu_ledger::statement::{Delivery, OrganizationKeys, Standing};
+use warifu_ledger::statement::{Delivery, Millis, OrganizationKeys, Standing};
 use warifu_ledger::{Digest, Id};
 
 use super::Holder;
@@ -24,6 +25,9 @@ use crate::{fault, forward, others};
 
 /// How many answers of a kms are read for one list.
 const ANSWERS_LIMIT: usize = 64;
+/// How old a kms's word may be that a card is live, in milliseconds: two clocks that are apart, and a minute in which the box need
+/// not ask again.
+const STANDING_FRESH_MS: u64 = CLOCKS_APART_MS + 60_000;
 
 /// An organization whose members may have sent something, with what proves that.
 struct Known {
@@ -46,7 +50,8 @@ impl Knowledge {
         let mut organizations: BTreeMap<Digest, Known> = BTreeMap::new();
         // Without them, what their members sent is not proved, and said to be so.
         for pinned in others::all_pinned(agent).await.unwrap_or_default() {
-            let known = Known { keys: pinned.keys, name: pinned.entry.name };
+            let keys = others::speaking(agent, &pinned).await;
+            let known = Known { keys, name: pinned.entry.name };
             organizations.insert(pinned.entry.organization, known);
         }
         let own = Known { keys: profile.organization_keys(), name: profile.name.clone() };
@@ -73,14 +78,23 @@ impl Knowledge {
         Ok((sent, known))
     }
 
-    fn standing(&self, standings: &[Envelope], organization: Digest, card: Id) -> SenderStanding {
+    /// What the sender's kms has said last of the card: an answer that is old says nothing, whoever shows it.
+    fn standing(
+        &self,
+        standings: &[Envelope],
+        organization: Digest,
+        card: Id,
+        now: Millis,
+    ) -> SenderStanding {
         let Some(known) = self.organizations.get(&organization) else { return SenderStanding::Unknown };
-        let said = standings.iter().find_map(|envelope| {
-            envelope.verify(&known.keys.kms.signing).ok()?;
-            let standing: Standing = envelope.statement().ok()?;
-            (standing.organization == organization && standing.cards.contains(&card)).then_some(standing)
+        let said = standings.iter().filter_map(|envelope| {
+            let standing = envelope.verified::<Standing>(&known.keys.kms.signing).ok()?;
+            let counts = standing.organization == organization
+                && standing.cards.contains(&card)
+                && standing.at.abs_diff(now) <= STANDING_FRESH_MS;
+            counts.then_some(standing)
         });
-        match said {
+        match said.max_by_key(|standing| standing.at) {
             Some(standing) if standing.live.contains(&card) => SenderStanding::Live,
             Some(_) => SenderStanding::NotLive,
             None => SenderStanding::Unknown,
@@ -161,8 +175,10 @@ fn lying(
 ) -> Lying {
     let at = knowledge.unit(entry.unit);
     let passed_by = entry.passed_by.map(|unit| knowledge.unit(unit));
+    let said = entry.offered.said();
     let told = |id, from, title, name, size, sent_at| ReceivedDelivery {
         id,
+        said,
         at,
         from,
         title,
@@ -187,7 +203,12 @@ fn lying(
                     organization_name: known.name.clone(),
                     card: delivery.card,
                     name: sent.name.map(|name| name.name),
-                    standing: knowledge.standing(standings, delivery.organization, delivery.card),
+                    standing: knowledge.standing(
+                        standings,
+                        delivery.organization,
+                        delivery.card,
+                        others::now(),
+                    ),
                 };
                 let sent_at = Some(agent.zone().minute(delivery.sent_at));
                 let told = told(delivery.id, from, delivery.title, delivery.name, delivery.size, sent_at);
@@ -209,7 +230,10 @@ fn lying(
 pub(crate) async fn handle(agent: &Arc<Agent>, request: HandleRequest) -> Result<Done, AgentFault> {
     let holders = Holder::all(agent).await?;
     let lying = all(agent, &holders).await?;
-    let mut found = lying.iter().filter(|it| it.told.id == request.id && it.told.at.unit == request.unit);
+    let is_meant = |it: &&Lying| {
+        it.told.id == request.id && it.told.said == request.said && it.told.at.unit == request.unit
+    };
+    let mut found = lying.iter().filter(is_meant);
     let found = found.next().ok_or(AgentFault::NoSuchDelivery)?;
     if let DeliveredFrom::Unproved { why } = &found.told.from {
         return Err(AgentFault::NotTrustworthy { why: why.clone() });

@@ -116,6 +116,9 @@ pub struct Received {
 pub struct ReceivedDelivery {
     /// It.
     pub id: Id,
+    /// The digest of what is said of it, by its sender or whoever sent it without a card: the same number alone is not the same
+    /// delivery.
+    pub said: Digest,
     /// The unit at which it lies.
     pub at: NamedUnit,
     /// Who sent it.
@@ -183,6 +186,8 @@ pub enum SenderStanding {
 pub struct FetchRequest {
     /// The delivery.
     pub id: Id,
+    /// As [`ReceivedDelivery::said`].
+    pub said: Digest,
     /// The folder to write it to, absolute; the agent's own if left out, for what is opened or routed at once.
     #[serde(default)]
     pub to: Option<String>,
@@ -204,6 +209,8 @@ pub struct Fetched {
 pub struct HandleRequest {
     /// The delivery.
     pub id: Id,
+    /// As [`ReceivedDelivery::said`].
+    pub said: Digest,
     /// At which unit.
     pub unit: Id,
     /// What.

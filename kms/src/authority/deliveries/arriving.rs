@@ -17,6 +17,14 @@ use crate::authority::error::AuthorityError;
 use crate::authority::store::deliveries::{Kept, Place, Stage};
 use crate::authority::{LONG_POLL, blocking, whole};
 
+/// A part that may come.
+pub(crate) struct ComingPart {
+    /// Its length, in bytes.
+    pub(crate) length: u64,
+    /// Whether a card has signed the delivery.
+    pub(crate) signed: bool,
+}
+
 impl Authority {
     /// A delivery that is not over.
     pub(super) async fn kept(&self, delivery: &Id) -> Result<Kept> {
@@ -60,13 +68,14 @@ impl Authority {
         })
     }
 
-    /// How many bytes a part has that may come now.
-    pub(crate) async fn part_to_come(&self, delivery: &Id, part: u64) -> Result<u64> {
+    /// What a part is that may come now.
+    pub(crate) async fn part_to_come(&self, delivery: &Id, part: u64) -> Result<ComingPart> {
         let kept = self.kept(delivery).await?;
         if !matches!(kept.stage, Stage::Arriving { .. }) {
             return Err(NotDelivered::Complete.into());
         }
-        part_length(kept.size, part).ok_or(NO_PART)
+        let length = part_length(kept.size, part).ok_or(NO_PART)?;
+        Ok(ComingPart { length, signed: matches!(kept.offered, Some(Offered::Signed { .. })) })
     }
 
     /// Keeps a part, durably, in the place of what came of it before.
@@ -76,7 +85,7 @@ impl Authority {
             let arrival = this.deliveries.arrivals.of(&delivery);
             let _writing = arrival.parts.try_read().map_err(|_| NotDelivered::Checking)?;
             // Nobody completes it from here on.
-            let length = this.part_to_come(&delivery, part).await?;
+            let ComingPart { length, .. } = this.part_to_come(&delivery, part).await?;
             if bytes.len() as u64 != length {
                 return Err(NotDelivered::OtherLength { length }.into());
             }

@@ -119,7 +119,10 @@ impl Authority {
         if !matches!(place.handling, Handling::Waiting | Handling::PassedOn { .. }) {
             return Err(NotDelivered::Handled.into());
         }
-        self.store.pass_on_delivery(&place, &to, &card, now).await?;
+        let keep_ms = self.deliveries.settings.keep_ms();
+        if !self.store.pass_on_delivery(&place, &to, &card, now, keep_ms).await? {
+            return Err(NotDelivered::Handled.into());
+        }
         tracing::info!(delivery = %delivery, unit = %unit, to = %to, card = %card, "delivery passed on");
         Ok(())
     }

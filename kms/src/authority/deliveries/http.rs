@@ -1,7 +1,7 @@
 //! The box's interface: `warifu_api::wire::deliveries`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
-use warifu_api::server::Peer;
+use warifu_api::server::{Peer, Rates};
 use warifu_api::wire::Done;
 use warifu_api::wire::deliveries::{
     AtUnit, Completion, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
@@ -20,6 +20,7 @@ use warifu_ledger::Id;
 use warifu_ledger::delivery::Sender;
 use warifu_ledger::dsse::Envelope;
 
+use super::arriving::ComingPart;
 use crate::authority::Authority;
 use crate::authority::error::AuthorityError;
 use crate::authority::http::{After, Answer, Asked, At, Body, Shared, answer, done, parse, seated};
@@ -81,8 +82,10 @@ async fn offer(
 
 async fn offer_from_outside(
     State(authority): Shared,
+    Extension(peer): Extension<Peer>,
     Body(offer): Body<OutsideOffer, { OutsideOffer::LARGEST }>,
 ) -> Answer<Delivered> {
+    at_its_rate(&authority.deliveries.beginning, &peer)?;
     let answered = answer(authority.offer_from_outside(offer).await);
     authority.figures.offered(&answered);
     answered
@@ -100,8 +103,19 @@ async fn complete(
     answer(authority.complete(id, digest).await)
 }
 
-async fn standing(State(authority): Shared, Body(request): Body<StandingRequest>) -> Answer<Envelope> {
+async fn standing(
+    State(authority): Shared,
+    Extension(peer): Extension<Peer>,
+    Body(request): Body<StandingRequest>,
+) -> Answer<Envelope> {
+    at_its_rate(&authority.deliveries.asking, &peer)?;
     answer(authority.standing_of(request).await)
+}
+
+/// Refuses strangers who ask too often, on whichever port.
+fn at_its_rate(rates: &Rates, peer: &Peer) -> Result<(), ErrorBody> {
+    let admitted = peer.known || rates.admit(peer.address.ip(), Instant::now()).is_ok();
+    if admitted { Ok(()) } else { Err(AuthorityError::Busy.into_body()) }
 }
 
 /// Nobody's bytes are read for nothing: not without a seat, and not for a part that may not come.
@@ -111,11 +125,14 @@ async fn bring_part(
     At((id, part)): At<(Id, u64)>,
     request: Request,
 ) -> Answer<Done> {
-    let seat = authority.deliveries.carrying.take(&peer, request.body());
-    let length = match (&seat, authority.part_to_come(&id, part).await) {
-        (Some(_), Ok(length)) => length,
-        (None, _) => return refused(request, AuthorityError::Busy).await,
-        (_, Err(error)) => return refused(request, error).await,
+    let ComingPart { length, signed } = match authority.part_to_come(&id, part).await {
+        Ok(coming) => coming,
+        Err(error) => return refused(request, error).await,
+    };
+    let deliveries = &authority.deliveries;
+    let seats = if signed { &deliveries.carrying } else { &deliveries.carrying_outside };
+    let Some(_seat) = seats.take(&peer, request.body()) else {
+        return refused(request, AuthorityError::Busy).await;
     };
     let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
     let limit = usize::try_from(length).unwrap_or(usize::MAX);

@@ -41,10 +41,16 @@ impl Objects {
             fs::create_dir_all(&of)?;
             // Somebody else may be writing the same part.
             let unfinished = path.with_extension(format!("{:016x}", getrandom::u64().unwrap_or_default()));
-            let mut file = File::create(&unfinished)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
+            let written = File::create(&unfinished).and_then(|mut file| {
+                file.write_all(&bytes)?;
+                file.sync_all()?;
+                fs::rename(&unfinished, path)
+            });
+            if written.is_err() {
+                // A full disk is not to be filled by what failed on it; if it cannot be deleted, what failed is what counts.
+                let _ = fs::remove_file(&unfinished);
+            }
+            written?;
             sync(&of)?;
             of.parent().map_or(Ok(()), sync)
         })

@@ -1,11 +1,12 @@
 //! What somebody wants to send: whether it may come.
 
 use warifu_api::wire::deliveries::{Delivered, Offer, Offered, OutsideOffer, Terms};
-use warifu_ledger::Digest;
+use warifu_directory::signed::CLOCKS_APART_MS;
 use warifu_ledger::delivery::{Unfit, is_file_name, is_line, sent_by};
 use warifu_ledger::key::Base64;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Delivery, Millis};
+use warifu_ledger::{Digest, Id};
 
 use super::{Authority, NotDelivered, Result};
 use crate::authority::blocking;
@@ -22,7 +23,8 @@ impl Authority {
         let state = self.state()?;
         let (settings, now) = (&self.deliveries.settings, self.now(&state));
         let mut outside = Vec::new();
-        for (id, unit) in state.units().filter(|(id, _)| state.unit_is_listed(id, now)) {
+        let listed = |(id, _): &(&Id, _)| !settings.outside.is_empty() && state.unit_is_listed(id, now);
+        for (id, unit) in state.units().filter(listed) {
             if unit.key.is_some() && settings.outside.contains(&self.name(&unit.name).await?.label) {
                 outside.push(*id);
             }
@@ -46,6 +48,9 @@ impl Authority {
         }
         if delivery.is_over(now) {
             return Err(NotDelivered::Over { expires_at: delivery.expires_at }.into());
+        }
+        if delivery.sent_at > now.saturating_add(CLOCKS_APART_MS) {
+            return Err(NotDelivered::Unfit(Unfit::Dates).into());
         }
         let most = self.deliveries.settings.largest();
         let keep_ms = self.deliveries.settings.keep_ms();

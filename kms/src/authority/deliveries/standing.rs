@@ -15,6 +15,7 @@ use warifu_ledger::statement::{Delivery, Millis, Standing};
 use warifu_ledger::{Digest, Id};
 
 use super::{Authority, NotDelivered, Result};
+use crate::authority::blocking;
 use crate::authority::error::AuthorityError;
 
 /// How long another organization may take to answer: whoever opens an inbox waits for it.
@@ -54,13 +55,22 @@ impl Authority {
     /// Which of these cards of this organization are live, signed for who asks.
     pub(crate) async fn standing_of(&self, request: StandingRequest) -> Result<Envelope> {
         let state = self.state()?;
-        self.stated(&state, request.nonce, request.cards.into_iter().collect()).await
+        let turn = self.deliveries.answering.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| AuthorityError::Stopping)?;
+        let standing = self.stated(&state, request.nonce, request.cards.into_iter().collect());
+        let keys = self.keys.clone();
+        // The turn is over when the HSM has signed, whether somebody still waits for it or not.
+        let signed = blocking(move || {
+            let _turn = turn;
+            keys.sign(&standing)
+        });
+        signed.await
     }
 
-    async fn stated(&self, state: &State, nonce: Digest, cards: BTreeSet<Id>) -> Result<Envelope> {
+    fn stated(&self, state: &State, nonce: Digest, cards: BTreeSet<Id>) -> Standing {
         let at = self.now(state);
         let live = cards.iter().copied().filter(|card| state.may_connect(card, at).is_ok()).collect();
-        self.sign(Standing { organization: state.organization(), nonce, at, cards, live }).await
+        Standing { organization: state.organization(), nonce, at, cards, live }
     }
 
     /// What is known of the cards of these senders: one answer of each organization that gives one.
@@ -87,7 +97,7 @@ impl Authority {
         let answered = join_all(others).await.into_iter().flatten().map(|answered| answered.envelope);
         let mut standings: Vec<Envelope> = answered.collect();
         if let Some(cards) = own {
-            standings.push(self.stated(state, drawn()?, cards).await?);
+            standings.push(self.sign(self.stated(state, drawn()?, cards)).await?);
         }
         Ok(standings)
     }

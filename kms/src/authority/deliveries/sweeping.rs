@@ -11,6 +11,8 @@ use super::{Authority, Result};
 const SWEEPING: Duration = Duration::from_secs(600);
 /// How long a delivery may be arriving, in milliseconds: a week.
 const UNFINISHED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The same of what no card has signed: two hours.
+const UNFINISHED_OUTSIDE_MS: u64 = 2 * 60 * 60 * 1000;
 
 impl Authority {
     /// Deletes what is over, now and then, for ever.
@@ -45,7 +47,9 @@ impl Authority {
     /// Erases what is over from the database. Whether anything was.
     async fn end_deliveries(&self) -> Result<bool> {
         let now = self.now(&self.state()?);
-        let ended = self.store.end_deliveries(now, now.saturating_sub(UNFINISHED_MS)).await?;
+        let before = |ms| now.saturating_sub(ms);
+        let unfinished = (before(UNFINISHED_MS), before(UNFINISHED_OUTSIDE_MS));
+        let ended = self.store.end_deliveries(now, unfinished).await?;
         if ended > 0 {
             reached(CrashPoint::KmsDeliveryEnded).await;
             tracing::info!(ended, "deliveries deleted");

@@ -270,10 +270,18 @@ impl Store {
         Ok(handled.rows_affected() == 1)
     }
 
-    /// What lies at `from` was passed on, and lies at `to` as well.
-    pub(crate) async fn pass_on_delivery(&self, from: &Place, to: &Id, card: &Id, now: Millis) -> Result<()> {
+    /// What lies at `from` was passed on, and lies at `to` as well, for `keep_ms` from now on at the least, unless it is over before.
+    /// Whether it was: not if the unit has taken it or given it back.
+    pub(crate) async fn pass_on_delivery(
+        &self,
+        from: &Place,
+        to: &Id,
+        card: &Id,
+        now: Millis,
+        keep_ms: u64,
+    ) -> Result<bool> {
         let mut transaction = self.write().await?;
-        sqlx::query(
+        let passed = sqlx::query(
             "UPDATE delivery_place SET handling = 'passed-on', at = $2, to_unit = $3, card = $4
              WHERE place = $1 AND handling IN ('waiting', 'passed-on')",
         )
@@ -283,6 +291,9 @@ impl Store {
         .bind(bytes(card))
         .execute(&mut *transaction)
         .await?;
+        if passed.rows_affected() != 1 {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO delivery_place (delivery, unit, addressee, passed_by, handling)
              VALUES ($1, $2, $3, $4, 'waiting') ON CONFLICT (delivery, unit) DO NOTHING",
@@ -293,15 +304,29 @@ impl Store {
         .bind(bytes(&from.unit))
         .execute(&mut *transaction)
         .await?;
-        Ok(transaction.commit().await?)
+        sqlx::query(
+            "UPDATE delivery SET kept_until = CASE WHEN expires_at < $2 THEN expires_at ELSE $2 END
+             WHERE id = $1 AND state = 'arrived' AND kept_until < $2",
+        )
+        .bind(bytes(&from.delivery))
+        .bind(to_sql(now.saturating_add(keep_ms)))
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
-    /// Says of what is over at `now`, or was not complete by then though it was offered before `unfinished`, that it is deleted; erases
-    /// what was said of it, and forgets what nobody may bring again. How many were deleted.
-    pub(crate) async fn end_deliveries(&self, now: Millis, unfinished: Millis) -> Result<u64> {
+    /// Says of what is over at `now`, or was not complete by then though it was offered before the first of `unfinished` (the second, if
+    /// nobody signed it), that it is deleted; erases what was said of it, and forgets what nobody may bring again. How many were deleted.
+    pub(crate) async fn end_deliveries(
+        &self,
+        now: Millis,
+        (unfinished, unfinished_outside): (Millis, Millis),
+    ) -> Result<u64> {
         let mut transaction = self.write().await?;
         // No value comes into the text.
-        let over = "state <> 'deleted' AND (kept_until <= $1 OR (state = 'arriving' AND offered_at <= $2))";
+        let over = "state <> 'deleted' AND (kept_until <= $1 OR (state = 'arriving'
+             AND offered_at <= CASE WHEN organization IS NULL THEN $3 ELSE $2 END))";
         let parts =
             format!("DELETE FROM delivery_part WHERE delivery IN (SELECT id FROM delivery WHERE {over})");
         let ended =
@@ -309,11 +334,13 @@ impl Store {
         sqlx::query(AssertSqlSafe(parts))
             .bind(to_sql(now))
             .bind(to_sql(unfinished))
+            .bind(to_sql(unfinished_outside))
             .execute(&mut *transaction)
             .await?;
         let ended = sqlx::query(AssertSqlSafe(ended))
             .bind(to_sql(now))
             .bind(to_sql(unfinished))
+            .bind(to_sql(unfinished_outside))
             .execute(&mut *transaction)
             .await?;
         sqlx::query("DELETE FROM delivery WHERE state = 'deleted' AND expires_at <= $1")
@@ -349,7 +376,8 @@ async fn held(transaction: &mut AnyConnection, new: &NewDelivery) -> Result<Held
     let organization = new.organization.as_ref().map_or(nobody, |organization| organization.as_bytes());
     let row = sqlx::query(
         "SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) AS from_sender,
-         COUNT(CASE WHEN state IN ('arriving', 'quarantined') THEN 1 END) AS unsettled
+         COUNT(CASE WHEN state = 'arriving' OR (state = 'quarantined' AND EXISTS (SELECT 1 FROM delivery_place p
+          WHERE p.delivery = delivery.id AND p.handling = 'waiting')) THEN 1 END) AS unsettled
          FROM delivery WHERE state <> 'deleted' AND COALESCE(organization, $2) = $1",
     )
     .bind(organization)

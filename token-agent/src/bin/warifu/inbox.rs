@@ -137,8 +137,9 @@ fn from_whom(screen: &Screen, delivery: &ReceivedDelivery) {
 async fn one(agent: &AgentClient, id: &str) -> Result<ReceivedDelivery, Fault> {
     let mut found = agent.inbox().await?.deliveries;
     found.retain(|delivery| !id.is_empty() && delivery.id.to_string().starts_with(&id.to_lowercase()));
-    let first = found.first().ok_or(AgentFault::NoSuchDelivery)?.id;
-    if found.iter().any(|delivery| delivery.id != first) {
+    let which = |delivery: &ReceivedDelivery| (delivery.id, delivery.said);
+    let first = found.first().map(which).ok_or(AgentFault::NoSuchDelivery)?;
+    if found.iter().any(|delivery| which(delivery) != first) {
         return Err(Fault::SeveralDeliveries { id: id.to_owned() });
     }
     let waiting = found.iter().position(|delivery| matches!(delivery.handling, Handling::Waiting));
@@ -151,12 +152,12 @@ async fn fetch(
     found: &ReceivedDelivery,
     to: Option<String>,
 ) -> Result<Fetched, Fault> {
-    let request = FetchRequest { id: found.id, to };
+    let request = FetchRequest { id: found.id, said: found.said, to };
     with_progress(screen, agent, "fetching", agent.fetch(&request)).await
 }
 
 async fn tell(agent: &AgentClient, found: &ReceivedDelivery, what: Handle) -> Result<(), Fault> {
-    agent.handle(&HandleRequest { id: found.id, unit: found.at.unit, what }).await?;
+    agent.handle(&HandleRequest { id: found.id, said: found.said, unit: found.at.unit, what }).await?;
     Ok(())
 }
 

@@ -165,7 +165,11 @@ fn p_17_3_a_sender_is_shown_as_far_as_his_organization_proves_him() {
 
 #[test]
 fn p_17_4_a_card_is_live_by_the_word_of_its_own_kms_alone() {
-    let standing = |standings: &[Envelope]| knowledge().standing(standings, ALPS.organization(), CARD);
+    let standing = |standings: &[Envelope]| knowledge().standing(standings, ALPS.organization(), CARD, 1);
+    let later = |standings: &[Envelope]| {
+        knowledge().standing(standings, ALPS.organization(), CARD, 2 + STANDING_FRESH_MS)
+    };
+    assert_eq!(later(&[ALPS.standing(true, "alps kms")]), SenderStanding::Unknown, "long ago");
     assert_eq!(standing(&[ALPS.standing(true, "alps kms")]), SenderStanding::Live);
     assert_eq!(standing(&[ALPS.standing(false, "alps kms")]), SenderStanding::NotLive);
     assert_eq!(standing(&[]), SenderStanding::Unknown);
