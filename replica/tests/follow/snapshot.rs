@@ -171,6 +171,22 @@ async fn of_another_ledger_it_does_not_count() {
 }
 
 #[tokio::test]
+async fn i8_no_leaf_is_handed_out_that_the_state_was_not_folded_from() {
+    let stage = Stage::kept().await;
+    let put =
+        sqlx::query("UPDATE ledger_leaf SET bytes = $1 WHERE idx = 1").bind(stage.town.leaves[2].as_bytes());
+    assert_eq!(put.execute(&stage.pool).await.unwrap().rows_affected(), 1);
+    // The snapshot counts: nothing looks at the leaves between its first and its last.
+    let replica = stage.open().await;
+    assert_eq!(replica.leaves(0, 1).await.unwrap().len(), 1);
+    for from in [0, 1] {
+        let refused = replica.leaves(from, 10).await;
+        assert!(matches!(refused, Err(ReplicaError::Contradicts { index: 1 })), "{refused:?}");
+    }
+    assert!(!replica.leaves(2, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn another_organization_is_refused_with_a_snapshot_as_without_one() {
     let stage = Stage::kept().await;
     let pinned = Digest::of(b"another organization");
