@@ -27,6 +27,10 @@ fn found_in(folder: &Path, secret: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
+        if path.is_dir() {
+            found.extend(found_in(&path, secret));
+            continue;
+        }
         // The journal goes when the last connection closes.
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

@@ -39,6 +39,7 @@ const TEXTS: &[&str] = &[
     "taro",
     "jiro",
     "goro",
+    "gate",
     "front",
     "契約終了",
 ];
