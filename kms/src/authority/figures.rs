@@ -158,6 +158,14 @@ impl Watched for Authority {
             "Entries of the ledger that the ca has cosigned",
             figures.cosigned,
         );
+        // Who watches how they grow sees them from nothing on.
+        drop(figures.offers.get_or_create(&Outcome { outcome: "taken".to_owned() }));
+        for signed in ["yes", "no"] {
+            drop(figures.arrived.get_or_create(&Signed { signed }));
+        }
+        for direction in ["in", "out"] {
+            drop(figures.carried.get_or_create(&Direction { direction }));
+        }
         registry.register(
             "deliveries_offered",
             "Deliveries that were offered, by what became of them",
