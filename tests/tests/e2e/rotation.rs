@@ -76,8 +76,9 @@ impl Play {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let labels = said.lines().filter_map(|line| line.trim().strip_prefix("label:")).map(str::trim);
         let ours = |label: &&str| {
-            let root = ["warifu/sign/root", "warifu/sign/issuing"].contains(label);
-            !root && (label.starts_with("warifu/sign/") || label.starts_with("warifu/ed25519/"))
+            // Others than those that a service speaks with: they stay what they are.
+            let stays = ["warifu/sign/root", "warifu/sign/issuing", "warifu/sign/snapshots"].contains(label);
+            !stays && (label.starts_with("warifu/sign/") || label.starts_with("warifu/ed25519/"))
         };
         let mut labels: Vec<String> = labels.filter(ours).map(str::to_owned).collect();
         labels.sort();
