@@ -238,6 +238,20 @@ async fn parts_kept(town: &Town) -> i64 {
     row.get("n")
 }
 
+/// Waits until the kms has whatever was routed, and the site knows that it has.
+async fn nothing_waits(town: &Town) {
+    let deadline = tokio::time::Instant::now() + crate::town::PATIENCE;
+    loop {
+        let waiting: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM site_outbox").fetch_one(town.pool()).await.unwrap();
+        if waiting == 0 {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{waiting} batches wait for the kms");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 /// The site's half of the work, for a slip, by another site that holds the share of `card` for `unit`.
 fn part_by_branch(town: &Town, card: &str, unit: &str, file: &RoutedFile) -> [u8; 113] {
     let (_, b) = shares(card, unit);
