@@ -4,8 +4,10 @@ use warifu_api::wire::trusts::TrustEntry;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Commitment, Name, Record};
-use warifu_ledger::statement::{Act, Order, OrganizationKeys};
+use warifu_ledger::statement::{Act, Order};
 use warifu_ledger::tree::is_included;
+
+use crate::signed::Pin;
 
 /// Why it is not believed that an organization is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,17 +27,18 @@ pub enum NotPinned {
     AnotherName,
 }
 
-/// What was pinned of an organization, by the order under a checkpoint that one's own ca has cosigned. Whether a later order says
+/// What was pinned of an organization, and when, by the order under a checkpoint that one's own ca has cosigned. Whether a later order says
 /// otherwise a leaf cannot prove: who hides that is one's own kms.
 ///
 /// # Errors
 /// [`NotPinned`].
-pub fn pinned(entry: &TrustEntry, checkpoint: &Checkpoint) -> Result<OrganizationKeys, NotPinned> {
+pub fn pinned(entry: &TrustEntry, checkpoint: &Checkpoint) -> Result<Pin, NotPinned> {
     let found = entry.pinned.as_ref().ok_or(NotPinned::NotYet)?;
     if !is_included(&found.leaf.0, found.index, &found.proof, checkpoint) {
         return Err(NotPinned::NotIncluded);
     }
     let leaf = Leaf::from_bytes(found.leaf.0.clone()).map_err(|_| NotPinned::NotOrdered)?;
+    let at = leaf.at();
     let order: Order = leaf.envelope().statement().map_err(|_| NotPinned::NotOrdered)?;
     // Of several, the last one counts, and an end ends those before.
     let last = order.acts.into_iter().rev().find(|act| match act {
@@ -46,7 +49,7 @@ pub fn pinned(entry: &TrustEntry, checkpoint: &Checkpoint) -> Result<Organizatio
     });
     let act = last.ok_or(NotPinned::NotOrdered)?;
     let (keys, name) = act.pinned().zip(act.name()).ok_or(NotPinned::NotOrdered)?;
-    if is_its_name(entry, &name) { Ok(keys) } else { Err(NotPinned::AnotherName) }
+    if is_its_name(entry, &name) { Ok(Pin { keys, at }) } else { Err(NotPinned::AnotherName) }
 }
 
 fn is_its_name(entry: &TrustEntry, commitment: &Commitment) -> bool {

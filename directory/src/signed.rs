@@ -114,6 +114,23 @@ impl Distrusted {
     }
 }
 
+/// What officers pinned of an organization, and when: the keys of then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The keys that were compared.
+    pub keys: OrganizationKeys,
+    /// The instant of the leaf that pins them, by the clock of one's own ledger; 0 while they are compared.
+    pub at: Millis,
+}
+
+impl Pin {
+    /// Of keys that are not pinned yet: whether the directory that claims them holds together.
+    #[must_use]
+    pub fn to_be(keys: OrganizationKeys) -> Self {
+        Self { keys, at: 0 }
+    }
+}
+
 /// How far the newest directory went that was believed: nothing older is (P-16.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
@@ -152,10 +169,11 @@ pub fn claimed(signed: &SignedDirectory) -> Result<PublicDirectory, Distrusted> 
 /// [`Distrusted`].
 pub fn verify(
     signed: &SignedDirectory,
-    pinned: &OrganizationKeys,
+    pin: &Pin,
     newest: Option<&Seen>,
     now: Millis,
 ) -> Result<Trusted, Distrusted> {
+    let pinned = &pin.keys;
     let statement: DirectoryStatement = signed.statement.statement().map_err(malformed)?;
     let mut content = claimed(signed)?;
     for found in [statement.organization, content.keys.organization, content.directory.organization] {
@@ -170,7 +188,7 @@ pub fn verify(
         return Err(Distrusted::RootChanged);
     }
     let checkpoint = cosigned(&content, pinned)?;
-    let keys_since = proved_since(&content.keys.kms, &content.successions, pinned, &checkpoint)?;
+    let keys_since = proved_since(&content.keys.kms, &content.successions, pin, &checkpoint)?;
     signed.statement.verify(&content.keys.kms.signing).map_err(|_| Distrusted::NotSigned)?;
     if statement.size != checkpoint.size {
         return Err(Distrusted::OtherSize { said: statement.size, found: checkpoint.size });
@@ -193,30 +211,38 @@ fn cosigned(content: &PublicDirectory, pinned: &OrganizationKeys) -> Result<Chec
     Checkpoint::verify(note, &pinned.organization, Signer::Ca, &log).map_err(|_| Distrusted::NotCosigned)
 }
 
-/// The leaf that gave the kms these keys, if they are not the pinned ones. The ca cosigns only what it has folded: an order that is
-/// there was good.
+/// The leaf that gave the kms these keys; none if they are the pinned ones. The ca cosigns only what it has folded: an order that is
+/// there was good. But it proves that these keys were given once, and not that they are the last: what was ordered before the pin
+/// counts for nothing, since who compared the fingerprint compared the keys of then, and of what counts the newest decides.
 fn proved_since(
     kms: &ServiceKeys,
     successions: &[Included],
-    pinned: &OrganizationKeys,
+    pin: &Pin,
     checkpoint: &Checkpoint,
 ) -> Result<Option<u64>, Distrusted> {
-    if *kms == pinned.kms {
-        return Ok(None);
+    let counting = successions.iter().filter_map(|found| {
+        let keys = succession(found, checkpoint, pin.at.saturating_sub(CLOCKS_APART_MS))?;
+        Some((found.index, keys))
+    });
+    match counting.max_by_key(|(index, _)| *index) {
+        Some((index, keys)) if keys == *kms => Ok(Some(index)),
+        None if *kms == pin.keys.kms => Ok(None),
+        _ => Err(Distrusted::KmsChanged),
     }
-    let gives_them = |act: &Act| match act {
+}
+
+/// The keys that a leaf under the checkpoint gives the kms, if it was appended at this instant or later.
+fn succession(found: &Included, checkpoint: &Checkpoint, since: Millis) -> Option<ServiceKeys> {
+    let leaf = Leaf::from_bytes(found.leaf.0.clone()).ok()?;
+    if leaf.at() < since || !is_included(leaf.as_bytes(), found.index, &found.proof, checkpoint) {
+        return None;
+    }
+    let order: Order = leaf.envelope().statement().ok()?;
+    order.acts.into_iter().rev().find_map(|act| match act {
         Act::KeyRotated { service: ServiceId::Kms, keys }
-        | Act::AuthorityRecovered { service: HalfHolder::Kms, keys } => keys == kms,
-        _ => false,
-    };
-    let proves = |found: &&Included| {
-        let order =
-            || -> Option<Order> { Leaf::from_bytes(found.leaf.0.clone()).ok()?.envelope().statement().ok() };
-        is_included(&found.leaf.0, found.index, &found.proof, checkpoint)
-            && order().is_some_and(|order| order.acts.iter().any(gives_them))
-    };
-    let found = successions.iter().find(proves).ok_or(Distrusted::KmsChanged)?;
-    Ok(Some(found.index))
+        | Act::AuthorityRecovered { service: HalfHolder::Kms, keys } => Some(keys),
+        _ => None,
+    })
 }
 
 fn in_time(statement: &DirectoryStatement, now: Millis) -> Result<(), Distrusted> {

@@ -9,9 +9,11 @@
 use warifu_api::wire::authority::Included;
 use warifu_api::wire::trusts::TrustEntry;
 use warifu_directory::pinned::{NotPinned, pinned};
+use warifu_directory::signed::Pin;
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::key::{Base64, Bytes};
+use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Record;
 use warifu_ledger::statement::{Act, OrganizationKeys};
 
@@ -64,7 +66,8 @@ fn said(acts: impl IntoIterator<Item = Act>) -> (TrustEntry, Checkpoint) {
 #[test]
 fn p_16_8_the_leaf_says_who_is_pinned_and_under_which_name() {
     let (entry, head) = said([trust()]);
-    assert_eq!(pinned(&entry, &head), Ok(alps()));
+    let at = Leaf::from_bytes(entry.pinned.as_ref().unwrap().leaf.0.clone()).unwrap().at();
+    assert_eq!(pinned(&entry, &head), Ok(Pin { keys: alps(), at }));
     let without = TrustEntry { pinned: None, ..entry.clone() };
     assert_eq!(pinned(&without, &head), Err(NotPinned::NotYet));
     let other = Checkpoint { root: Digest::of(b"another ledger"), ..head };
@@ -82,7 +85,7 @@ fn p_16_8_the_leaf_says_who_is_pinned_and_under_which_name() {
     }
     let erased = its_name().id.to_string();
     let nameless = TrustEntry { name_key: None, label: erased.clone(), name: erased, ..entry };
-    assert_eq!(pinned(&nameless, &head), Ok(alps()));
+    assert_eq!(pinned(&nameless, &head), Ok(Pin { keys: alps(), at }));
 }
 
 #[test]
@@ -93,7 +96,7 @@ fn p_16_8_of_several_acts_the_last_one_counts() {
     let later = OrganizationKeys { ca: service_keys("ca alps 2"), ..alps() };
     let (entry, head) =
         said([trust(), Act::trust(later.clone(), its_name().commitment(), "alps.example:443")]);
-    assert_eq!(pinned(&entry, &head), Ok(later));
+    assert_eq!(pinned(&entry, &head).map(|pin| pin.keys), Ok(later));
     let (entry, head) = said([suspend("hanako")]);
     assert_eq!(pinned(&entry, &head), Err(NotPinned::NotOrdered));
 }

@@ -9,7 +9,7 @@
 use warifu_api::wire::UnitEntry;
 use warifu_api::wire::authority::{Directory, Included};
 use warifu_api::wire::public::{PublicDirectory, SignedDirectory};
-use warifu_directory::signed::{CLOCKS_APART_MS, Distrusted, Seen, Trusted, verify};
+use warifu_directory::signed::{CLOCKS_APART_MS, Distrusted, Pin, Seen, Trusted, verify};
 use warifu_envelope::UnitRecipient;
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
@@ -26,6 +26,11 @@ const NOW: u64 = T0 + 10 * DAY;
 
 fn pinned(town: &Town) -> OrganizationKeys {
     OrganizationKeys { organization: town.organization(), ca: service_keys("ca"), kms: service_keys("kms") }
+}
+
+/// The same, pinned before anything else happened.
+fn pin(town: &Town) -> Pin {
+    Pin { keys: pinned(town), at: T0 }
 }
 
 fn included(town: &Town, index: u64) -> Included {
@@ -102,7 +107,7 @@ impl Case {
     }
 
     fn verify(&self, signed: &SignedDirectory) -> Result<Trusted, Distrusted> {
-        verify(signed, &pinned(&self.town), None, NOW)
+        verify(signed, &pin(&self.town), None, NOW)
     }
 
     /// Why one is refused whose content was changed so, and that its kms has signed all the same.
@@ -127,7 +132,7 @@ fn p_16_5_what_is_signed_and_cosigned_is_believed() {
     assert_eq!(found.content.directory.units.len(), 1);
     let Checkpoint { size, root } = case.town.head();
     assert_eq!(found.seen, Seen { size, root, keys_since: None });
-    verify(&case.signed(), &pinned(&case.town), Some(&found.seen), NOW).unwrap();
+    verify(&case.signed(), &pin(&case.town), Some(&found.seen), NOW).unwrap();
 }
 
 #[test]
@@ -192,7 +197,7 @@ fn p_16_5_it_counts_for_a_week_at_most() {
 fn p_16_7_nothing_older_and_nothing_that_contradicts() {
     let case = Case::new();
     let Checkpoint { size, root } = case.town.head();
-    let refused = |seen: Seen| verify(&case.signed(), &pinned(&case.town), Some(&seen), NOW).unwrap_err();
+    let refused = |seen: Seen| verify(&case.signed(), &pin(&case.town), Some(&seen), NOW).unwrap_err();
     let seen = Seen { size: size + 1, root, keys_since: None };
     assert_eq!(refused(seen), Distrusted::Downgraded { found: size, seen: size + 1 });
     let seen = Seen { size, root: Digest::of(b"another ledger"), keys_since: None };
@@ -202,7 +207,7 @@ fn p_16_7_nothing_older_and_nothing_that_contradicts() {
 #[test]
 fn p_16_6_other_keys_of_the_kms_are_believed_where_the_cosigned_ledger_says_so() {
     let mut town = Town::working();
-    let pinned = pinned(&town);
+    let pin = pin(&town);
     let index = town.head().size;
     town.done([rotated(ServiceId::Kms, "kms 2")], TWO);
     let mut said = content(&town, "kms 2");
@@ -210,7 +215,7 @@ fn p_16_6_other_keys_of_the_kms_are_believed_where_the_cosigned_ledger_says_so()
     let (_, created) = town.state.unit(&id("tax")).unwrap().key.unwrap();
     said.directory.included.push(included(&town, created));
     let signed = |said: &PublicDirectory, by| signed_by(by, said, town.head().size, |_| ());
-    let verified = |signed: &SignedDirectory, seen| verify(signed, &pinned, seen, NOW);
+    let verified = |signed: &SignedDirectory, seen| verify(signed, &pin, seen, NOW);
     assert_eq!(verified(&signed(&said, "kms 2"), None).unwrap_err(), Distrusted::KmsChanged);
 
     said.successions = vec![included(&town, index)];
@@ -232,6 +237,46 @@ fn p_16_6_other_keys_of_the_kms_are_believed_where_the_cosigned_ledger_says_so()
     moved.index -= 1;
     said.successions = vec![moved];
     assert_eq!(verified(&signed(&said, "kms 2"), None).unwrap_err(), Distrusted::KmsChanged);
+}
+
+/// A kms whose keys were stolen and replaced, and replaced once more; officers have pinned it anew since.
+#[test]
+fn p_16_6_what_was_ordered_before_the_pin_counts_for_nothing() {
+    let mut town = Town::working();
+    let stolen = town.head().size;
+    town.done([rotated(ServiceId::Kms, "kms 2")], TWO);
+    let stolen_at = town.at;
+    town.at += DAY;
+    let (replaced, head) = (town.head().size, town.head());
+    let order = town.saw("kms 2", &head, rotated(ServiceId::Kms, "kms 3"), TWO);
+    town.append(order).unwrap();
+    let of_now = OrganizationKeys { kms: service_keys("kms 3"), ..pinned(&town) };
+    let (first, second) = (included(&town, stolen), included(&town, replaced));
+    let verified = |kms: &str, successions: &[&Included], pin: &Pin| {
+        let mut said = content(&town, kms);
+        said.successions = successions.iter().copied().cloned().collect();
+        let found = verify(&signed_by(kms, &said, town.head().size, |_| ()), pin, None, NOW);
+        found.map(|trusted| trusted.seen.keys_since)
+    };
+    let pinned_now = Pin { keys: of_now, at: town.at + MINUTE };
+
+    // The thief's proof is genuine, and of today's ledger: but officers compared other keys since.
+    let thief = |pin: &Pin| verified("kms 2", &[&first], pin);
+    assert_eq!(thief(&pinned_now), Err(Distrusted::KmsChanged));
+    // The rightful one is never refused for what the thief has shown.
+    assert_eq!(verified("kms 3", &[&first, &second], &pinned_now), Ok(Some(replaced)));
+    let later = Pin { at: town.at + CLOCKS_APART_MS + 1, ..pinned_now.clone() };
+    assert_eq!(verified("kms 3", &[&first, &second], &later), Ok(None));
+    assert_eq!(thief(&later), Err(Distrusted::KmsChanged));
+
+    // Two clocks may be apart, and no more.
+    let at = |at| Pin { at, ..pin(&town) };
+    assert_eq!(thief(&at(stolen_at + CLOCKS_APART_MS)), Ok(Some(stolen)));
+    assert_eq!(thief(&at(stolen_at + CLOCKS_APART_MS + 1)), Err(Distrusted::KmsChanged));
+    // Of what counts the newest decides, whatever its place.
+    assert_eq!(verified("kms 2", &[&first, &second], &at(T0)), Err(Distrusted::KmsChanged));
+    assert_eq!(verified("kms 3", &[&second, &first], &at(T0)), Ok(Some(replaced)));
+    assert_eq!(verified("kms", &[&first], &at(T0)), Err(Distrusted::KmsChanged), "they were replaced since");
 }
 
 /// A kms alone makes no unit: what is not proved is not there.

@@ -9,7 +9,7 @@ use warifu_api::wire::public::SignedDirectory;
 use warifu_api::wire::trusts::{TrustEntry, Trusts};
 
 use warifu_directory::pinned::{NotPinned, pinned};
-use warifu_directory::signed::{self, Trusted};
+use warifu_directory::signed::{self, Pin, Trusted};
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::statement::{Millis, OrganizationKeys};
 
@@ -19,13 +19,13 @@ use crate::forward;
 /// An organization of which it is proved that it is pinned, with what was.
 pub(crate) struct Pinned {
     pub(crate) entry: TrustEntry,
-    pub(crate) keys: OrganizationKeys,
+    pub(crate) pin: Pin,
 }
 
 /// The organizations that are trusted, and the units that files can be addressed to there.
 pub(crate) async fn others(agent: &Agent) -> Result<Others, AgentFault> {
     let mut organizations = Vec::new();
-    for Pinned { entry, keys } in all_pinned(agent).await? {
+    for Pinned { entry, pin } in all_pinned(agent).await? {
         let mut told = OtherOrganization {
             organization: entry.organization,
             label: entry.label.clone(),
@@ -37,7 +37,7 @@ pub(crate) async fn others(agent: &Agent) -> Result<Others, AgentFault> {
         };
         if let Some(signed) = directory_of(agent, &entry).await? {
             // How far the newest one went is the kms's to remember: this PC keeps nothing of it.
-            match signed::verify(&signed, &keys, None, now()) {
+            match signed::verify(&signed, &pin, None, now()) {
                 Ok(Trusted { statement, content, .. }) => {
                     told.expires_at = Some(statement.expires_at);
                     told.units = content.directory.units.into_iter().filter_map(OtherUnit::of).collect();
@@ -62,7 +62,7 @@ pub(crate) async fn all_pinned(agent: &Agent) -> Result<Vec<Pinned>, AgentFault>
         .and_then(|(note, log)| Checkpoint::verify(note, &profile.organization, Signer::Ca, &log).ok());
     let Some(checkpoint) = checkpoint else { return Ok(Vec::new()) };
     let proved = trusts.organizations.into_iter().filter_map(|entry| match pinned(&entry, &checkpoint) {
-        Ok(keys) => Some(Pinned { entry, keys }),
+        Ok(pin) => Some(Pinned { entry, pin }),
         Err(NotPinned::NotYet) => None,
         Err(error) => {
             tracing::error!(organization = %entry.organization, %error, "the kms shows an organization that is not pinned");
@@ -72,11 +72,12 @@ pub(crate) async fn all_pinned(agent: &Agent) -> Result<Vec<Pinned>, AgentFault>
     Ok(proved.collect())
 }
 
-/// The keys of an organization as its directory proves them now; as they were pinned, if there is none that does.
-pub(crate) async fn speaking(agent: &Agent, pinned: &Pinned) -> OrganizationKeys {
-    let directory = directory_of(agent, &pinned.entry).await.ok().flatten();
-    let trusted = directory.and_then(|signed| signed::verify(&signed, &pinned.keys, None, now()).ok());
-    trusted.map_or_else(|| pinned.keys.clone(), |trusted| trusted.keys)
+/// The keys of an organization as its directory proves them now; none where no directory does. What was pinned was true once: former
+/// keys of a kms may be in anybody's hands.
+pub(crate) async fn speaking(agent: &Agent, pinned: &Pinned) -> Option<OrganizationKeys> {
+    let signed = directory_of(agent, &pinned.entry).await.ok().flatten()?;
+    let verified = signed::verify(&signed, &pinned.pin, None, now());
+    verified.ok().map(|trusted| trusted.keys)
 }
 
 async fn directory_of(agent: &Agent, entry: &TrustEntry) -> Result<Option<SignedDirectory>, AgentFault> {

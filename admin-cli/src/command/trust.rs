@@ -7,7 +7,7 @@ use serde_json::json;
 use warifu_api::Client;
 use warifu_api::wire::public::SignedDirectory;
 use warifu_api::wire::trusts::{Trouble, TroubleKind, TrustEntry, Trusts};
-use warifu_directory::signed::{self, Trusted};
+use warifu_directory::signed::{self, Pin, Trusted};
 use warifu_ledger::Digest;
 use warifu_ledger::register::{Name, Record};
 use warifu_ledger::state::Trust as Pinned;
@@ -63,8 +63,9 @@ async fn add(desk: &mut Desk<'_>, address: String, name: Name, told: Option<&str
     if told.is_some_and(|told| told != found) {
         return Err(Fault::OtherFingerprint);
     }
-    let Trusted { content, .. } =
-        signed::verify(&signed, &keys, None, book.now()).map_err(Fault::Distrusted)?;
+    let to_be = Pin::to_be(keys.clone());
+    let verified = signed::verify(&signed, &to_be, None, book.now());
+    let Trusted { content, .. } = verified.map_err(Fault::Distrusted)?;
     let organization = keys.organization;
     let same_label = |trust: &&Pinned| book.label(&trust.name) == name.label;
     if book.state.trusts().filter(same_label).any(|trust| trust.keys.organization != organization) {

@@ -9,7 +9,7 @@ use warifu_api::wire::authority::Included;
 use warifu_api::wire::public::SignedDirectory;
 use warifu_api::wire::trusts::{FetchedDirectory, Trouble, TroubleKind, TrustEntry, Trusts};
 use warifu_api::{Client, ClientError};
-use warifu_directory::signed::{self, Trusted};
+use warifu_directory::signed::{self, Pin, Trusted};
 use warifu_ledger::Digest;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::state::{State, Trust};
@@ -77,7 +77,8 @@ impl Authority {
         let kept = self.kept_of(trust).await?;
         let state = self.state()?;
         let now = self.now(&state);
-        match signed::verify(&signed, &trust.keys, kept.map(|kept| kept.seen).as_ref(), now) {
+        let pin = Pin { keys: trust.keys.clone(), at: self.leaf(trust.added).await?.at() };
+        match signed::verify(&signed, &pin, kept.map(|kept| kept.seen).as_ref(), now) {
             Ok(found) if kept.is_some_and(|kept| found.statement.at < kept.at) => {
                 tracing::debug!(%organization, "the directory that is here was made later");
                 self.store.forget_trouble(organization).await

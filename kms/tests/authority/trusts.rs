@@ -14,7 +14,7 @@ use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Cosignature, Directory};
 use warifu_api::wire::public::{PublicDirectory, SignedDirectory};
 use warifu_api::wire::trusts::{TroubleKind, TrustEntry, Trusts};
-use warifu_directory::signed::{self, Seen};
+use warifu_directory::signed::{self, Pin, Seen};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
 use warifu_ledger::key::Bytes;
@@ -184,9 +184,10 @@ staged! {
         assert_eq!(code(everybody.get::<SignedDirectory>("/v1/directory").await), ErrorCode::NotReady);
         cosign(&town, &stage).await;
         let organization = town.organization().await;
-        let pinned = OrganizationKeys { organization, ca: service_keys("ca"), kms: stage.keys.clone() };
+        let keys = OrganizationKeys { organization, ca: service_keys("ca"), kms: stage.keys.clone() };
+        let pin = Pin { keys, at: T0 };
         let signed: SignedDirectory = everybody.get("/v1/directory").await.unwrap();
-        let found = signed::verify(&signed, &pinned, None, T0 + DAY).unwrap();
+        let found = signed::verify(&signed, &pin, None, T0 + DAY).unwrap();
         assert_eq!(found.statement.size, town.state().await.tree().size());
         assert_eq!((found.content.name.as_str(), found.content.address.as_str()), ("大町市", "public.example:443"));
         // That each proves itself, `directory/tests` shows: the texts of this fixture are no names.
@@ -196,8 +197,8 @@ staged! {
         assert_eq!(everybody.get::<SignedDirectory>("/v1/directory").await.unwrap(), signed);
         stage.clock.set_wall_ms(T0 + 20 * DAY);
         let later: SignedDirectory = everybody.get("/v1/directory").await.unwrap();
-        assert!(signed::verify(&signed, &pinned, None, T0 + 20 * DAY).is_err());
-        let again = signed::verify(&later, &pinned, Some(&found.seen), T0 + 20 * DAY).unwrap();
+        assert!(signed::verify(&signed, &pin, None, T0 + 20 * DAY).is_err());
+        let again = signed::verify(&later, &pin, Some(&found.seen), T0 + 20 * DAY).unwrap();
         assert_eq!(again.seen, Seen { keys_since: None, ..found.seen });
     }
 }

@@ -14,8 +14,8 @@ use warifu_api::wire::deliveries::{AtUnit, Inbox, InboxEntry, Offer, Offered, Pa
 use warifu_directory::signed::CLOCKS_APART_MS;
 use warifu_ledger::delivery::{self, NotSent};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::Base64;
-use warifu_ledger::statement::{Delivery, Millis, OrganizationKeys, Standing};
+use warifu_ledger::key::{Base64, PublicKey};
+use warifu_ledger::statement::{Delivery, Millis, Standing};
 use warifu_ledger::{Digest, Id};
 
 use super::Holder;
@@ -31,7 +31,10 @@ const STANDING_FRESH_MS: u64 = CLOCKS_APART_MS + 60_000;
 
 /// An organization whose members may have sent something, with what proves that.
 struct Known {
-    keys: OrganizationKeys,
+    /// With which its ca cosigns.
+    log: Option<Base64<32>>,
+    /// With which its kms signs now; none where that is not proved.
+    kms: Option<PublicKey>,
     name: String,
 }
 
@@ -50,11 +53,12 @@ impl Knowledge {
         let mut organizations: BTreeMap<Digest, Known> = BTreeMap::new();
         // Without them, what their members sent is not proved, and said to be so.
         for pinned in others::all_pinned(agent).await.unwrap_or_default() {
-            let keys = others::speaking(agent, &pinned).await;
-            let known = Known { keys, name: pinned.entry.name };
+            let kms = others::speaking(agent, &pinned).await.map(|keys| keys.kms.signing);
+            let known = Known { log: pinned.pin.keys.ca.log, kms, name: pinned.entry.name };
             organizations.insert(pinned.entry.organization, known);
         }
-        let own = Known { keys: profile.organization_keys(), name: profile.name.clone() };
+        let (log, kms) = (profile.ca.log, Some(profile.kms.signing));
+        let own = Known { log, kms, name: profile.name.clone() };
         organizations.insert(profile.organization, own);
         let units = units.into_iter().map(|unit| (unit.unit, unit.name)).collect();
         Ok(Self { own: profile.organization, organizations, units })
@@ -70,7 +74,7 @@ impl Knowledge {
         let claimed: Delivery = offer.delivery.statement().map_err(NotSent::from)?;
         let known = self.organizations.get(&claimed.organization);
         let known = known.ok_or(NotProved::Stranger { organization: claimed.organization })?;
-        let log: &Base64<32> = known.keys.ca.log.as_ref().ok_or(NotProved::NoLog)?;
+        let log: &Base64<32> = known.log.as_ref().ok_or(NotProved::NoLog)?;
         let sent = delivery::sent_by(&offer.delivery, &offer.sender, &claimed.organization, log)?;
         if sent.delivery.to.organization != self.own {
             return Err(NotProved::ForAnother);
@@ -86,9 +90,11 @@ impl Knowledge {
         card: Id,
         now: Millis,
     ) -> SenderStanding {
-        let Some(known) = self.organizations.get(&organization) else { return SenderStanding::Unknown };
+        let Some(kms) = self.organizations.get(&organization).and_then(|known| known.kms) else {
+            return SenderStanding::Unknown;
+        };
         let said = standings.iter().filter_map(|envelope| {
-            let standing = envelope.verified::<Standing>(&known.keys.kms.signing).ok()?;
+            let standing = envelope.verified::<Standing>(&kms).ok()?;
             let counts = standing.organization == organization
                 && standing.cards.contains(&card)
                 && standing.at.abs_diff(now) <= STANDING_FRESH_MS;

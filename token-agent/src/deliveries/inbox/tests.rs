@@ -7,10 +7,10 @@ use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::delivery::Sender;
-use warifu_ledger::key::{Bytes, PublicKey};
+use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, Addressees, Attestation, Card, Order, ServiceKeys, Statement};
+use warifu_ledger::statement::{Act, Addressees, Attestation, Card, Order, Statement};
 use warifu_ledger::tree::Tree;
 use warifu_split_key::point::Point;
 
@@ -47,14 +47,8 @@ impl Town {
     }
 
     fn known(&self) -> Known {
-        let keys = |service: &str| ServiceKeys {
-            signing: public(&format!("{} {service}", self.0)),
-            tls: public(&format!("{} {service} tls", self.0)),
-            log: Some(Base64(self.log().verifying_key().to_bytes())),
-            transport: None,
-        };
-        let keys = OrganizationKeys { organization: self.organization(), ca: keys("ca"), kms: keys("kms") };
-        Known { keys, name: self.0.to_owned() }
+        let log = Some(Base64(self.log().verifying_key().to_bytes()));
+        Known { log, kms: Some(public(&format!("{} kms", self.0))), name: self.0.to_owned() }
     }
 
     fn record(&self) -> Record {
@@ -178,6 +172,13 @@ fn p_17_4_a_card_is_live_by_the_word_of_its_own_kms_alone() {
         standing(&[TOWN.standing(true, "town kms")]),
         SenderStanding::Unknown,
         "of another one's cards"
+    );
+    let mut unspoken = knowledge();
+    unspoken.organizations.get_mut(&ALPS.organization()).unwrap().kms = None;
+    assert_eq!(
+        unspoken.standing(&[ALPS.standing(true, "alps kms")], ALPS.organization(), CARD, 1),
+        SenderStanding::Unknown,
+        "no directory proves whose word counts now"
     );
     let both = [ALPS.standing(true, "town kms"), ALPS.standing(false, "alps kms")];
     assert_eq!(standing(&both), SenderStanding::NotLive);
