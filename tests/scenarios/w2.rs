@@ -32,7 +32,7 @@ const LEASE_SECONDS: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The list before and after the line was cut, and what was sealed there meanwhile.
 const OPENED_AT_BRANCH: usize = 3;
-const SCANS_MEBIBYTES: usize = 100;
+const SCANS_MEBIBYTES: usize = 300;
 
 pub(super) fn play(folder: &Path, readers: Readers, tell: &Narrator) -> Result<()> {
     tell.begin("w2")?;
