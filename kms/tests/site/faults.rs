@@ -184,7 +184,7 @@ test! {
 
         // There is room again, and a restart: nothing is answered, though the kms shows the right ledger and stamps.
         drop(full);
-        town.restart().await;
+        town.restart_halted().await;
         assert_eq!(town.open("hanako", "tax", "a").await, Err(ErrorCode::Fork));
     }
 }

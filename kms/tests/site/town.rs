@@ -347,6 +347,20 @@ impl Town {
         }
     }
 
+    /// Restarts a site that has halted: before it follows the kms again it says that no lease runs, and then why.
+    pub(crate) async fn restart_halted(&mut self) {
+        self.restart().await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.open("taro", "team", "a").await {
+                Err(ErrorCode::Fork) => return,
+                said => assert_eq!(said, Err(ErrorCode::LeaseExpired)),
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it has forgotten why");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// As [`Town::open`], and what comes has to be right.
     pub(crate) async fn opens(&self, card: &str, unit: &str) {
         assert_eq!(self.open(card, unit, "a file").await, Ok(expected(card, unit, "a file")));
