@@ -88,10 +88,17 @@ impl Narrator {
 
     /// Somebody types a command.
     pub(super) fn types(&self, who: &str, program: &str, words: &[&str]) {
-        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-        let command = format!("{program} {}", words.join(" "));
-        self.line(&format!("    \x1b[36m{who} $\x1b[0m {command}"));
-        self.typed.borrow_mut().push(command);
+        self.types_this(who, program, words, words);
+    }
+
+    /// The same, where a page writes other words: those of this time are another time's no more.
+    pub(super) fn types_this(&self, who: &str, program: &str, words: &[&str], on_page: &[&str]) {
+        let command = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            format!("{program} {}", words.join(" "))
+        };
+        self.line(&format!("    \x1b[36m{who} $\x1b[0m {}", command(words)));
+        self.typed.borrow_mut().push(command(on_page));
     }
 
     /// What a program answers.
@@ -138,6 +145,6 @@ impl Narrator {
 
 /// A word as a shell wants it.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./:,=…".contains(c);
+    let plain = |c: char| c.is_alphanumeric() || "-_./:,=…・".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("\"{word}\"") }
 }

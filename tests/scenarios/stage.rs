@@ -1,6 +1,7 @@
 //! What all stories do: people come to work, files are sealed by stock rage, carried, opened and refused, and the journal is
 //! asked who opened them.
 
+mod deliveries;
 mod journal;
 mod neighbours;
 mod routing;
@@ -14,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+pub(super) use deliveries::{Lying, Posted};
 use journal::Deed;
 pub(super) use neighbours::Neighbour;
 

@@ -9,6 +9,7 @@ pub mod kills;
 pub mod made_up;
 pub mod practice;
 pub mod process;
+pub mod relay;
 #[path = "../scenarios/mod.rs"]
 pub mod scenarios;
 pub mod town;

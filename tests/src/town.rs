@@ -29,6 +29,7 @@ use lines::Line;
 pub use senders::{age_of_browsers, rage};
 
 use crate::process::{Ready, Recipe, Service, must, program, run};
+use crate::relay::Relay;
 
 /// Every member's PIN: enrolment sets it in the place of the factory's.
 pub const PIN: &str = "246810";
@@ -45,6 +46,13 @@ const NEXT_TOWN: u16 = 200;
 /// Where a service is watched.
 fn monitor_of(name: &str) -> String {
     format!("{name}-monitor")
+}
+
+/// What the relay before a service is called after it.
+const RELAY: &str = "-relay";
+
+fn relay_of(name: &str) -> String {
+    format!("{name}{RELAY}")
 }
 
 /// How many readers a town has.
@@ -86,6 +94,10 @@ pub struct Town {
     lines: BTreeMap<String, Line>,
     /// What runs at the end of a line, and which.
     places: BTreeMap<String, String>,
+    /// Where all else runs, if this town lives apart.
+    home: Option<String>,
+    /// Those by which listeners are reached, by the listeners' names.
+    relays: BTreeMap<String, Relay>,
     /// Every card's.
     pin: String,
     verbose: bool,
@@ -150,6 +162,8 @@ impl Town {
             ports: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: BTreeMap::new(),
+            home: None,
+            relays: BTreeMap::new(),
             lease_seconds: 60,
             admin_env: Vec::new(),
             pin: pin.to_owned(),
@@ -230,9 +244,35 @@ impl Town {
         Ok(port)
     }
 
-    /// `host:port` of a service: on this machine, or at the end of its line.
+    /// `host:port` of a service, by which others reach it: on this machine, or at the end of its line.
     pub fn address(&mut self, name: &str) -> Result<String> {
+        let relayed = relay_of(name);
+        let name = if self.relays.contains_key(name) { relayed.as_str() } else { name };
         Ok(format!("{}:{}", self.host(name), self.port(name)?))
+    }
+
+    /// Where a service listens.
+    fn listens(&mut self, name: &str) -> Result<String> {
+        Ok(format!("{}:{}", self.host(name), self.port(name)?))
+    }
+
+    /// Whoever comes to a service comes by a relay from now on. Call it before the service is configured.
+    ///
+    /// # Errors
+    /// Where nothing can listen for it.
+    pub fn put_relay_before(&mut self, name: &str) -> Result<()> {
+        let server = self.listens(name)?;
+        let before = format!("{}:{}", self.host(&relay_of(name)), self.port(&relay_of(name))?);
+        self.relays.insert(name.to_owned(), Relay::start(&before, server)?);
+        Ok(())
+    }
+
+    /// The relay before a service.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn relay(&self, name: &str) -> Result<&Relay> {
+        self.relays.get(name).with_context(|| format!("no relay before {name}"))
     }
 
     /// A service's folder, with tokens and a configuration of its own, in which it makes its keys; it can be started then.
@@ -303,7 +343,7 @@ impl Town {
             .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::Line,
-            inside: self.places.get(name).cloned(),
+            inside: self.place_of(name).map(str::to_owned),
         })
     }
 
@@ -413,11 +453,12 @@ impl Town {
             let settings = format!("{}\n[crl]\nurl = \"http://{crls}\"\n", self.kms_section()?);
             return self.equip("ca", CA, &settings);
         }
-        let kms = self.address("kms")?;
+        let (kms, listens) = (self.address("kms")?, self.listens("kms")?);
         let (crls, public) = (self.address("crls")?, self.public_address()?);
+        let public_listens = self.listens("public")?;
         let settings = format!(
-            "listen = \"{kms}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n\
-             [public]\nlisten = \"{public}\"\naddress = \"{public}\"\n"
+            "listen = \"{listens}\"\ncrl_listen = \"{crls}\"\naddress = \"{kms}\"\nhelpdesk = \"情報政策課 内線 2210\"\n\
+             [public]\nlisten = \"{public_listens}\"\naddress = \"{public}\"\n"
         );
         self.equip("kms", KMS, &settings)
     }
@@ -429,9 +470,9 @@ impl Town {
         Ok(fs::write(path, format!("{configured}\n[box]\noutside = {units:?}\n"))?)
     }
 
-    /// `host:port` of the kms authority's listener for everybody.
+    /// `host:port` of the kms authority's listener for everybody, as others reach it.
     pub fn public_address(&mut self) -> Result<String> {
-        Ok(format!("{}:{}", self.host("kms"), self.port("public")?))
+        self.address("public")
     }
 
     /// A command at the console of the ca, the kms authority, or a site, whatever comes of it.
@@ -515,7 +556,7 @@ impl Town {
             .concat(),
             logs: self.folder.join("logs"),
             ready: Ready::File(self.bootstrap(name)),
-            inside: self.places.get(name).cloned(),
+            inside: self.place_of(name).map(str::to_owned),
         };
         self.recipes.insert(name.to_owned(), recipe);
         Ok(())

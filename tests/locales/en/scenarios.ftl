@@ -97,18 +97,29 @@ w4-end = Done, in { $seconds } seconds. Five files, as the sender sealed them; t
 
 w5 = W5  Shapes of characters: a request from one organization to another, and the answer
     Today it goes on paper: a page of glyphs, filled in by hand. Where it is a mail, somebody has to know whose key is whose.
-    Here two organizations, each with an authority of its own, compare one fingerprint over the telephone. Then units are names.
+    Here two organizations, each with an authority of its own, compare one fingerprint over the telephone. Then units are names, and
+    what one sends lies in the other one's box, signed by its sender's card.
 w5-at = At { $name }:
-w5-people = Each has a department, and a member with a card
-    They have no server in common, no account, and no secret.
+w5-apart = Of { $name }, one address answers: that of its public listener. The other { $silent } do not.
+w5-people = Each has a department, and members with cards; the union has a front desk as well
+    Its dispatcher may route to the department what comes, and cannot open it.
+w5-networks = The two have nothing in common
+    Each is in a network of its own. Neither has an account, a key or a secret of the other one, and there is no server of both.
 w5-unknown = Before anything was compared, there is no such address
 w5-compare = The officers call each other, and read out their fingerprints
     One digit is heard wrongly first: nothing is believed. Then each pins the other one, by two officers' order.
 w5-request = The federation asks for the shapes of { $characters } characters, and whether it took them for the right ones
     A list in Shift_JIS with characters of the town's own, one in UTF-8 with variation sequences and characters that few fonts have,
-    and pictures. They are sealed to the other organization's department by its name: each PC verifies pin and directory for itself.
+    and pictures. They are sealed at the sender's PC to the union's front desk, signed by the card, and go to the union's box.
+w5-front-desk = The union's dispatcher sees what came and who sent it, and routes it unread
+    The sender's name and organization are proved at this PC, by the card's signature and by what the federation has published.
+w5-open = The department opens it, and accepts it
+    The sealed files are kept as they came, for whoever audits. The sender sees that they were accepted.
+from = From { $sender }: proved here, and the card is live.
 w5-answer = The union answers: pictures of the shapes, and what came of checking
-    The way back is as the way there, by the other directory. What goes to the federation, its sender cannot open again.
+    The way back is as the way there, straight to the department that asked.
+w5-returned = Pictures are missing: the department gives that file back with the reason, and gets the whole
+    Whoever sent it reads why, and sends what is complete.
 w5-who = Who opened it? Each organization asks its own sites
 w5-end = Done, in { $seconds } seconds. Two organizations, and nothing in common but a telephone call.
 

@@ -1,11 +1,9 @@
-//! Two organizations in a story: officers pin the other one by its fingerprint, people seal to its units by name, and files go over.
-
-use std::fs;
+//! Two organizations in a story: officers pin the other one by its fingerprint, and nothing else of it is within reach.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{DESK, Person, Sent, Stage};
+use super::Stage;
 
 /// The other organization, as officers here call it.
 #[derive(Debug, Clone, Copy)]
@@ -55,41 +53,11 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Somebody seals a file to a unit of another organization, by its name.
-    pub(in super::super) fn seal_abroad(&mut self, who: &Person, name: &str, to: &str) -> Result<Sent> {
-        let sealed = format!("{name}.age");
-        let words = ["seal", "-r", to, name];
-        self.tell.types(who.name, "warifu", &words);
-        let (said, done) = self.without_pin(who, &words)?;
-        ensure!(done, "{} does not seal: {said}\n{}", who.name, self.town.log(who.label));
-        self.tell.answers(&said);
-        let folder = self.folder(who.label);
-        Sent::of(&folder.join(name), &folder.join(sealed))
-    }
-
-    /// Nobody here can seal to a unit of that name.
-    pub(in super::super) fn cannot_seal(&mut self, who: &Person, name: &str, to: &str) -> Result<()> {
-        let words = ["seal", "-r", to, name];
-        self.tell.types(who.name, "warifu", &words);
-        let (said, done) = self.without_pin(who, &words)?;
-        ensure!(!done, "{name} was sealed to {to}");
-        self.tell.answers(&said);
-        ensure!(!self.folder(who.label).join(format!("{name}.age")).exists(), "something was left behind");
-        Ok(())
-    }
-
-    /// A sealed file goes to somebody of another organization, and to those who audit there, by whatever way.
-    pub(in super::super) fn hands_over(
-        &self,
-        sent: &Sent,
-        from: &Person,
-        there: &Stage<'_>,
-        to: &Person,
-    ) -> Result<()> {
-        for folder in [to.label, DESK] {
-            fs::copy(self.folder(from.label).join(&sent.file), there.folder(folder).join(&sent.file))?;
-        }
-        Ok(())
+    /// From here, one address of the other organization answers: that of its public listener.
+    pub(in super::super) fn is_apart_from(&mut self, other: &mut Stage<'_>, name: &str) -> Result<()> {
+        let (answer, silent) = self.town.reaches(&mut other.town)?;
+        ensure!(answer == ["public"], "of {name}, these answer: {answer:?}");
+        self.tell.seen("w5-apart", &[("name", name), ("silent", &silent.to_string())])
     }
 }
 

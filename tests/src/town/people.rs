@@ -42,7 +42,15 @@ impl Town {
 
     /// A command with the arguments of `warifu-admin` at the officers' desk, and what its standard input has to be: the PINs
     /// of the cards there.
-    pub fn admin_command(&self, mut command: Command, args: &[&str]) -> Result<(Command, String)> {
+    pub fn admin_command(&self, command: Command, args: &[&str]) -> Result<(Command, String)> {
+        let mut command = match self.place_of("desk") {
+            Some(place) => {
+                let mut there = within(Some(place), command.get_program().as_ref());
+                there.args(command.get_args());
+                there
+            }
+            None => command,
+        };
         let mut pins = String::new();
         for (label, (reader, _)) in &self.inserted {
             if *reader < DESK_READERS {
@@ -65,7 +73,7 @@ impl Town {
 
     /// `warifu` on a member's PC.
     pub fn warifu_command(&self, agent: &str, args: &[&str]) -> Result<Command> {
-        let mut command = within(self.places.get(agent).map(String::as_str), &program("warifu")?);
+        let mut command = within(self.place_of(agent), &program("warifu")?);
         command.arg("--agent").arg(self.bootstrap(agent)).args(args).envs(self.verbosity());
         Ok(command)
     }
