@@ -53,6 +53,10 @@ pub enum ErrorCode {
     NotATarget,
     /// The delivery's sender is of an organization that this one does not trust.
     NotTrusted,
+    /// The unit has accepted the delivery, given it back or passed it on.
+    Handled,
+    /// The delivery lies at that unit already.
+    LiesThere,
     /// There is no room left for deliveries: of this organization, to this unit, or at all.
     BoxFull,
     /// The encapsulated key is no point of P-256.

@@ -15,7 +15,7 @@ impl ErrorCode {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::TooManyProposals => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Rejected | Self::Fork => StatusCode::CONFLICT,
+            Self::Rejected | Self::Handled | Self::LiesThere | Self::Fork => StatusCode::CONFLICT,
             Self::NotReady => StatusCode::TOO_EARLY,
             Self::NotFounded
             | Self::NotRecovered

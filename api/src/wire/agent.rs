@@ -503,6 +503,9 @@ pub enum AgentFault {
     /// There is no such delivery at a unit of the card's.
     #[serde(deserialize_with = "nothing_more")]
     NoSuchDelivery,
+    /// Nobody of the unit has looked yet at what came without a card's signature.
+    #[serde(deserialize_with = "nothing_more")]
+    NotLookedAt,
     /// The output exists.
     #[serde(deserialize_with = "nothing_more")]
     OutputExists,

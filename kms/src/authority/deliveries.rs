@@ -237,9 +237,9 @@ impl NotDelivered {
             | Self::ForAnother { .. }
             | Self::OtherDelivery
             | Self::OtherDigest
-            | Self::Complete
-            | Self::Handled
-            | Self::LiesThere => ErrorCode::Rejected,
+            | Self::Complete => ErrorCode::Rejected,
+            Self::Handled => ErrorCode::Handled,
+            Self::LiesThere => ErrorCode::LiesThere,
             Self::NotTrusted { .. } => ErrorCode::NotTrusted,
             Self::SenderNotLive { .. } => ErrorCode::CardNotLive,
             Self::NotAddressable { .. } | Self::NotFromOutside { .. } => ErrorCode::NotATarget,

@@ -217,7 +217,7 @@ staged! {
             done(&town, "hanako", &at(&delivery.id, "/accepted"), &AtUnit { unit: id("tax") }).await.unwrap();
         }
         let back = Return { unit: id("tax"), reason: "宛先違い".to_owned() };
-        assert_eq!(code(done(&town, "hanako", &at(&delivery.id, "/returned"), &back).await), ErrorCode::Rejected);
+        assert_eq!(code(done(&town, "hanako", &at(&delivery.id, "/returned"), &back).await), ErrorCode::Handled);
         let delivered: Delivered = town.stranger().get(&at(&delivery.id, "")).await.unwrap();
         assert!(matches!(delivered.units[0].handling, Handling::Accepted { .. }));
 
@@ -373,7 +373,7 @@ staged! {
         assert_eq!(at_desk[0].handled_by, Some(card_id("jiro")));
         // It does not come back to where it came from.
         let back = PassOn { unit: id("tax"), to: id("front") };
-        assert_eq!(code(done(&town, "hanako", &routed, &back).await), ErrorCode::Rejected);
+        assert_eq!(code(done(&town, "hanako", &routed, &back).await), ErrorCode::LiesThere);
         // What the target does with it is the answer of the unit that it was sent to.
         let handling = |delivered: Delivered| delivered.units[0].handling.clone();
         assert_eq!(handling(town.stranger().get(&at(&delivery.id, "")).await.unwrap()), Handling::Waiting);

@@ -346,5 +346,9 @@ staged! {
         release(&town, "main", &by(&released, "main", "branch")).await.unwrap();
         town.done([Act::SlipRevoked { slips: good.slips.digest(), index: None }], ONE).await;
         assert_eq!(parcels(&town, "branch", 0).await, []);
+        // Nor what is brought once more.
+        let _ = keep(&town, "main", &good).await;
+        let _ = release(&town, "main", &by(&released, "main", "branch")).await;
+        assert_eq!(parcels(&town, "branch", 0).await, []);
     }
 }

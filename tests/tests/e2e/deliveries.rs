@@ -15,21 +15,21 @@ use crate::trust::{OF_ONE, OFFICE, Two};
 const PATIENCE: Duration = Duration::from_secs(30);
 const READER: usize = MEMBER_READERS[0];
 /// A part of a delivery.
-const PART: usize = 8 << 20;
+pub(crate) const PART: usize = 8 << 20;
 
 impl Play {
-    fn warifu(&self, words: &[&str]) -> Output {
+    pub(crate) fn warifu(&self, words: &[&str]) -> Output {
         self.town.warifu("office", &[&["--lang", "en"], words].concat(), self.town.pin()).unwrap()
     }
 
-    fn does(&self, words: &[&str]) -> String {
+    pub(crate) fn does(&self, words: &[&str]) -> String {
         let output = self.warifu(words);
         assert!(output.status.success(), "{words:?}: {output:?}\n{}", self.town.log("office"));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The card at the office is this one, and its PIN is entered.
-    fn comes(&mut self, before: Option<&str>, label: &str) {
+    pub(crate) fn comes(&mut self, before: Option<&str>, label: &str) {
         match before {
             Some(before) => self.takes_over(before, label),
             None => self.insert(label, "office", READER),
@@ -37,33 +37,33 @@ impl Play {
         self.does(&["unlock", "--pin-stdin"]);
     }
 
-    fn sends(&self, to: &str, file: &Path, title: &str) -> Output {
+    pub(crate) fn sends(&self, to: &str, file: &Path, title: &str) -> Output {
         let file = file.to_str().unwrap();
         self.warifu(&["send", "--to", to, file, "--title", title, "--yes", "--pin-stdin"])
     }
 
     /// What the box has for the card at the office under this title.
-    fn lies(&self, title: &str) -> Value {
+    pub(crate) fn lies(&self, title: &str) -> Value {
         let all: Value = serde_json::from_str(&self.does(&["--json", "inbox"])).unwrap();
         let found = all["deliveries"].as_array().unwrap().iter().find(|it| it["title"] == title);
         found.cloned().unwrap_or_default()
     }
 
     /// What became of what was sent under this title.
-    fn sent(&self, title: &str) -> Value {
+    pub(crate) fn sent(&self, title: &str) -> Value {
         let all: Value = serde_json::from_str(&self.does(&["--json", "sent"])).unwrap();
         let found = all["deliveries"].as_array().unwrap().iter().find(|it| it["title"] == title);
         found.cloned().unwrap_or_default()
     }
 
-    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path
     }
 }
 
-fn id(delivery: &Value) -> String {
+pub(crate) fn id(delivery: &Value) -> String {
     delivery["id"].as_str().unwrap().to_owned()
 }
 
@@ -228,6 +228,14 @@ fn a_delivery_goes_to_a_unit_of_another_organization_whose_member_sees_who_sent_
         let opened = at_office(&two.union, &words);
         assert!(opened.status.success(), "{opened:?}");
         assert_eq!(fs::read(&out).unwrap(), fs::read(&list).unwrap());
+        // A unit that its sender's organization has is none to route to: it is another organization's.
+        for elsewhere in ["大町市/税務課", "tax"] {
+            let words = ["inbox", "route", &id(&lying()), "--to", elsewhere, "--yes", "--pin-stdin"];
+            let refused = at_office(&two.union, &words);
+            assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.contains(elsewhere), "{said}");
+        }
         let accepted = at_office(&two.union, &["inbox", "accept", &id(&lying())]);
         assert!(accepted.status.success(), "{accepted:?}");
         let told = at_office(&two.city, &["sent"]);

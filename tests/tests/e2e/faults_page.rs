@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 42] = [
+const FAULTS: [&str; 53] = [
     "no reader",
     "no card",
     "a foreign card",
@@ -36,6 +36,17 @@ const FAULTS: [&str; 42] = [
     "an extended file",
     "a bit-flipped file",
     "a stanza with a point off the curve",
+    "an organization that is not trusted",
+    "a directory that is refused or has expired",
+    "an organization that does not trust one's own",
+    "a box without room",
+    "a delivery that has not arrived",
+    "a name that is more than a name",
+    "a title that is more than a line",
+    "a number that is none",
+    "what came without a card's signature",
+    "two members handle one delivery",
+    "routing back to where it lies",
     "HSM token missing",
     "HSM PIN wrong",
     "HSM gone in the middle of a request",

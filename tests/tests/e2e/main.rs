@@ -4,6 +4,7 @@
 
 mod audit;
 mod backups;
+mod bad_input;
 mod betrayals_page;
 mod bulk;
 mod changes;

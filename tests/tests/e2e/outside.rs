@@ -7,9 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use warifu_tests::made_up::residents;
-use warifu_tests::town::{MEMBER_READERS, READERS, workspace};
+use warifu_tests::town::{READERS, until, workspace};
 use warifu_virtual_card::readers::private;
 
 use crate::Play;
@@ -97,22 +97,72 @@ fn p_17_12_a_browser_delivers_to_the_front_desk_through_a_torn_line() {
             "the page's own policy lets it work"
         );
 
-        let receipt = receipt.as_str().unwrap();
-        let state = curl(&format!("{url}/v1/deliveries/{receipt}"));
-        assert_eq!(state.pointer("/state/state"), Some(&Value::from("quarantined")), "{state}");
+        let receipt = receipt.as_str().unwrap().to_owned();
+        let delivered = |what: &str| curl(&format!("{url}/v1/deliveries/{receipt}")).pointer(what).cloned();
+        assert_eq!(delivered("/state/state"), Some("quarantined".into()));
+        names_that_are_more_than_names_are_refused(&play, &url);
 
-        // What lies in the box is sealed to the front desk, which routes it unread, and whole.
-        let sealed = play.path("申請.csv.age");
-        let parts = play.town.folder().join("kms/data/box").join(receipt);
-        let parts = ["0", "1"].map(|part| fs::read(parts.join(part)).unwrap());
-        fs::write(&sealed, parts.concat()).unwrap();
-        play.insert("saki", "office", MEMBER_READERS[0]);
-        assert!(play.refuses("office", &sealed).contains("warifu route"), "the front desk reads nothing");
-        let routed = play.routes(&sealed, "税務課");
-        assert!(routed.status.success(), "{routed:?}");
-        play.takes_over("saki", "hanako");
-        play.comes_in_time(&sealed, &list);
+        // At the front desk it is what somebody says, and comes out once a dispatcher has looked at that.
+        play.comes(None, "saki");
+        let lying = play.lies("申請書一式");
+        assert_eq!(
+            (&lying["from"]["from"], &lying["id"]),
+            (&"outside".into(), &receipt.as_str().into()),
+            "{lying}"
+        );
+        let name = lying["name"].as_str().unwrap();
+        assert!(
+            name.ends_with(".age") && !name.starts_with('.') && !name.contains([':', '<', '>']),
+            "{name}"
+        );
+        let listed = play.does(&["inbox"]);
+        assert!(
+            listed.contains("株式会社アクメ 山田") && listed.contains("Without a card's signature"),
+            "{listed}"
+        );
+        let number = &receipt[..8];
+        let taken = play.path("taken");
+        fs::create_dir(&taken).unwrap();
+        let too_early = play.warifu(&["inbox", "get", number, "-o", taken.to_str().unwrap()]);
+        let said = String::from_utf8(too_early.stderr).unwrap();
+        assert!(!too_early.status.success() && said.contains("warifu inbox look"), "{said}");
+        assert_eq!(play.warifu(&["inbox", "accept", number]).status.code(), Some(2), "nobody has looked");
+        play.does(&["inbox", "look", number]);
+        assert_eq!(delivered("/state/state"), Some("arrived".into()));
+        play.does(&["inbox", "get", number, "-o", taken.to_str().unwrap()]);
+        assert!(
+            play.refuses("office", &taken.join(name)).contains("warifu route"),
+            "the front desk reads nothing"
+        );
+        play.does(&["inbox", "route", number, "--to", "税務課", "--yes", "--pin-stdin"]);
+
+        // The department opens and accepts it, which whoever has the receipt sees.
+        play.comes(Some("saki"), "hanako");
+        let out = play.path("opened");
+        until("what was routed has come", PATIENCE, || {
+            Ok(play.warifu(&["inbox", "open", number, "-o", out.to_str().unwrap()]).status.success())
+        })
+        .unwrap();
+        assert!(fs::read(&out).unwrap() == list, "another content");
+        play.does(&["inbox", "accept", number]);
+        assert_eq!(delivered("/units/0/handling/handling"), Some("accepted".into()));
     });
+}
+
+/// Whoever speaks to the box without the page offers what he likes.
+fn names_that_are_more_than_names_are_refused(play: &Play, url: &str) {
+    let unit: Value =
+        serde_json::from_str(&play.town.admin(&["unit", "show", "front", "--json"]).unwrap()).unwrap();
+    for (number, name) in ["../x.age", "a\u{1b}[2J.age", &"a".repeat(4096)].into_iter().enumerate() {
+        let offer = json!({
+            "id": format!("{number:032x}"), "unit": unit["unit"], "from": "x", "title": "x", "name": name, "size": 1,
+        });
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--json", &offer.to_string()]);
+        let answer = curl.arg(format!("{url}/v1/deliveries/outside")).output().unwrap();
+        let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(answer["code"], "malformed", "{answer}");
+    }
 }
 
 fn curl(url: &str) -> Value {

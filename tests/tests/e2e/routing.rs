@@ -18,13 +18,18 @@ const READER: usize = MEMBER_READERS[0];
 impl Play {
     /// The front desk, another department, and somebody at each.
     pub(super) fn with_front_desk(readers: warifu_virtual_card::readers::Readers) -> Self {
-        let mut play = Self::new(readers, 60);
+        Self::new(readers, 60).and_front_desk()
+    }
+
+    /// These in a town that is there already.
+    pub(super) fn and_front_desk(mut self) -> Self {
+        let play = &mut self;
         let admin = |args: &[&str]| play.town.admin(args).unwrap();
         admin(&["unit", "add", "welfare", "--name", "福祉課"]);
         admin(&["unit", "add", "front", "--name", "受付", "--front-desk", "--routes-to", "tax"]);
         play.town.enroll("saki", 3001, "松本 咲", &["--unit", "front"]).unwrap();
         play.town.enroll("yui", 3002, "安曇野 結衣", &["--unit", "welfare", "--person"]).unwrap();
-        play
+        self
     }
 
     /// A file for the front desk, sealed by stock rage.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -80,8 +80,29 @@ fn said(output: &std::process::Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Answers at an address as if it were the union: with this, whatever it is.
-fn answers_in_its_place(address: &str, answer: String) -> std::thread::JoinHandle<()> {
+/// What an organization shows to everybody.
+fn shown_by(address: &str) -> String {
+    let mut curl = std::process::Command::new("curl");
+    let curl = curl.args(["-sSfk", &format!("https://{address}/v1/directory")]).output().unwrap();
+    String::from_utf8(curl.stdout).unwrap()
+}
+
+/// This directory, with what another key or another time signed.
+fn signed_as(directory: &str, other: &str) -> String {
+    let mut altered: Value = serde_json::from_str(directory).unwrap();
+    let other: Value = serde_json::from_str(other).unwrap();
+    altered["statement"]["signatures"] = other["statement"]["signatures"].clone();
+    altered.to_string()
+}
+
+/// What the city says of the union's directory after its kms has asked for it anew.
+fn asks_again(city: &mut Town) {
+    city.stop("kms");
+    city.start("kms").unwrap();
+}
+
+/// Answers at an address as if it were the union: with what is in there, whatever it is.
+fn answers_in_its_place(address: &str, answer: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
     let listener = TcpListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
     std::thread::spawn(move || {
@@ -90,8 +111,8 @@ fn answers_in_its_place(address: &str, answer: String) -> std::thread::JoinHandl
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
             let key = made.signing_key.serialize_der().try_into().unwrap();
             let config = server_config_of_certificate(vec![made.cert.der().clone()], key).unwrap();
-            let answer = Arc::new(answer);
-            let router = Router::new().route("/v1/directory", get(async move || answer.as_str().to_owned()));
+            let shown = async move || answer.lock().unwrap().clone();
+            let router = Router::new().route("/v1/directory", get(shown));
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             serve_anybody(listener, config, router, Limits::default(), std::future::pending()).await;
         });
@@ -113,6 +134,8 @@ fn a_file_goes_to_a_unit_of_another_organization_that_officers_have_pinned() {
         let wrong = two.pin(&"0".repeat(64));
         assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
         assert!(two.listed().is_null(), "nothing was pinned");
+        let older = shown_by(&two.union.public_address().unwrap());
+        two.union.admin(&["unit", "add", "soumu", "--name", "総務課"]).unwrap();
         let pinned = two.pin(&two.fingerprint());
         assert!(pinned.status.success(), "{pinned:?}");
         let row = two.listed();
@@ -138,26 +161,43 @@ fn a_file_goes_to_a_unit_of_another_organization_that_officers_have_pinned() {
         assert!(done.status.success(), "{done:?}");
         assert_eq!(fs::read(&opened).unwrap(), fs::read(two.folder.path().join("list.csv")).unwrap());
 
-        // Somebody else answers at the union's address, with the city's own directory.
+        // Somebody else answers at the union's address: what it shows is another organization's, is not signed by the union's kms, or
+        // is older than what was there.
         let (theirs, ours) = (two.union.public_address().unwrap(), two.city.public_address().unwrap());
-        let curl = std::process::Command::new("curl")
-            .args(["-sSfk", &format!("https://{ours}/v1/directory")])
-            .output()
-            .unwrap();
-        let own = String::from_utf8(curl.stdout).unwrap();
+        let (own, newest) = (shown_by(&ours), shown_by(&theirs));
         two.union.kill("kms");
-        let _stranger = answers_in_its_place(&theirs, own);
-        two.city.stop("kms");
-        two.city.start("kms").unwrap();
-        until("it is refused", PATIENCE, || {
-            let all: Value = serde_json::from_str(&two.city.admin(&["trust", "list", "--json"])?)?;
-            Ok(all[0]["alarm"] == "other-organization")
-        })
-        .unwrap();
-        let doctor = two.city.try_admin(&["doctor", "--json"]).unwrap();
-        assert!(said(&doctor).contains("trust-alarm"), "{doctor:?}");
-        // What was good before counts until it expires.
-        assert!(two.seal("alps/kaigo", &sealed).status.success());
+        let shown = Arc::new(Mutex::new(String::new()));
+        let _stranger = answers_in_its_place(&theirs, shown.clone());
+        for (lie, alarm) in
+            [(own, "other-organization"), (signed_as(&newest, &older), "not-signed"), (older, "downgraded")]
+        {
+            *shown.lock().unwrap() = lie;
+            asks_again(&mut two.city);
+            until(alarm, PATIENCE, || Ok(two.listed()["alarm"] == alarm)).unwrap();
+            let doctor = two.city.try_admin(&["doctor", "--json"]).unwrap();
+            assert!(said(&doctor).contains("trust-alarm"), "{alarm}: {doctor:?}");
+            let listed = two.city.admin(&["--lang", "en", "trust", "list"]).unwrap();
+            assert!(listed.contains("until 2"), "what was good before counts until it expires: {listed}");
+            assert!(two.seal("alps/kaigo", &sealed).status.success());
+        }
+
+        // Which it does: nothing takes its place.
+        *shown.lock().unwrap() = newest;
+        for name in ["kms", "office"] {
+            two.city.stop(name);
+            two.city.give_clock(name).unwrap();
+            two.city.set_clock(name, "+8d").unwrap();
+            two.city.start(name).unwrap();
+        }
+        until("it has expired", PATIENCE, || Ok(two.listed()["trouble"] == "expired")).unwrap();
+        let listed = two.city.admin(&["--lang", "en", "trust", "list"]).unwrap();
+        assert!(listed.contains("expired"), "{listed}");
+        let file = two.folder.path().join("list.csv");
+        let words = ["--lang", "en", "send", file.to_str().unwrap(), "--to", "alps/kaigo", "--title", "list"];
+        for refused in [two.city.warifu("office", &words, "").unwrap(), two.seal("alps/kaigo", &sealed)] {
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            assert!(said(&refused).contains("北アルプス広域連合"), "{refused:?}");
+        }
 
         two.city.admin(&["trust", "end", "alps"]).unwrap();
         let over = two.seal("alps/kaigo", &sealed);

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use warifu_api::wire::agent::{AgentFault, DeliveredFrom, FetchRequest, Fetched};
-use warifu_api::wire::deliveries::{part_length, parts_of};
+use warifu_api::wire::deliveries::{DeliveryState, part_length, parts_of};
 use warifu_envelope::{Overwrite, WholeError, write_whole};
 use warifu_ledger::delivery::is_file_name;
 use warifu_ledger::{Digest, Id};
@@ -39,6 +39,9 @@ pub(crate) async fn fetch(agent: &Arc<Agent>, request: FetchRequest) -> Result<F
     if let DeliveredFrom::Unproved { why } = &found.told.from {
         return Err(AgentFault::NotTrustworthy { why: why.clone() });
     }
+    if let DeliveryState::Quarantined { .. } = found.told.state {
+        return Err(AgentFault::NotLookedAt);
+    }
     let holder = holders.get(found.holder).ok_or(AgentFault::CardRemoved)?;
     let path = place(agent, &request, &found)?;
     let overwrite = if request.to.is_some() { Overwrite::Refuse } else { Overwrite::Replace };
@@ -50,11 +53,7 @@ pub(crate) async fn fetch(agent: &Arc<Agent>, request: FetchRequest) -> Result<F
 
 /// Where it is written to. What its sender calls it is a name in that folder and no path, or it is not used.
 fn place(agent: &Agent, request: &FetchRequest, found: &Lying) -> Result<PathBuf, AgentFault> {
-    let name = &found.told.name;
-    if !is_file_name(name) {
-        return Err(AgentFault::FileNameUnfit);
-    }
-    let name = if name.ends_with(SUFFIX) { name.clone() } else { format!("{name}{SUFFIX}") };
+    let name = written_as(&found.told.name)?;
     let folder = match &request.to {
         Some(folder) => PathBuf::from(folder),
         None => {
@@ -65,6 +64,14 @@ fn place(agent: &Agent, request: &FetchRequest, found: &Lying) -> Result<PathBuf
         }
     };
     Ok(folder.join(name))
+}
+
+/// What a file is written as that its sender calls so; whatever a kms lets through.
+fn written_as(name: &str) -> Result<String, AgentFault> {
+    if !is_file_name(name) {
+        return Err(AgentFault::FileNameUnfit);
+    }
+    Ok(if name.ends_with(SUFFIX) { name.to_owned() } else { format!("{name}{SUFFIX}") })
 }
 
 /// A file on its way out of the box.
@@ -220,5 +227,20 @@ mod tests {
         let (done, left) = written(vec![bytes("ab"), bytes("cd"), Piece::End], digest, Some(b"mine"));
         assert!(done.is_err());
         assert_eq!(left, b"mine", "what was there stays");
+    }
+
+    #[test]
+    fn what_is_more_than_a_name_is_written_nowhere() {
+        for (name, written) in
+            [("名簿.csv.age", "名簿.csv.age"), ("名簿.csv", "名簿.csv.age"), ("-rf", "-rf.age")]
+        {
+            assert_eq!(written_as(name), Ok(written.to_owned()));
+        }
+        let too_long = "a".repeat(4096);
+        for name in
+            ["../x.age", "/etc/passwd", "..", "a/b.age", "a\\b.age", "a\n.age", "a\u{1b}[2J", "", &too_long]
+        {
+            assert_eq!(written_as(name), Err(AgentFault::FileNameUnfit), "{name:?}");
+        }
     }
 }

@@ -10,7 +10,9 @@ use warifu_api::wire::Done;
 use warifu_api::wire::agent::{
     AgentFault, DeliveredFrom, Handle, HandleRequest, NamedUnit, Received, ReceivedDelivery, SenderStanding,
 };
-use warifu_api::wire::deliveries::{AtUnit, Inbox, InboxEntry, Offer, Offered, PassOn, Return};
+use warifu_api::wire::deliveries::{
+    AtUnit, DeliveryState, Inbox, InboxEntry, Offer, Offered, PassOn, Return,
+};
 use warifu_directory::signed::CLOCKS_APART_MS;
 use warifu_ledger::delivery::{self, NotSent};
 use warifu_ledger::dsse::Envelope;
@@ -243,6 +245,10 @@ pub(crate) async fn handle(agent: &Arc<Agent>, request: HandleRequest) -> Result
     let found = found.next().ok_or(AgentFault::NoSuchDelivery)?;
     if let DeliveredFrom::Unproved { why } = &found.told.from {
         return Err(AgentFault::NotTrustworthy { why: why.clone() });
+    }
+    let looks = matches!(request.what, Handle::Admit | Handle::Return { .. });
+    if matches!(found.told.state, DeliveryState::Quarantined { .. }) && !looks {
+        return Err(AgentFault::NotLookedAt);
     }
     let holder = holders.get(found.holder).ok_or(AgentFault::CardRemoved)?;
     let (unit, path) = (request.unit, |what: &str| format!("/v1/deliveries/{}/{what}", request.id));

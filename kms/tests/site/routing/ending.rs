@@ -20,6 +20,10 @@ test! {
         assert_eq!(parts_kept(&town).await, 2);
         assert_eq!(ask_routed(&town, "hanako", &letters[0]).await.err(), Some(ErrorCode::NotFound));
         assert_eq!(opens_routed(&town, "hanako", "tax", &letters[1]).await, Ok(true));
+        // Nor if the dispatcher brings the same slips once more.
+        assert_eq!(route(&town, "michi", &batch).await, all_taken());
+        assert_eq!(parts_kept(&town).await, 2);
+        assert_eq!(ask_routed(&town, "hanako", &letters[0]).await.err(), Some(ErrorCode::NotFound));
         // Not by a copy of the database from before either.
         town.kill().await;
         town.restore(&copy);

@@ -165,6 +165,7 @@ pub(crate) fn exit_code(fault: &AgentFault) -> u8 {
         | AgentFault::NoSuchDelivery => 1,
         AgentFault::SiteRefused { code } | AgentFault::AuthorityRefused { code, .. } => refusal(*code),
         AgentFault::NotForYou
+        | AgentFault::NotLookedAt
         | AgentFault::ForRouting { .. }
         | AgentFault::SlipDoesNotOpen
         | AgentFault::NotBegun { .. }

@@ -13,7 +13,7 @@ use warifu_token_agent::client::AgentClient;
 
 use crate::args::{Inbox, PinArgs};
 use crate::fault::Fault;
-use crate::open::{Opening, absolute};
+use crate::open::{Opening, Told, absolute};
 use crate::route::Routing;
 use crate::screen::Screen;
 use crate::send::{handling, short, state, unlocked, with_progress};
@@ -45,16 +45,16 @@ pub(crate) async fn run(
             from_whom(screen, &found);
             let fetched = fetch(screen, agent, &found, None).await?;
             let files = [PathBuf::from(fetched.path)];
-            Opening { files: &files, out: out.as_deref(), overwrite: *overwrite, pin }
-                .run(screen, agent)
-                .await
+            let (told, out) = (Told::Name, out.as_deref());
+            Opening { files: &files, told, out, overwrite: *overwrite, pin }.run(screen, agent).await
         }
         Inbox::Route { id, to, until, yes, pin } => {
             let found = one(agent, id).await?;
             from_whom(screen, &found);
             let fetched = fetch(screen, agent, &found, None).await?;
             let files = [PathBuf::from(fetched.path)];
-            let routing = Routing { files: &files, targets: to, until: until.as_deref(), agreed: *yes, pin };
+            let (told, until) = (Told::Name, until.as_deref());
+            let routing = Routing { files: &files, told, targets: to, until, agreed: *yes, pin };
             let code = routing.run(screen, agent).await?;
             if code == 0 {
                 let units = agent.directory().await?.units;

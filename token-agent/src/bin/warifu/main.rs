@@ -109,11 +109,12 @@ async fn with_agent(screen: &Screen, common: &Common, command: &What) -> Result<
             Ok(0)
         }
         What::Open { files, out, overwrite, pin } => {
-            open::Opening { files, out: out.as_deref(), overwrite: *overwrite, pin }.run(screen, &agent).await
+            let (out, told) = (out.as_deref(), open::Told::Path);
+            open::Opening { files, told, out, overwrite: *overwrite, pin }.run(screen, &agent).await
         }
         What::Route { to, files, until, yes, pin } => {
-            let until = until.as_deref();
-            route::Routing { files, targets: to, until, agreed: *yes, pin }.run(screen, &agent).await
+            let (until, told) = (until.as_deref(), open::Told::Path);
+            route::Routing { files, told, targets: to, until, agreed: *yes, pin }.run(screen, &agent).await
         }
         What::Send { resume: true, pin, .. } => send::resume(screen, &agent, pin).await,
         What::Send { units, files, title, reply_to, yes, pin, .. } => {

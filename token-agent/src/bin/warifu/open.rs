@@ -70,9 +70,29 @@ fn waiting(cards: &[CardInReader]) -> Vec<&CardInReader> {
     ways.into_iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
+/// What people are told of a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Told {
+    /// Its path, as they gave it.
+    Path,
+    /// Its name: it was taken out of the box, and where it lies is the agent's affair.
+    Name,
+}
+
+impl Told {
+    pub(crate) fn of(self, file: &Path) -> String {
+        let told = match self {
+            Self::Path => file.as_os_str(),
+            Self::Name => file.file_name().unwrap_or_default(),
+        };
+        told.to_string_lossy().into_owned()
+    }
+}
+
 /// One call of `warifu open`.
 pub(crate) struct Opening<'a> {
     pub(crate) files: &'a [PathBuf],
+    pub(crate) told: Told,
     pub(crate) out: Option<&'a Path>,
     pub(crate) overwrite: bool,
     pub(crate) pin: &'a PinArgs,
@@ -157,7 +177,7 @@ impl Opening<'_> {
     }
 
     fn report(&self, screen: &Screen, file: &Path, outcome: &FileOutcome) -> u8 {
-        let file = file.to_string_lossy();
+        let file = self.told.of(file);
         let out = self.out.map(|out| out.to_string_lossy()).unwrap_or_default();
         match outcome {
             FileOutcome::Viewing { unit, routed, .. } => {

@@ -18,7 +18,7 @@ use warifu_token_agent::texts::AgentTexts as _;
 use crate::args::PinArgs;
 use crate::entering::{Entered, enter, unlock};
 use crate::fault::{Fault, exit_code};
-use crate::open::absolute;
+use crate::open::{Told, absolute};
 use crate::screen::Screen;
 
 /// How often progress is asked for.
@@ -27,6 +27,7 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 /// One call of `warifu route`.
 pub(crate) struct Routing<'a> {
     pub(crate) files: &'a [PathBuf],
+    pub(crate) told: Told,
     pub(crate) targets: &'a [String],
     pub(crate) until: Option<&'a str>,
     pub(crate) agreed: bool,
@@ -161,7 +162,7 @@ impl Routing<'_> {
     }
 
     fn name(&self, place: usize) -> String {
-        self.files.get(place).map(|file| file.to_string_lossy().into_owned()).unwrap_or_default()
+        self.files.get(place).map(|file| self.told.of(file)).unwrap_or_default()
     }
 
     /// As few signatures as the number of slips allows, with one PIN entry.
