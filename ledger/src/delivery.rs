@@ -3,15 +3,17 @@
 //!
 //! The kms that takes a delivery in and the agent that shows it ask [`sent_by`], each for itself: nobody is believed who a sender
 //! is. What it does not say is whether the card is still live: that is a [`Standing`](crate::statement::Standing)'s to say.
+//!
+//! Whoever has sent it asks [`received`] whether it has come, for the same reason.
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Signer};
 use crate::dsse::{Envelope, EnvelopeError};
-use crate::key::{Base64, Bytes};
+use crate::key::{Base64, Bytes, PublicKey};
 use crate::leaf::{Leaf, LeafError};
 use crate::register::{Name, Record, is_visible_line};
-use crate::statement::{Act, Card, Delivery, Founding, Millis, Order, Statement as _};
+use crate::statement::{Act, Card, Delivery, Founding, Millis, Order, Received, Statement as _};
 use crate::tree::is_included;
 use crate::{Digest, Id};
 
@@ -195,6 +197,33 @@ pub fn sent_by(
     }
     let name = sender.name.as_ref().and_then(|record| Name::parse(&record.text).ok());
     Ok(Sent { delivery, card, name })
+}
+
+/// Why nobody is proved to have received a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReceived {
+    /// Nothing that says so, or not signed by the kms of the organization that it was sent to.
+    #[error("the organization that it was sent to has not signed that it has it")]
+    Envelope(#[from] EnvelopeError),
+    /// It is about another delivery than the one that was signed, or another one of its organization's.
+    #[error("what was signed is about another delivery")]
+    OtherDelivery,
+}
+
+/// What has become of a delivery, as the kms of the organization that it was sent to has signed it (P-17.13). `sent` is what the
+/// sender's card signed, and `kms` the key with which that kms signs now.
+///
+/// # Errors
+/// [`NotReceived`].
+pub fn received(answer: &Envelope, sent: &Envelope, kms: &PublicKey) -> Result<Received, NotReceived> {
+    let received: Received = answer.verified(kms)?;
+    let delivery: Delivery = sent.statement()?;
+    let is_it = received.organization == delivery.to.organization
+        && received.id == delivery.id
+        && received.delivery == sent.digest()
+        && received.units.iter().map(|addressee| &addressee.unit).eq(&delivery.to.units);
+    if is_it { Ok(received) } else { Err(NotReceived::OtherDelivery) }
 }
 
 /// The card, as an order or the founding in this leaf enrolled it.

@@ -20,7 +20,7 @@ mod commitments;
 mod delivery;
 
 pub use act::{Act, Custody, Right, Role, UnitKind};
-pub use delivery::{Addressees, Delivery, Standing};
+pub use delivery::{Addressee, Addressees, Delivery, Handling, Received, ReceivedState, Standing};
 
 /// An instant: milliseconds since the Unix epoch, UTC, leap seconds not counted (P-1.3).
 pub type Millis = u64;
@@ -53,6 +53,7 @@ statement!(Slips, "slips");
 statement!(Released, "released");
 statement!(Delivery, "delivery");
 statement!(Standing, "standing");
+statement!(Received, "received");
 statement!(DirectoryStatement, "directory");
 
 /// Entry 0 of every ledger: who founds the organization, with which services and under which policy.

@@ -74,8 +74,7 @@ pub(crate) struct Agent {
     /// How much is sealed, brought and taken out of deliveries.
     pub(crate) carrying: Meter,
     pub(crate) outbox: Outbox,
-    /// Whose turn it is to bring a delivery.
-    pub(crate) bringing: tokio::sync::Mutex<()>,
+    pub(crate) bringing: deliveries::Turns,
     pub(crate) viewer: Viewer,
     told: Told,
 }
@@ -102,7 +101,7 @@ impl Agent {
             routing: Meter::default(),
             carrying: Meter::default(),
             outbox,
-            bringing: tokio::sync::Mutex::default(),
+            bringing: deliveries::Turns::default(),
             viewer,
             told: Told::default(),
         }))

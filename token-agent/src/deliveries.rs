@@ -3,8 +3,9 @@
 //!
 //! Who has sent something, the agent proves for itself; the kms is believed in nothing but what its members have done with it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -21,18 +22,34 @@ mod carrying;
 mod fetching;
 mod inbox;
 pub(crate) mod outbox;
+mod receiver;
 mod sealing;
 mod sending;
+mod sent;
 
 pub(crate) use fetching::fetch;
 pub(crate) use inbox::{handle, inbox};
-pub(crate) use sending::{resume, send, sent};
+pub(crate) use sending::{resume, send};
+pub(crate) use sent::sent;
 
-/// How long a request about a delivery may take; a part takes long where the line is slow.
+/// How long a part may be on its way: lines are slow.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a sealed file's name ends with.
 const SUFFIX: &str = ".age";
+
+/// Whose turn it is to bring a delivery: each is brought by one at a time, and none waits for another one's box.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<BTreeMap<Id, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, delivery: &Id) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds are over.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(*delivery).or_default().clone()
+    }
+}
 
 /// A card whose PIN was entered, and the kms as it answers to it.
 struct Holder {

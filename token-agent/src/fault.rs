@@ -4,6 +4,10 @@ use warifu_api::wire::agent::AgentFault;
 use warifu_api::{ClientError, ErrorCode};
 use warifu_envelope::{HeaderError, OpenError, WholeError};
 use warifu_hardware::card::CardError;
+use warifu_texts::one_line;
+
+/// The most characters that are repeated of what a service says.
+const QUOTED: usize = 200;
 
 /// What a card's error means.
 pub(crate) fn of_card(error: CardError) -> AgentFault {
@@ -38,9 +42,9 @@ pub(crate) fn of_card(error: CardError) -> AgentFault {
 pub(crate) fn of_authority(error: ClientError) -> AgentFault {
     match error {
         ClientError::Refused { body, .. } => {
-            AgentFault::AuthorityRefused { code: body.code, message: body.message }
+            AgentFault::AuthorityRefused { code: body.code, message: quoted(&body.message) }
         }
-        ClientError::Nonsense { why, .. } => AgentFault::NotTrustworthy { why },
+        ClientError::Nonsense { why, .. } => AgentFault::NotTrustworthy { why: quoted(&why) },
         ClientError::NotTrusted { .. } => AgentFault::NotTrustworthy { why: chain(&error) },
         other => unreachable_service(&other, AgentFault::AuthorityUnreachable),
     }
@@ -53,6 +57,11 @@ pub(crate) fn of_site(error: ClientError) -> AgentFault {
         ClientError::Nonsense { why, .. } => AgentFault::NotTrustworthy { why },
         other => unreachable_service(&other, AgentFault::SiteUnreachable),
     }
+}
+
+/// What somebody says who may be anybody: in one line, and not at length, so that it is taken for nothing that a program says.
+fn quoted(text: &str) -> String {
+    one_line(text).chars().take(QUOTED).collect()
 }
 
 fn unreachable_service(error: &ClientError, fault: AgentFault) -> AgentFault {

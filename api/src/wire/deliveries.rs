@@ -8,7 +8,7 @@
 //! | `GET /v1/box` | anybody | → [`Terms`] |
 //! | `POST /v1/deliveries` | anybody (the signature decides) | [`Offer`] → [`Delivered`]: it may come. The same again is answered with what there is by then |
 //! | `POST /v1/deliveries/outside` | anybody | [`OutsideOffer`] → [`Delivered`]: without a card, for a unit in [`Terms::outside`] |
-//! | `GET /v1/deliveries/{id}` | who knows the id | → [`Delivered`]: which parts are missing, and what became of it |
+//! | `GET /v1/deliveries/{id}` | who knows the id | → [`Delivered`]: which parts are missing, and what became of it, signed once it has come whole |
 //! | `PUT /v1/deliveries/{id}/parts/{n}` | who knows the id | the bytes of part `n`, `application/octet-stream` → [`Done`](super::Done): durable |
 //! | `POST /v1/deliveries/{id}/complete` | who knows the id | [`Completion`] → [`Delivered`]: waits up to 5 s while the digest is computed, and may be asked again |
 //! | `POST /v1/standing` | anybody | [`StandingRequest`] → `Envelope` of a [`Standing`](warifu_ledger::statement::Standing) |
@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use warifu_ledger::delivery::{LARGEST, STANDING_LIMIT, Sender};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Millis;
+pub use warifu_ledger::statement::{Addressee, Handling};
 use warifu_ledger::{Digest, Id};
 
 use super::at_most;
@@ -130,6 +131,10 @@ pub struct Delivered {
     pub state: DeliveryState,
     /// What its addressees have done with it.
     pub units: Vec<Addressee>,
+    /// `Envelope` of [`Received`](warifu_ledger::statement::Received): the same, signed by the kms, of what a card has signed and came
+    /// whole; to be checked with [`warifu_ledger::delivery::received`]. Nothing else here counts for who has sent it (P-17.13).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Envelope>,
 }
 
 /// How far a delivery's file has come.
@@ -165,44 +170,6 @@ pub enum DeliveryState {
     Deleted {
         /// Since when.
         at: Millis,
-    },
-}
-
-/// One unit that a delivery is for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Addressee {
-    /// The unit.
-    pub unit: Id,
-    /// What became of it there, or where it was passed on to.
-    pub handling: Handling,
-}
-
-/// What a unit has done with a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "handling", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Handling {
-    /// Nothing yet.
-    #[serde(deserialize_with = "warifu_ledger::statement::nothing_more")]
-    Waiting,
-    /// It was taken.
-    Accepted {
-        /// When.
-        at: Millis,
-    },
-    /// It was given back.
-    Returned {
-        /// When.
-        at: Millis,
-        /// Why: a line.
-        reason: String,
-    },
-    /// It was routed to another unit. Only members see that; for who sent it, that unit's answer is this one's.
-    PassedOn {
-        /// When.
-        at: Millis,
-        /// Where to.
-        to: Id,
     },
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod http;
 mod inbox;
 mod objects;
 mod offering;
+mod receipts;
 mod standing;
 mod sweeping;
 
@@ -55,9 +56,10 @@ pub(crate) struct DeliveryBox {
     /// Those who carry parts of what a card has signed, and those who carry others.
     carrying: Seats,
     carrying_outside: Seats,
-    /// Strangers who ask whether cards are live. Each answer is a signature of the HSM: one after the other, so that no stamp and no
-    /// handshake waits for more than one.
+    /// Strangers who ask whether cards are live.
     asking: Rates,
+    /// Whose turn it is to be answered with a signature of the HSM: one after the other, so that no stamp and no handshake waits for more
+    /// than one.
     answering: Arc<Semaphore>,
     /// Networks from which deliveries come that nobody has signed.
     beginning: Rates,

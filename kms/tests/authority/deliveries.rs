@@ -22,10 +22,10 @@ use warifu_api::{Client, ClientError, ErrorBody, ErrorCode};
 use warifu_crash_point::CrashPoint;
 use warifu_kms::authority::config::BoxSettings;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
-use warifu_ledger::delivery::{Sender, sent_by};
+use warifu_ledger::delivery::{Sender, received, sent_by};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::leaf::Leaf;
-use warifu_ledger::statement::{Act, Addressees, Delivery, Order, Right, Standing};
+use warifu_ledger::statement::{Act, Addressees, Delivery, Order, ReceivedState, Right, Standing};
 use warifu_ledger::tree::Tree;
 use warifu_ledger::{Digest, Id};
 use warifu_replica::clock::{Clock as _, ManualClock, SystemClock};
@@ -416,7 +416,9 @@ staged! {
         }
         let _: Delivered = stranger.post("/v1/deliveries/outside", &good).await.unwrap();
         put(&stranger, &good.id, 0, &file).await.unwrap();
-        assert!(matches!(complete(&stranger, &good.id, &file).await.state, DeliveryState::Quarantined { .. }));
+        let completed = complete(&stranger, &good.id, &file).await;
+        assert!(matches!(completed.state, DeliveryState::Quarantined { .. }));
+        assert_eq!(completed.received, None, "nobody has signed it");
         let entries = inbox(&town, "hanako").await.entries;
         assert!(matches!(&entries[0].offered, Offered::Outside { offer, digest } if *offer == good && *digest == Some(Digest::of(&file))));
         assert_eq!(taken(&town.card("hanako"), &good.id, 0).await, Err(ErrorCode::NotReady));
@@ -504,6 +506,57 @@ staged! {
         assert!(answers.iter().any(|answer| answer.as_ref().err() == Some(&ErrorCode::Busy)));
         let known = town.card("hanako");
         known.post::<Envelope>("/v1/standing", &request).await.unwrap();
+    }
+
+    async fn p_17_13_what_has_come_is_signed_for_who_has_sent_it_and_signed_once(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| settings.keep_handled_days = 3);
+        let town = with_box(&stage).await;
+        let (jiro, stranger, file) = (town.card("jiro"), town.stranger(), ciphertext(100));
+        let delivery = drawn(&town, "jiro", "tax", &file).await;
+        let offered = signed(&town, &delivery, "jiro").await;
+        let begun = offer(&jiro, &offered).await.unwrap();
+        assert_eq!(begun.received, None, "nothing is signed of what has not come");
+        put(&jiro, &delivery.id, 0, &file).await.unwrap();
+        let first = complete(&jiro, &delivery.id, &file).await.received.unwrap();
+        let proved = |answer: &Envelope| received(answer, &offered.delivery, &stage.keys.signing).unwrap();
+        let said = proved(&first);
+        assert_eq!((said.organization, said.id), (town.organization().await, delivery.id));
+        assert!(matches!(said.state, ReceivedState::Arrived { kept_until } if kept_until > said.arrived_at));
+        assert_eq!(said.units[0].handling, Handling::Waiting);
+
+        // However often, and by whomever, it is asked for: the HSM has signed it.
+        let asked = async || stranger.get::<Delivered>(&at(&delivery.id, "")).await.unwrap().received.unwrap();
+        town.kms.clock.advance_ms(HOUR);
+        assert_eq!(asked().await, first);
+        assert_eq!(offer(&stranger, &offered).await.unwrap().received, Some(first.clone()));
+        town.kms.kill();
+        let town = Town::again(stage.start().await);
+        let stranger = town.stranger();
+        let asked = async || stranger.get::<Delivered>(&at(&delivery.id, "")).await.unwrap().received.unwrap();
+        assert_eq!(asked().await, first, "it is kept");
+
+        // It says what its unit has done, and that the file is gone.
+        done(&town, "hanako", &at(&delivery.id, "/accepted"), &AtUnit { unit: id("tax") }).await.unwrap();
+        let accepted = asked().await;
+        assert!(matches!(proved(&accepted).units[0].handling, Handling::Accepted { .. }));
+        assert_eq!(asked().await, accepted);
+        town.kms.clock.advance_ms(4 * DAY);
+        let deleted = proved(&asked().await);
+        assert!(matches!(deleted.state, ReceivedState::Deleted { .. }), "{deleted:?}");
+        assert_eq!(deleted.arrived_at, said.arrived_at);
+        assert!(matches!(deleted.units[0].handling, Handling::Accepted { .. }));
+    }
+
+    async fn p_17_13_of_what_never_came_nothing_is_signed(stage) {
+        let town = with_box(&stage).await;
+        let delivery = drawn(&town, "jiro", "tax", &ciphertext(100)).await;
+        offer(&town.card("jiro"), &signed(&town, &delivery, "jiro").await).await.unwrap();
+        town.kms.clock.advance_ms(8 * DAY);
+        let over = signed(&town, &Delivery { id: id("another"), ..drawn(&town, "jiro", "tax", &[7]).await }, "jiro").await;
+        offer(&town.card("jiro"), &over).await.unwrap();
+        let ended: Delivered = town.stranger().get(&at(&delivery.id, "")).await.unwrap();
+        assert!(matches!(ended.state, DeliveryState::Deleted { .. }) && ended.received.is_none(), "{ended:?}");
     }
 
     async fn p_17_3_nothing_was_sent_in_the_future(stage) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
+use super::{Millis, nothing_more};
 use crate::{Digest, Id};
 
 /// A file is sent to units of an organization, which may be another one. Signed by the sender's card (9C).
@@ -64,4 +64,78 @@ pub struct Standing {
     pub cards: BTreeSet<Id>,
     /// Those of them that were live at that time: neither revoked nor suspended, their members not gone, their contracts not over.
     pub live: BTreeSet<Id>,
+}
+
+/// What has become of a delivery that has come whole. Signed by the kms of the organization that it was sent to, for its sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Received {
+    /// The organization that has it.
+    pub organization: Digest,
+    /// [`Delivery::id`].
+    pub id: Id,
+    /// The digest of what the sender's card signed.
+    pub delivery: Digest,
+    /// When all of it was there, and was the file that was signed.
+    pub arrived_at: Millis,
+    /// Whether the file is there.
+    pub state: ReceivedState,
+    /// What its addressees have done with it: each unit that it was sent to, in the order of their ids.
+    pub units: Vec<Addressee>,
+    /// When this was signed, by the kms's time.
+    pub at: Millis,
+}
+
+/// Whether the file of a delivery that has come is in the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ReceivedState {
+    /// It is.
+    Arrived {
+        /// The instant at which it is deleted, if it is not before.
+        kept_until: Millis,
+    },
+    /// It is not any more.
+    Deleted {
+        /// Since when.
+        at: Millis,
+    },
+}
+
+/// One unit that a delivery is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Addressee {
+    /// The unit.
+    pub unit: Id,
+    /// What became of it there, or where it was passed on to.
+    pub handling: Handling,
+}
+
+/// What a unit has done with a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "handling", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Handling {
+    /// Nothing yet.
+    #[serde(deserialize_with = "nothing_more")]
+    Waiting,
+    /// It was taken.
+    Accepted {
+        /// When.
+        at: Millis,
+    },
+    /// It was given back.
+    Returned {
+        /// When.
+        at: Millis,
+        /// Why: a line.
+        reason: String,
+    },
+    /// It was routed to another unit. Only members see that; for who sent it, that unit's answer is this one's.
+    PassedOn {
+        /// When.
+        at: Millis,
+        /// Where to.
+        to: Id,
+    },
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use warifu_ledger::Digest;
 use warifu_ledger::checkpoint::{Checkpoint, Signer};
-use warifu_ledger::delivery::{Sender, sent_by};
+use warifu_ledger::delivery::{Sender, received, sent_by};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::journal;
 use warifu_ledger::key::Base64;
@@ -17,8 +17,8 @@ use warifu_ledger::register::{Commitment, Record};
 use warifu_ledger::slip::{ProvedSlip, Slip};
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{
-    Delivery, DirectoryStatement, Fact, FactBody, Founding, GrantKey, HalfHolder, Order, Receipt, Released,
-    ServiceId, SitePart, Slips, Stamp, Standing, Statement,
+    Addressee, Delivery, DirectoryStatement, Fact, FactBody, Founding, GrantKey, HalfHolder, Handling, Order,
+    Receipt, Received, ReceivedState, Released, ServiceId, SitePart, Slips, Stamp, Standing, Statement,
 };
 use warifu_split_key::routing::Part;
 
@@ -338,6 +338,27 @@ fn delivery_vectors() {
     let by_kms = envelope_by_services(&standing, &["kms"]);
     check("standing", &envelope_vector(comment, &["kms signing"], &by_kms));
     assert_eq!(verified::<Standing>("standing"), standing);
+
+    let of = |unit: &warifu_ledger::Id| Addressee {
+        unit: *unit,
+        handling: Handling::Accepted { at: town.at + 9000 },
+    };
+    let received_then = Received {
+        organization: delivery.to.organization,
+        id: delivery.id,
+        delivery: envelope.digest(),
+        arrived_at: town.at + 8000,
+        state: ReceivedState::Arrived { kept_until: town.at + 90 * DAY },
+        units: delivery.to.units.iter().map(of).collect(),
+        at: town.at + 10_000,
+    };
+    let comment = "What has become of the delivery in delivery.json: signed by the kms of the organization that it was sent to.";
+    let by_kms = envelope_by_services(&received_then, &["kms alps"]);
+    check("received", &envelope_vector(comment, &["kms alps signing"], &by_kms));
+    assert_eq!(verified::<Received>("received"), received_then);
+    let answer: Envelope = serde_json::from_value(read("received")["envelope"].clone()).unwrap();
+    let kms = service_keys("kms alps").signing;
+    assert_eq!(received(&answer, &envelope, &kms), Ok(received_then));
 }
 
 #[test]

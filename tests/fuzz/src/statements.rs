@@ -11,9 +11,9 @@ use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, Bytes};
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{
-    Addressees, Backup, Delivery, DirectoryStatement, Fact, Founding, GrantKey, Order, Profile, ProfileSite,
-    Receipt, Released, RestoreRequest, ServiceKind, ServiceStatement, SitePart, Slips, Stamp, Standing,
-    Statement,
+    Addressee, Addressees, Backup, Delivery, DirectoryStatement, Fact, Founding, GrantKey, Handling, Order,
+    Profile, ProfileSite, Receipt, Received, ReceivedState, Released, RestoreRequest, ServiceKind,
+    ServiceStatement, SitePart, Slips, Stamp, Standing, Statement,
 };
 
 use crate::fixture::{
@@ -92,6 +92,18 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             cards: BTreeSet::from([id("card hanako"), id("card taro")]),
             live: BTreeSet::from([id("card hanako")]),
         };
+        let received = Received {
+            organization: Digest::of(b"other"),
+            id: id("delivery"),
+            delivery: Digest::of(b"delivery"),
+            arrived_at: T0,
+            state: ReceivedState::Arrived { kept_until: T0 + DAY },
+            units: vec![Addressee {
+                unit: id("welfare"),
+                handling: Handling::Returned { at: T0 + MINUTE, reason: "宛先違い".to_owned() },
+            }],
+            at: T0 + MINUTE,
+        };
         let directory = DirectoryStatement {
             organization,
             at: T0,
@@ -110,6 +122,7 @@ pub(crate) fn envelopes() -> &'static [Envelope] {
             envelope_by_services(&released, &["main"]),
             envelope_by_cards(&delivery, &["hanako"]),
             envelope_by_services(&standing, &["kms"]),
+            envelope_by_services(&received, &["kms"]),
             envelope_by_services(&directory, &["kms"]),
             envelope_by_services(&profile_of(organization), &["kms"]),
             envelope_by_cards(&receipt, &[]),
@@ -167,6 +180,7 @@ kinds!(
     Released,
     Delivery,
     Standing,
+    Received,
     DirectoryStatement
 );
 

@@ -232,14 +232,18 @@ types! {
         "organization": digest(),
     })];
     SendAnswer => [json!({"files": [
-        {"outcome": "arrived", "id": id("delivery")},
-        {"outcome": "kept", "id": id("delivery"), "fault": {"fault": "authority-unreachable"}},
-        {"outcome": "failed", "fault": {"fault": "file-name-unfit"}},
+        {"file": "/a", "outcome": {"outcome": "arrived", "id": id("delivery")}},
+        {"file": "/a", "outcome": {"outcome": "unproved", "id": id("delivery")}},
+        {"file": "/a", "outcome": {
+            "outcome": "kept", "id": id("delivery"), "fault": {"fault": "authority-unreachable"}}},
+        {"file": "/a", "outcome": {"outcome": "failed", "fault": {"fault": "file-name-unfit"}}},
     ]})];
-    SentDeliveries => [json!({"deliveries": [{
-        "id": id("delivery"), "to": [{"unit": id("tax"), "name": "税務課"}], "title": "照会", "name": "名簿.csv",
-        "size": 1, "sent_at": "2027-03-31 09:30", "here": true, "delivered": null,
-    }]})];
+    SentDeliveries => [json!({"deliveries": [
+        sent(&json!({"became": "unknown"})), sent(&json!({"became": "unproved"})), sent(&json!({"became": "arriving"})),
+        sent(&json!({"became": "received", "state": {"state": "arrived", "arrived_at": 5, "kept_until": 9}, "units": [
+            {"unit": id("tax"), "handling": {"handling": "accepted", "at": 6}},
+        ]})),
+    ]})];
     Received => [json!({"deliveries": [received("member"), received("outside"), received("unproved")]})];
     FetchRequest => [
         json!({"id": id("delivery"), "said": digest(), "to": "/a"}),
@@ -353,8 +357,15 @@ fn outside_offer() -> Value {
     })
 }
 
+fn sent(became: &Value) -> Value {
+    json!({
+        "id": id("delivery"), "to": [{"unit": id("tax"), "name": "税務課"}], "title": "照会", "name": "名簿.csv",
+        "size": 1, "sent_at": "2027-03-31 09:30", "here": true, "became": became,
+    })
+}
+
 fn delivered(state: &Value) -> Value {
-    json!({"id": id("delivery"), "state": state, "units": [
+    json!({"id": id("delivery"), "state": state, "received": envelopes()[2], "units": [
         {"unit": id("tax"), "handling": {"handling": "accepted", "at": 6}},
         {"unit": id("welfare"), "handling": {"handling": "returned", "at": 7, "reason": "宛先違い"}},
     ]})

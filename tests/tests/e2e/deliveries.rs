@@ -116,7 +116,7 @@ fn a_delivery_is_routed_opened_and_accepted_and_another_one_returned() {
         fs::create_dir(&folder).unwrap();
         play.does(&["inbox", "get", &id(&lying)[..8], "-o", folder.to_str().unwrap()]);
         assert!(folder.join("名簿.csv.age").exists());
-        assert_eq!(play.sent("照会")["delivered"]["units"][0]["handling"]["handling"], "accepted");
+        assert_eq!(play.sent("照会")["became"]["units"][0]["handling"]["handling"], "accepted");
 
         // What went astray comes back with a reason.
         play.comes(Some("hanako"), "yui");
@@ -163,7 +163,7 @@ fn a_delivery_goes_on_where_the_kms_was_killed() {
         play.town.kill("kms");
         play.town.start("kms").unwrap();
         assert!(sending.wait().unwrap().success(), "{}", play.town.log("office"));
-        assert_eq!(play.sent("大")["delivered"]["state"]["state"], "arrived");
+        assert_eq!(play.sent("大")["became"]["state"]["state"], "arrived");
         let left = fs::read_dir(&outbox).unwrap().flatten().any(|it| it.path().join("sealed.age").exists());
         assert!(!left, "the sealed file is gone");
         play.comes(Some("hanako"), "saki");

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use warifu_api::wire::agent::{NamedUnit, SentDelivery};
-use warifu_api::wire::deliveries::{Delivered, Offer};
+use warifu_api::wire::agent::{Became, NamedUnit, SentDelivery};
+use warifu_api::wire::deliveries::Offer;
 use warifu_ledger::statement::{Delivery, Millis};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::day::Zone;
@@ -86,7 +86,7 @@ impl Outbox {
         all
     }
 
-    /// It has arrived: the sealed file is not needed any more.
+    /// It is proved to have arrived: the sealed file is not needed any more.
     pub(super) fn arrived(&self, id: &Id) {
         remove_if_there(&self.sealed(id));
     }
@@ -117,7 +117,7 @@ impl Outbox {
         &self,
         delivery: &Delivery,
         outgoing: &Outgoing,
-        delivered: Option<Delivered>,
+        became: Became,
         zone: &Zone,
     ) -> SentDelivery {
         SentDelivery {
@@ -128,7 +128,7 @@ impl Outbox {
             size: delivery.size,
             sent_at: zone.minute(delivery.sent_at),
             here: self.is_here(&delivery.id),
-            delivered,
+            became,
         }
     }
 }

@@ -4,22 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use warifu_api::ErrorCode;
 use warifu_api::wire::agent::{
-    AgentFault, NamedUnit, SEND_LIMIT, SendAnswer, SendOutcome, SendRequest, SentDeliveries,
+    AgentFault, NamedUnit, SEND_LIMIT, SendAnswer, SendOutcome, SendRequest, SentFile,
 };
-use warifu_api::wire::deliveries::{Delivered, Offer};
-use warifu_api::{Client, ErrorCode};
-use warifu_ledger::delivery::{LARGEST, Sender, Unfit, is_file_name};
+use warifu_api::wire::deliveries::Offer;
+use warifu_ledger::delivery::{ADDRESSEES_LIMIT, LARGEST, Sender, Unfit, is_file_name};
 use warifu_ledger::dsse::Envelope;
-use warifu_ledger::leaf::Leaf;
-use warifu_ledger::statement::{Act, Addressees, Delivery, Millis, Order};
+use warifu_ledger::statement::{Addressees, Delivery, Millis, Received};
 use warifu_ledger::{Digest, Id};
 use warifu_split_key::point::Point;
 
-use super::carrying::{Carrier, NotBrought};
+use super::carrying::{Carrier, NotBrought, Pace};
 use super::outbox::{Outbox, Outgoing};
+use super::receiver::{NotProved, Receiver};
 use super::sealing::{Sealed, seal_file};
-use super::{Holder, PATIENCE, SUFFIX, now};
+use super::sent::{AT_ONCE, by_organization};
+use super::{Holder, SUFFIX, now};
 use crate::agent::Agent;
 use crate::opening::Measured;
 use crate::sources::while_open;
@@ -72,57 +74,46 @@ pub(crate) async fn send(agent: &Arc<Agent>, request: SendRequest) -> Result<Sen
             draft.envelope.add_signature(&key, signature);
             let offer = Offer { delivery: draft.envelope, sender: sender.clone() };
             let outgoing = Outgoing { offer, organization: request.organization, to: to.units.clone() };
-            agent.outbox.keep(&draft.id, &outgoing).map_err(unwritable)?;
+            let written = agent.outbox.keep(&draft.id, &outgoing).map_err(unwritable);
+            written.inspect_err(|_| agent.outbox.forget(&draft.id))?;
             Ok(outgoing)
         }));
     }
     let mut files = Vec::new();
-    for outgoing in kept {
-        files.push(match outgoing {
+    for (file, outgoing) in request.files.into_iter().zip(kept) {
+        let outcome = match outgoing {
             Ok(outgoing) => bring(agent, &holder, &outgoing).await,
             Err(fault) => SendOutcome::Failed { fault },
-        });
+        };
+        files.push(SentFile { file, outcome });
     }
     Ok(SendAnswer { files })
 }
 
-/// Brings what has not arrived yet.
+/// Brings what is not proved to have arrived: to several boxes at once, so that none waits for another one.
 pub(crate) async fn resume(agent: &Arc<Agent>) -> Result<SendAnswer, AgentFault> {
     let holders = Holder::all(agent).await?;
-    let mut files = Vec::new();
-    for (delivery, outgoing) in agent.outbox.all(now()) {
-        // With any card: that of the sender has signed it already.
-        if agent.outbox.is_here(&delivery.id)
-            && let Some(holder) = holders.first()
-        {
-            files.push(bring(agent, holder, &outgoing).await);
-        }
-    }
+    // With any card: that of the sender has signed it already.
+    let Some(holder) = holders.first() else { return Err(agent.why_not_open().await) };
+    let mut kept = agent.outbox.all(now());
+    kept.retain(|(delivery, _)| agent.outbox.is_here(&delivery.id));
+    let bringing: Vec<_> =
+        by_organization(kept).into_values().map(|kept| bring_in_turn(agent, holder, kept)).collect();
+    let files = futures_util::stream::iter(bringing).buffered(AT_ONCE).concat().await;
     Ok(SendAnswer { files })
 }
 
-/// What was sent from this PC, and what has become of it.
-pub(crate) async fn sent(agent: &Arc<Agent>) -> Result<SentDeliveries, AgentFault> {
-    let holders = Holder::all(agent).await?;
-    let mut deliveries = Vec::new();
-    for (delivery, outgoing) in agent.outbox.all(now()) {
-        let Some(holder) = holders.first() else { break };
-        let asked = async {
-            let client = client(agent, holder, outgoing.organization).await?;
-            let path = format!("/v1/deliveries/{}", delivery.id);
-            let delivered: Delivered = client.get(&path).await.map_err(fault::of_authority)?;
-            Ok::<_, AgentFault>(delivered)
-        };
-        let delivered = match while_open(&holder.ending, asked).await? {
-            Ok(delivered) => Some(delivered),
-            Err(fault) => {
-                tracing::info!(delivery = %delivery.id, ?fault, "what became of a delivery is not known");
-                None
-            }
-        };
-        deliveries.push(agent.outbox.told(&delivery, &outgoing, delivered, &agent.zone()));
+async fn bring_in_turn(
+    agent: &Arc<Agent>,
+    holder: &Holder,
+    kept: Vec<(Delivery, Outgoing)>,
+) -> Vec<SentFile> {
+    let mut files = Vec::new();
+    for (delivery, outgoing) in kept {
+        let outcome = bring(agent, holder, &outgoing).await;
+        files.push(SentFile { file: delivery.name, outcome });
     }
-    Ok(SentDeliveries { deliveries })
+    files
 }
 
 fn check(request: &SendRequest) -> Result<(), AgentFault> {
@@ -132,6 +123,10 @@ fn check(request: &SendRequest) -> Result<(), AgentFault> {
     }
     if request.files.iter().any(|path| !Path::new(path).is_absolute()) {
         return malformed("paths have to be absolute");
+    }
+    // Before hours go by in which files are sealed.
+    if !(1..=ADDRESSEES_LIMIT).contains(&request.to.len()) {
+        return malformed("a delivery is for 1 to 16 units");
     }
     if !warifu_ledger::delivery::is_line(&request.title) {
         return Err(AgentFault::TitleUnfit);
@@ -263,56 +258,55 @@ fn unwritable(error: std::io::Error) -> AgentFault {
     AgentFault::OutputUnwritable { why: error.to_string() }
 }
 
-/// Brings a delivery that was kept; one at a time, whoever asks.
+/// Brings a delivery that was kept. It stays here until the organization that it is for has signed that it has it.
 async fn bring(agent: &Arc<Agent>, holder: &Holder, outgoing: &Outgoing) -> SendOutcome {
     let Some(delivery) = outgoing.delivery() else {
         return SendOutcome::Failed { fault: AgentFault::FileDamaged };
     };
     let id = delivery.id;
-    let _turn = agent.bringing.lock().await;
+    let turn = agent.bringing.of(&id);
+    let _turn = turn.lock().await;
     let outbox: &Outbox = &agent.outbox;
     if !outbox.is_here(&id) {
         return SendOutcome::Arrived { id };
     }
     let bringing = async {
-        let client = client(agent, holder, outgoing.organization).await.map_err(NotBrought::NotYet)?;
+        let receiver =
+            Receiver::of(agent, holder, outgoing.organization).await.map_err(NotBrought::NotYet)?;
         let sealed = outbox.sealed(&id);
         let mut measured = Measured::new(&agent.carrying, delivery.size);
-        let carrier = Carrier { client: &client, outgoing, delivery: &delivery, sealed: &sealed };
-        carrier.bring(&mut measured).await
+        let (receiver, sealed, pace) = (&receiver, &*sealed, Pace::USUAL);
+        let carrier = Carrier { receiver, outgoing, delivery: &delivery, sealed, pace };
+        let answer = carrier.bring(&mut measured).await?;
+        Ok(receiver.proved(outgoing, &answer))
     };
-    match while_open(&holder.ending, bringing).await.unwrap_or_else(|fault| Err(NotBrought::NotYet(fault))) {
-        Ok(_) => {
+    let brought = while_open(&holder.ending, bringing).await;
+    let brought = brought.unwrap_or_else(|fault| Err(NotBrought::NotYet(fault)));
+    conclude(outbox, id, outgoing, brought)
+}
+
+/// What that is for the file that lies here.
+pub(super) fn conclude(
+    outbox: &Outbox,
+    id: Id,
+    outgoing: &Outgoing,
+    brought: Result<Result<Received, NotProved>, NotBrought>,
+) -> SendOutcome {
+    match brought {
+        Ok(Ok(_)) => {
             outbox.arrived(&id);
             SendOutcome::Arrived { id }
         }
+        Ok(Err(why)) => {
+            tracing::error!(delivery = %id, %why, "that a delivery has arrived is not proved");
+            SendOutcome::Unproved { id }
+        }
         Err(NotBrought::NotYet(fault)) => SendOutcome::Kept { id, fault },
-        Err(NotBrought::Refused(fault)) => {
+        // Nobody has signed that it is not taken, either.
+        Err(NotBrought::Refused(fault)) if outgoing.organization.is_some() => SendOutcome::Kept { id, fault },
+        Err(NotBrought::Refused(fault) | NotBrought::Lost(fault)) => {
             outbox.forget(&id);
             SendOutcome::Failed { fault }
         }
     }
-}
-
-/// Whoever takes deliveries for that organization: one's own kms, or the public listener of another one, whom nobody believes anything.
-async fn client(agent: &Agent, holder: &Holder, organization: Option<Digest>) -> Result<Client, AgentFault> {
-    let Some(organization) = organization else { return Ok(holder.kms.clone()) };
-    let all = others::all_pinned(agent).await?;
-    let pinned = all.iter().find(|pinned| pinned.entry.organization == organization);
-    let address = pinned.and_then(address_of).ok_or_else(|| AgentFault::Malformed {
-        why: "the organization is not trusted any more".to_owned(),
-    })?;
-    Ok(Client::of_anybody(address, None).map_err(fault::of_authority)?.with_timeout(PATIENCE))
-}
-
-/// Where the organization's public listener is, by the order that pins it.
-fn address_of(pinned: &others::Pinned) -> Option<String> {
-    let leaf = Leaf::from_bytes(pinned.entry.pinned.as_ref()?.leaf.0.clone()).ok()?;
-    let order: Order = leaf.envelope().statement().ok()?;
-    order.acts.into_iter().rev().find_map(|act| match act {
-        Act::TrustAdded { organization, address, .. } if organization == pinned.entry.organization => {
-            Some(address)
-        }
-        _ => None,
-    })
 }

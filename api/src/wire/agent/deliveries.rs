@@ -1,7 +1,7 @@
 //! Deliveries at this PC: what is asked of the agent. How they go their way is in [`deliveries`](crate::wire::deliveries).
 
 use super::*;
-use crate::wire::deliveries::{Delivered, DeliveryState, Handling};
+use crate::wire::deliveries::{Addressee, DeliveryState, Handling};
 
 /// The most files in one [`SendRequest`].
 pub const SEND_LIMIT: usize = 64;
@@ -36,15 +36,30 @@ pub struct SendRequest {
 #[serde(deny_unknown_fields)]
 pub struct SendAnswer {
     /// One a file.
-    pub files: Vec<SendOutcome>,
+    pub files: Vec<SentFile>,
+}
+
+/// A file that was to be sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentFile {
+    /// Its path, or what it is called where it was sealed before.
+    pub file: String,
+    /// What became of it.
+    pub outcome: SendOutcome,
 }
 
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SendOutcome {
-    /// It is in the box.
+    /// It is in the box: the organization that it is for has signed that.
     Arrived {
+        /// The delivery.
+        id: Id,
+    },
+    /// It is said to be in the box, and that is not proved: it stays at this PC as well.
+    Unproved {
         /// The delivery.
         id: Id,
     },
@@ -86,10 +101,32 @@ pub struct SentDelivery {
     pub size: u64,
     /// When it was signed, in the organization's zone, as people write it: `2027-04-01 09:30`.
     pub sent_at: String,
-    /// Whether the sealed file is still at this PC, since it has not arrived.
+    /// Whether the sealed file is still at this PC, since it is not proved to have arrived.
     pub here: bool,
-    /// What the box says of it; none where it does not answer.
-    pub delivered: Option<Delivered>,
+    /// What has become of it.
+    pub became: Became,
+}
+
+/// What has become of a delivery, as far as that is proved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "became", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Became {
+    /// The box does not answer.
+    #[serde(deserialize_with = "nothing_more")]
+    Unknown,
+    /// It answers, and the organization that it is for has not signed what it says.
+    #[serde(deserialize_with = "nothing_more")]
+    Unproved,
+    /// It has not come whole.
+    #[serde(deserialize_with = "nothing_more")]
+    Arriving,
+    /// It has, and this is what that organization's kms has signed.
+    Received {
+        /// Whether the file is there, and until when.
+        state: DeliveryState,
+        /// What its addressees have done with it.
+        units: Vec<Addressee>,
+    },
 }
 
 /// A unit, and what people call it.

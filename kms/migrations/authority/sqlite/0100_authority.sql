@@ -245,6 +245,8 @@ CREATE TABLE delivery (
     -- Whether all of it was here once, and was another file.
     other_file INTEGER NOT NULL DEFAULT 0,
     arrived_at INTEGER,
+    -- What there was to say to who sent it when it was signed last.
+    received TEXT,
     -- When the file is deleted; once it is, since when it was.
     kept_until INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,

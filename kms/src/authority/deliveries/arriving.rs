@@ -47,7 +47,9 @@ impl Authority {
         let places = self.store.places(delivery).await?;
         let units = self.store.delivery_units(delivery).await?;
         let units = units.into_iter().map(|unit| Addressee { unit, handling: answer_of(&unit, &places) });
-        Ok(Delivered { id: kept.id, state, units: units.collect() })
+        let units: Vec<Addressee> = units.collect();
+        let received = self.received(&kept, &units).await?;
+        Ok(Delivered { id: kept.id, state, units, received })
     }
 
     pub(super) async fn delivery_state(&self, kept: &Kept) -> Result<DeliveryState> {

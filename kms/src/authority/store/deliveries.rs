@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use warifu_api::wire::deliveries::{Handling, Offered};
+use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Millis;
 use warifu_ledger::{Digest, Id};
 
@@ -56,10 +57,16 @@ pub(crate) struct Kept {
     pub(crate) digest: Digest,
     /// None once the file is deleted.
     pub(crate) offered: Option<Offered>,
+    /// Whether a card has signed it.
+    pub(crate) is_signed: bool,
     pub(crate) size: u64,
     /// SHA-256 of the ciphertext; none of what nobody signed, until it is complete.
     pub(crate) file: Option<Digest>,
     pub(crate) stage: Stage,
+    /// When it was complete, if it ever was.
+    pub(crate) arrived_at: Option<Millis>,
+    /// What was signed last of it, for who sent it.
+    pub(crate) received: Option<Envelope>,
     /// When the file is deleted; once it is, since when it was.
     pub(crate) kept_until: Millis,
     pub(crate) expires_at: Millis,
@@ -197,6 +204,16 @@ impl Store {
             .await?;
         }
         Ok(transaction.commit().await?)
+    }
+
+    /// Keeps what was signed of it, in the place of what was before.
+    pub(crate) async fn keep_received(&self, delivery: &Id, received: &Envelope) -> Result<()> {
+        sqlx::query("UPDATE delivery SET received = $2 WHERE id = $1")
+            .bind(bytes(delivery))
+            .bind(serde_json::to_string(received)?)
+            .execute(&self.0)
+            .await?;
+        Ok(())
     }
 
     /// Somebody has looked at it.
@@ -409,12 +426,16 @@ fn kept(row: &AnyRow) -> Result<Kept> {
     let offered: Option<String> = row.try_get("offered")?;
     let offered = offered.map(|text| serde_json::from_str(&text).map_err(|_| DAMAGED)).transpose()?;
     let file: Option<Vec<u8>> = row.try_get("file")?;
-    let arrived_at = || unsigned(row, "arrived_at");
+    let received: Option<String> = row.try_get("received")?;
+    let received = received.map(|text| serde_json::from_str(&text).map_err(|_| DAMAGED)).transpose()?;
+    let organization: Option<Vec<u8>> = row.try_get("organization")?;
+    let arrived_at: Option<i64> = row.try_get("arrived_at")?;
+    let arrived_at = arrived_at.map(i64::unsigned_abs);
     let state: String = row.try_get("state")?;
     let stage = match state.as_str() {
         "arriving" => Stage::Arriving { other_file: unsigned(row, "other_file")? != 0 },
-        "quarantined" => Stage::Quarantined { arrived_at: arrived_at()? },
-        "arrived" => Stage::Arrived { arrived_at: arrived_at()? },
+        "quarantined" => Stage::Quarantined { arrived_at: arrived_at.ok_or(DAMAGED)? },
+        "arrived" => Stage::Arrived { arrived_at: arrived_at.ok_or(DAMAGED)? },
         "deleted" => Stage::Deleted,
         _ => return Err(DAMAGED),
     };
@@ -422,9 +443,12 @@ fn kept(row: &AnyRow) -> Result<Kept> {
         id: id(row, "id")?,
         digest: digest(row, "digest")?,
         offered,
+        is_signed: organization.is_some(),
         size: unsigned(row, "size")?,
         file: file.map(|bytes| bytes.try_into().map(Digest).map_err(|_| DAMAGED)).transpose()?,
         stage,
+        arrived_at,
+        received,
         kept_until: unsigned(row, "kept_until")?,
         expires_at: unsigned(row, "expires_at")?,
     })

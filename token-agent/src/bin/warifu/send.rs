@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use warifu_api::wire::agent::{
-    AgentFault, AgentState, SEND_LIMIT, SendAnswer, SendOutcome, SendRequest, SentDelivery,
+    AgentFault, AgentState, Became, SEND_LIMIT, SendAnswer, SendOutcome, SendRequest, SentDelivery, SentFile,
 };
 use warifu_api::wire::deliveries::{DeliveryState, Handling};
 use warifu_texts::one_line;
@@ -22,6 +22,8 @@ use crate::screen::Screen;
 
 /// How often progress is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// The exit code where something is not proved, as [`AgentFault::NotTrustworthy`] has it.
+const UNPROVED: u8 = 2;
 /// How much of a delivery's id people see and type.
 pub(crate) const SHORT: usize = 8;
 
@@ -70,8 +72,7 @@ impl Sending<'_> {
             reply_to,
         };
         let answer = with_progress(screen, agent, "sending", agent.send(&request)).await?;
-        let names = self.files.iter().map(|file| file.to_string_lossy().into_owned());
-        report(screen, agent, &answer, names).await
+        report(screen, agent, &answer).await
     }
 
     /// The PIN where it has to be entered first; otherwise the card that is unlocked, and the PIN is asked for when it is known for
@@ -118,7 +119,8 @@ impl Sending<'_> {
 fn each_once(units: Vec<Addressed>) -> Vec<Addressed> {
     let mut once: Vec<Addressed> = Vec::new();
     for unit in units {
-        if once.iter().all(|known| known.unit != unit.unit) {
+        // Another organization may have given one of its units the number of ours.
+        if once.iter().all(|known| (known.organization, known.unit) != (unit.organization, unit.unit)) {
             once.push(unit);
         }
     }
@@ -134,10 +136,8 @@ async fn own_unit(agent: &AgentClient, unit: &str) -> Result<warifu_ledger::Id, 
 /// Brings what has not arrived.
 pub(crate) async fn resume(screen: &Screen, agent: &AgentClient, pin: &PinArgs) -> Result<u8, Fault> {
     unlocked(screen, agent, pin).await?;
-    let waiting = agent.sent().await?.deliveries;
-    let names = waiting.into_iter().filter(|it| it.here).map(|it| it.name);
     let answer = with_progress(screen, agent, "sending", agent.resume_sending()).await?;
-    report(screen, agent, &answer, names).await
+    report(screen, agent, &answer).await
 }
 
 /// Makes sure that a card is unlocked.
@@ -148,19 +148,20 @@ pub(crate) async fn unlocked(screen: &Screen, agent: &AgentClient, pin: &PinArgs
     Ok(())
 }
 
-async fn report(
-    screen: &Screen,
-    agent: &AgentClient,
-    answer: &SendAnswer,
-    names: impl Iterator<Item = String>,
-) -> Result<u8, Fault> {
+async fn report(screen: &Screen, agent: &AgentClient, answer: &SendAnswer) -> Result<u8, Fault> {
     screen.answer(answer);
     let mut worst = 0;
-    for (file, outcome) in names.zip(&answer.files) {
-        let file = one_line(&file);
+    for SentFile { file, outcome } in &answer.files {
+        let file = one_line(file);
         match outcome {
             SendOutcome::Arrived { id } => {
                 screen.say("sent-arrived", &[("file", file.into()), ("id", short(&id.to_string()).into())]);
+            }
+            SendOutcome::Unproved { .. } => {
+                let values = [("file", file.into())];
+                screen.complain("sent-unproved", &values);
+                screen.complain_remedy(&screen.texts.explained("sent-unproved", &values));
+                worst = worst.max(UNPROVED);
             }
             SendOutcome::Kept { fault, .. } => {
                 let what = screen.texts.fault(fault).what;
@@ -210,15 +211,19 @@ fn tell(screen: &Screen, sent: &SentDelivery) {
         ("size", HumanBytes(sent.size).to_string().into()),
     ];
     screen.say("sent-line", &values);
-    let Some(delivered) = &sent.delivered else {
-        screen.say(if sent.here { "sent-state-here" } else { "sent-state-unknown" }, &[]);
-        return;
-    };
-    screen.say(state(&delivered.state), &[]);
-    for addressee in &delivered.units {
-        let known = sent.to.iter().find(|unit| unit.unit == addressee.unit);
-        let unit = known.map_or_else(|| addressee.unit.to_string(), |unit| one_line(&unit.name));
-        handling(screen, &unit, &addressee.handling);
+    match &sent.became {
+        Became::Unknown if sent.here => screen.say("sent-state-here", &[]),
+        Became::Unknown => screen.say("sent-state-unknown", &[]),
+        Became::Unproved => screen.say("sent-state-unproved", &[]),
+        Became::Arriving => screen.say("delivery-arriving", &[]),
+        Became::Received { state: so_far, units } => {
+            screen.say(state(so_far), &[]);
+            for addressee in units {
+                let known = sent.to.iter().find(|unit| unit.unit == addressee.unit);
+                let unit = known.map_or_else(|| addressee.unit.to_string(), |unit| one_line(&unit.name));
+                handling(screen, &unit, &addressee.handling);
+            }
+        }
     }
 }
 
