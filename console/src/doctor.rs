@@ -51,7 +51,8 @@ const CLOCK_MS: Millis = 60 * 1000;
 pub const EXIT_FAULT: u8 = 6;
 
 /// An error with all that caused it, for the person who operates the machine.
-fn why(error: &dyn Error) -> FluentValue<'static> {
+#[must_use]
+pub fn why(error: &dyn Error) -> FluentValue<'static> {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -194,6 +195,12 @@ pub fn folder(findings: &mut Findings, path: &Path) -> bool {
         let values = [("path", there), ("why", why(&std::io::Error::from(error)))];
         return findings.add(Level::Fault, "folder", "folder-not-writable", &values);
     }
+    room(findings, path)
+}
+
+/// Whether the disk of a folder has room.
+pub fn room(findings: &mut Findings, path: &Path) -> bool {
+    let there = path_value(path);
     let Ok(disk) = statvfs(path) else { return true };
     let (free, all) =
         (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
@@ -278,6 +285,25 @@ pub async fn listener(findings: &mut Findings, address: &str, own: &Point) {
         }
         Err(error) => {
             findings.add(Level::Fault, "listener", "listener-silent", &[named(), ("why", why(&error))]);
+        }
+    }
+}
+
+/// Whether everybody is answered where this service listens for everybody.
+pub async fn public_listener(findings: &mut Findings, address: &str) {
+    let named = || ("address", address.to_owned().into());
+    let client = Client::public(reachable(address)).map(|client| client.with_timeout(PATIENCE));
+    let answered = match client {
+        Ok(client) => client.get::<serde_json::Value>("/v1/box").await.map(drop),
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok(()) | Err(ClientError::Refused { .. }) => findings.ok("public", "listener", &[named()]),
+        Err(ClientError::Unreachable { .. }) => {
+            findings.add(Level::Fault, "public", "not-listening", &[named()]);
+        }
+        Err(error) => {
+            findings.add(Level::Fault, "public", "listener-silent", &[named(), ("why", why(&error))]);
         }
     }
 }

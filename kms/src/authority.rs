@@ -63,7 +63,7 @@ mod trusts;
 mod units;
 
 pub use config::Config;
-pub use deliveries::NotDelivered;
+pub use deliveries::{NotDelivered, S3Fault};
 pub use error::AuthorityError;
 
 use deliveries::DeliveryBox;
@@ -260,7 +260,6 @@ impl Authority {
             authority.forget_proposals(authority.now(&state)).await?;
             authority.store.forget_slips(authority.now(&state)).await?;
         }
-        authority.sweep().await?;
         Ok(authority)
     }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use warifu_console::words;
 use warifu_texts::{Message, Sources, Spoken};
 
-use crate::authority::{AuthorityError, NotDelivered};
+use crate::authority::{AuthorityError, NotDelivered, S3Fault};
 use crate::site::SiteError;
 
 /// The texts of this program, beside those of every service.
@@ -42,6 +42,15 @@ impl Spoken for AuthorityError {
             Self::TimedOut => Message::new("fault-timed-out"),
             Self::Delivery(NotDelivered::Folder { folder, source }) => {
                 Message::new("fault-box-folder").with("folder", folder.display()).with("why", source)
+            }
+            Self::Delivery(NotDelivered::TwoPlaces) => Message::new("fault-box-two-places"),
+            Self::Delivery(NotDelivered::S3(S3Fault::Endpoint)) => Message::new("fault-box-s3-endpoint"),
+            Self::Delivery(NotDelivered::S3(S3Fault::Prefix)) => Message::new("fault-box-s3-prefix"),
+            Self::Delivery(NotDelivered::S3(S3Fault::Credentials { path })) => {
+                Message::new("fault-box-s3-credentials").with("path", path.display())
+            }
+            Self::Delivery(NotDelivered::S3(S3Fault::Authorities { path })) => {
+                Message::new("fault-box-s3-authorities").with("path", path.display())
             }
             Self::Console(error) => error.message(),
             Self::Backup(error) => error.message(),

@@ -74,6 +74,15 @@ doctor-other-organization = The configuration names another organization than th
     .remedy = Check `organization` and `data` in the configuration.
 doctor-founded = It serves the organization { $organization }.
 
+doctor-box = The box of deliveries can keep files ({ $place }).
+doctor-box-folder-bad = The box of deliveries cannot keep files: { $place } cannot be written to. { $why }
+    .remedy = Check who owns the folder, and whether the disk is read-only.
+doctor-box-s3-refused = The box of deliveries cannot keep files: the S3 refuses its keys for the bucket “{ $bucket }”.
+    .remedy = Check the file `credentials_file` in the section `box.s3`, and that these keys may read, write, delete and list there.
+doctor-box-s3-no-bucket = The box of deliveries cannot keep files: the S3 has no bucket “{ $bucket }”, or lost what was just put there.
+    .remedy = Make the bucket, or correct `bucket` in the section `box.s3` of the configuration.
+doctor-box-s3-bad = The box of deliveries cannot keep files: the S3 with the bucket “{ $bucket }” does not work. { $why }
+    .remedy = Check `endpoint`, `region` and `ca_file` in the section `box.s3`, and that the S3 runs. Senders go on by themselves.
 doctor-listener = It runs at { $address }.
 doctor-not-listening = Nothing runs at { $address }.
     .remedy = Put right what is wrong above, if anything, and start the service.

@@ -74,6 +74,15 @@ doctor-other-organization = 設定の組織と、データベースの組織が�
     .remedy = 設定の organization と data を確かめてください。
 doctor-founded = 組織 { $organization } のサーバーです。
 
+doctor-box = 受信箱にファイルを置けます（{ $place }）。
+doctor-box-folder-bad = 受信箱にファイルを置けません。{ $place } に書き込めません。{ $why }
+    .remedy = フォルダーの所有者と、ディスクが読み取り専用になっていないかを確かめてください。
+doctor-box-s3-refused = 受信箱にファイルを置けません。S3 が、バケット「{ $bucket }」に使う鍵を受け付けません。
+    .remedy = 設定の box.s3 の credentials_file と、その鍵に読み・書き・削除・一覧の権限があるかを確かめてください。
+doctor-box-s3-no-bucket = 受信箱にファイルを置けません。S3 にバケット「{ $bucket }」がないか、置いたばかりのものがなくなりました。
+    .remedy = バケットを作るか、設定の box.s3 の bucket を直してください。
+doctor-box-s3-bad = 受信箱にファイルを置けません。バケット「{ $bucket }」の S3 が動いていません。{ $why }
+    .remedy = 設定の box.s3 の endpoint・region・ca_file と、S3 が動いているかを確かめてください。直れば、送り主は自動で続きから送ります。
 doctor-listener = { $address } で動いています。
 doctor-not-listening = { $address } で動いていません。
     .remedy = 上に問題があれば直してから、サーバーを起動してください。

@@ -43,6 +43,16 @@ fault-records = The register's records do not fit the founding.
     .remedy = Give the records that were written with the founding, with --records.
 fault-box-folder = The folder of deliveries, { $folder }, cannot be used ({ $why }).
     .remedy = Make the folder, and let the user of this service write there.
+fault-box-two-places = The section “box” of the configuration has both “folder” and a section “box.s3”.
+    .remedy = Take out the one in which deliveries are not to lie.
+fault-box-s3-endpoint = The “endpoint” in the section “box.s3” of the configuration cannot be used.
+    .remedy = Write it as https://HOST or https://HOST:PORT. Without https only an S3 on this same machine can be used.
+fault-box-s3-prefix = The “prefix” in the section “box.s3” of the configuration cannot be used.
+    .remedy = Write it as names with a slash between them, or take it out.
+fault-box-s3-credentials = { $path } does not have the keys to the S3.
+    .remedy = Write the two lines into it: access_key_id = "…" and secret_access_key = "…".
+fault-box-s3-authorities = { $path } has no certificates, or one that cannot be read.
+    .remedy = Put the certificate of the authority that the S3's certificate is from into it, in PEM.
 fault-timed-out = It took too long.
     .remedy = Run the command again.
 fault-no-kms-key = The configuration does not say which key the kms has.

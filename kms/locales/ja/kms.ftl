@@ -43,6 +43,16 @@ fault-records = 名簿の記録が、設立の内容と合いません。
     .remedy = 設立と一緒に書き出された記録を --records で指定してください。
 fault-box-folder = 受信箱のフォルダー { $folder } を使えません（{ $why }）。
     .remedy = フォルダーを作り、このサービスのユーザーが書き込めるようにしてください。
+fault-box-two-places = 設定の box の項に、folder と box.s3 の両方があります。
+    .remedy = ファイルを置かないほうを消してください。
+fault-box-s3-endpoint = 設定の box.s3 の項の endpoint を使えません。
+    .remedy = https://ホスト名 または https://ホスト名:ポート の形で書いてください。https を使わずに済むのは、この機械の中の S3 だけです。
+fault-box-s3-prefix = 設定の box.s3 の項の prefix を使えません。
+    .remedy = 名前を「/」でつないで書くか、prefix を消してください。
+fault-box-s3-credentials = { $path } に、S3 の鍵が書かれていません。
+    .remedy = access_key_id = "…" と secret_access_key = "…" の 2 行を書いてください。
+fault-box-s3-authorities = { $path } に証明書がないか、読めない証明書があります。
+    .remedy = S3 の証明書を発行した認証局の証明書を、PEM 形式で入れてください。
 fault-timed-out = 時間がかかりすぎました。
     .remedy = もう一度実行してください。
 fault-no-kms-key = 設定に、鍵管理サーバー（kms）の鍵が書かれていません。

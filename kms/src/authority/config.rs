@@ -71,6 +71,8 @@ impl Public {
 pub struct BoxSettings {
     /// The folder of the files: unless it is said, `box` in the folder `data`. What lies in it is sealed.
     pub folder: Option<PathBuf>,
+    /// The S3 of the files, in the place of a folder.
+    pub s3: Option<S3Settings>,
     /// The largest file, in MiB.
     pub largest_mib: u64,
     /// The largest file that comes without a card's signature, in MiB.
@@ -79,7 +81,7 @@ pub struct BoxSettings {
     pub unit_mib: u64,
     /// The most that lies here from one organization at a time, or without a card's signature, in MiB.
     pub organization_mib: u64,
-    /// What stays free on the disk of the folder, in MiB.
+    /// What stays free on the disk of the folder, in MiB. Of S3 nobody knows.
     pub spare_mib: u64,
     /// How many days a file lies here at most.
     pub keep_days: u64,
@@ -89,10 +91,38 @@ pub struct BoxSettings {
     pub outside: Vec<String>,
 }
 
+/// `[box.s3]`: the bucket where deliveries lie. What lies in it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    /// `https://HOST[:PORT]`; `http` only to this machine itself.
+    pub endpoint: String,
+    /// The bucket, which is there already.
+    pub bucket: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// What the keys of objects begin with: nothing, unless it is said.
+    #[serde(default)]
+    pub prefix: String,
+    /// The file with `access_key_id` and `secret_access_key`, in TOML, for the service alone to read.
+    pub credentials_file: PathBuf,
+    /// Certificates, in PEM, of the authorities that the endpoint's certificate may be from: those that browsers believe, unless it is
+    /// said.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl S3Settings {
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        [&mut self.credentials_file].into_iter().chain(&mut self.ca_file)
+    }
+}
+
 impl Default for BoxSettings {
     fn default() -> Self {
         Self {
             folder: None,
+            s3: None,
             largest_mib: 16 << 10,
             largest_outside_mib: 256,
             unit_mib: 64 << 10,
@@ -168,7 +198,8 @@ impl Settings for Config {
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let database = self.database.iter_mut().flat_map(Database::paths);
         let public = self.public.iter_mut().flat_map(Public::paths);
-        let others = database.chain(public).chain(&mut self.deliveries.folder);
+        let s3 = self.deliveries.s3.iter_mut().flat_map(S3Settings::paths);
+        let others = database.chain(public).chain(&mut self.deliveries.folder).chain(s3);
         [&mut self.data].into_iter().chain(self.hsm.paths()).chain(others).collect()
     }
 }

@@ -2,7 +2,7 @@
 //! out by whoever holds a right to one of these.
 //!
 //! Nothing here opens anything: a file is sealed to its units. What is said of it is checked as its receiver will, and whoever may
-//! see it is for the fold to say. Parts are objects in a folder ([`objects`]), all else is in the database.
+//! see it is for the fold to say. Parts are objects in a folder or in S3 ([`objects`]), all else is in the database.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,8 +32,10 @@ mod receipts;
 mod standing;
 mod sweeping;
 
-use objects::Objects;
 use standing::Heard;
+
+pub(crate) use objects::Objects;
+pub use objects::S3Fault;
 
 /// Parts of what a card has signed that are brought at once: by cards of this organization, and by anybody else.
 const CARRYING_KNOWN: usize = 16;
@@ -69,7 +71,7 @@ impl DeliveryBox {
     pub(crate) fn open(config: &Config) -> Result<Self> {
         Ok(Self {
             settings: config.deliveries.clone(),
-            objects: Objects::open(config.box_folder())?,
+            objects: Objects::open(config)?,
             arrivals: Arrivals::default(),
             heard: Heard::default(),
             carrying: Seats::new(CARRYING_KNOWN, CARRYING_STRANGERS),
@@ -218,6 +220,25 @@ pub enum NotDelivered {
         #[source]
         source: std::io::Error,
     },
+    /// Both a folder and S3 are configured.
+    #[error("the box has both a folder and S3")]
+    TwoPlaces,
+    /// S3 does not do what it is to do.
+    #[error("the box's S3 cannot be used")]
+    S3(#[from] S3Fault),
+    /// What is kept of a part is not what was put there.
+    #[error("{length} bytes are kept of part {part}, which has {put}")]
+    OtherObject {
+        /// Its number.
+        part: u64,
+        /// How many there are.
+        length: u64,
+        /// How many were put.
+        put: u64,
+    },
+    /// What was put, and got back at once, is not the same.
+    #[error("other bytes come back than were put")]
+    OtherBytes,
 }
 
 impl NotDelivered {
@@ -247,7 +268,12 @@ impl NotDelivered {
             Self::NotAddressable { .. } | Self::NotFromOutside { .. } => ErrorCode::NotATarget,
             Self::Full { .. } => ErrorCode::BoxFull,
             Self::Checking | Self::NotLookedAt => ErrorCode::NotReady,
-            Self::Folder { .. } | Self::File { .. } => ErrorCode::StorageUnavailable,
+            Self::Folder { .. }
+            | Self::File { .. }
+            | Self::TwoPlaces
+            | Self::S3(_)
+            | Self::OtherObject { .. }
+            | Self::OtherBytes => ErrorCode::StorageUnavailable,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::fs::{Access, access};
 use sqlx::AnyConnection;
 use warifu_api::wire::audit::{AlarmKind, ROWS_LIMIT};
 use warifu_console::{Settings as _, doctor};
@@ -14,10 +15,11 @@ use warifu_replica::clock::{Clock as _, SystemClock};
 use warifu_replica::storage::Place;
 use warifu_texts::findings::{Findings, Level};
 
+use super::deliveries::Objects;
 use super::role::CA;
 use super::store::Store;
 use super::units::HALVES;
-use super::{Config, LABELS};
+use super::{AuthorityError, Config, LABELS, NotDelivered, S3Fault};
 
 /// Looks at everything, beside the running service or without it, and changes nothing.
 pub(super) async fn look(path: &Path) -> Findings {
@@ -54,10 +56,55 @@ pub(super) async fn look(path: &Path) -> Findings {
             }
         }
     }
+    the_box(found, &config).await;
     if let Some(keys) = keys {
         doctor::listener(found, &config.listen, &keys.tls.0).await;
     }
+    if let Some(public) = &config.public {
+        doctor::public_listener(found, &public.listen).await;
+    }
     findings
+}
+
+/// Whether the box can keep files. To S3 something is put, which has to come back and be deleted; a folder that the service has not made
+/// yet is left to it.
+async fn the_box(found: &mut Findings, config: &Config) {
+    let Some(s3) = &config.deliveries.s3 else { return box_folder(found, config) };
+    let bucket = ("bucket", s3.bucket.clone().into());
+    let proved = match Objects::open(config) {
+        Ok(objects) => objects.prove().await,
+        Err(error) => Err(error),
+    };
+    match proved {
+        Ok(()) => found.ok("box", "box", &[("place", format!("{}/{}", s3.endpoint, s3.bucket).into())]),
+        Err(AuthorityError::Delivery(NotDelivered::S3(S3Fault::Refused { .. }))) => {
+            found.add(Level::Fault, "box", "box-s3-refused", &[bucket]);
+        }
+        Err(AuthorityError::Delivery(NotDelivered::S3(S3Fault::Missing { .. }))) => {
+            found.add(Level::Fault, "box", "box-s3-no-bucket", &[bucket]);
+        }
+        Err(error) => {
+            found.add(Level::Fault, "box", "box-s3-bad", &[bucket, ("why", doctor::why(&error))]);
+        }
+    }
+}
+
+fn box_folder(found: &mut Findings, config: &Config) {
+    let folder = config.box_folder();
+    if !folder.is_dir() {
+        return;
+    }
+    let place = ("place", folder.display().to_string().into());
+    match access(&folder, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => found.ok("box", "box", &[place]),
+        Err(error) => {
+            let why = doctor::why(&std::io::Error::from(error));
+            found.add(Level::Fault, "box", "box-folder-bad", &[place, ("why", why)]);
+        }
+    }
+    if config.deliveries.folder.is_some() {
+        doctor::room(found, &folder);
+    }
 }
 
 async fn number(database: &mut AnyConnection, sql: &'static str) -> Option<u64> {

@@ -21,7 +21,7 @@ use warifu_replica::storage::StorageError;
 use warifu_split_key::ScalarError;
 use warifu_split_key::half::HalfError;
 
-use super::deliveries::NotDelivered;
+use super::deliveries::{NotDelivered, S3Fault};
 
 /// Everything that keeps the authority from doing what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -261,6 +261,12 @@ pub enum AuthorityError {
     Json(#[from] serde_json::Error),
 }
 
+impl From<S3Fault> for AuthorityError {
+    fn from(fault: S3Fault) -> Self {
+        Self::Delivery(NotDelivered::S3(fault))
+    }
+}
+
 impl From<ReplicaError> for AuthorityError {
     fn from(error: ReplicaError) -> Self {
         match error {
@@ -361,6 +367,9 @@ impl AuthorityError {
             tracing::error!(error, "a request failed inside");
             let message = match code {
                 ErrorCode::HsmUnavailable => "the HSM does not work; the authority's log says more",
+                ErrorCode::StorageUnavailable if matches!(self, Self::Delivery(_)) => {
+                    "the box's files cannot be reached; the authority's log says more"
+                }
                 ErrorCode::StorageUnavailable => "the database does not work; the authority's log says more",
                 _ => "something failed inside; the authority's log says more",
             };

@@ -29,6 +29,7 @@ mod recovering;
 mod rewraps;
 mod roles;
 mod rotating;
+mod s3;
 mod slips;
 mod stage;
 mod tiles;

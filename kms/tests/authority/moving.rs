@@ -43,7 +43,7 @@ async fn everything(stage: &Stage) -> Vec<(String, Vec<String>)> {
 async fn lived_in(stage: &Stage) -> Stage {
     let mut on_file = stage.config.clone();
     on_file.database = None;
-    let on_file = Stage { config: on_file, clock: stage.clock.clone(), keys: stage.keys.clone() };
+    let on_file = Stage { config: on_file, s3: None, clock: stage.clock.clone(), keys: stage.keys.clone() };
     let town = Town::open_to_all(&on_file).await;
     town.done([suspend("midori")], ONE).await;
     let _: warifu_ledger::dsse::Envelope =

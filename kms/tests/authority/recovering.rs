@@ -26,7 +26,7 @@ impl Stage {
         config.hsm.token_label = "kms 2".to_owned();
         config.hsm.data = data;
         let keys = init(&config, None, None).unwrap().statement::<ServiceStatement>().unwrap().keys;
-        Stage { config, clock: self.clock.clone(), keys }
+        Stage { config, s3: None, clock: self.clock.clone(), keys }
     }
 
     /// What a backup that is made now brings onto it.

@@ -18,6 +18,7 @@ use warifu_ledger::statement::{
 use warifu_replica::clock::{Clock as _, SystemClock};
 
 use crate::fixture::*;
+use crate::s3;
 use crate::stage::{DEADLINE, Kms, Stage, code, staged};
 use crate::town::Town;
 
@@ -122,12 +123,13 @@ pub(crate) fn started(stage: &Stage, point: Option<CrashPoint>) -> (Program, Tow
         config.database.as_ref().map(|database| format!("[database]\nurl = \"{}\"\n", database.url));
     let text = format!(
         "data = {:?}\nlisten = \"127.0.0.1:0\"\naddress = \"kms.example:7443\"\nhelpdesk = \"1234\"\n\
-         [hsm]\nmodule = {:?}\ntoken_label = {:?}\npin_file = {:?}\n{}",
+         [hsm]\nmodule = {:?}\ntoken_label = {:?}\npin_file = {:?}\n{}{}",
         config.data,
         hsm.module,
         hsm.token_label,
         hsm.pin_file,
         database.unwrap_or_default(),
+        config.deliveries.s3.as_ref().map(s3::section).unwrap_or_default(),
     );
     std::fs::write(&file, text).unwrap();
     let begun = Instant::now();

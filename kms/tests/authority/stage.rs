@@ -33,6 +33,7 @@ use warifu_replica::clock::ManualClock;
 use warifu_split_key::point::Point;
 
 use crate::fixture::{self, T0, key, public, record};
+use crate::s3::S3;
 
 /// The address of the database, if it is not a file.
 const DATABASE: &str = "WARIFU_AUTHORITY_TEST_DATABASE";
@@ -88,6 +89,20 @@ macro_rules! staged {
     ($(async fn $name:ident($stage:ident) $body:block)*) => {
         crate::stage::staged! { in Default::default(); $(async fn $name($stage) $body)* }
     };
+    (in a folder, and in s3; $(async fn $name:ident($stage:ident) $body:block)*) => {
+        crate::stage::staged! { $(async fn $name($stage) $body)* }
+
+        mod in_s3 {
+            use super::*;
+
+            crate::stage::staged! {
+                $(async fn $name(stage) {
+                    let $stage = crate::s3::with_s3(stage);
+                    $body
+                })*
+            }
+        }
+    };
     (in $place:expr; $(async fn $name:ident($stage:ident) $body:block)*) => {$(
         #[test]
         fn $name() {
@@ -130,6 +145,8 @@ pub(crate) fn code<T>(result: Result<T, ClientError>) -> ErrorCode {
 
 pub(crate) struct Stage {
     pub(crate) config: Config,
+    /// Where its box lies, if not in a folder.
+    pub(crate) s3: Option<S3>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) keys: ServiceKeys,
 }
@@ -164,7 +181,7 @@ impl Stage {
         assert_eq!(statement.digest(), again.digest(), "init changes nothing that is there");
         let keys = statement.statement::<ServiceStatement>().unwrap().keys;
         statement.verify(&keys.signing).unwrap();
-        Self { config, clock: Arc::new(ManualClock::new(0, T0)), keys }
+        Self { config, s3: None, clock: Arc::new(ManualClock::new(0, T0)), keys }
     }
 
     /// Why the authority does not start, once the one before has ended.
@@ -298,6 +315,7 @@ impl Stage {
                     serving.serve_public(public, &configured, std::future::pending()).await.unwrap();
                 });
             }
+            tokio::spawn(authority.clone().sweep_now_and_then());
             let following = authority.clone();
             tokio::spawn(async move { following.follow_others().await });
             tokio::spawn(async move { authority.serve(listener, std::future::pending()).await });

@@ -52,6 +52,8 @@ mod rewraps;
 mod roles;
 #[path = "../authority/rotating.rs"]
 mod rotating;
+#[path = "../authority/s3.rs"]
+mod s3;
 #[path = "../authority/slips.rs"]
 mod slips;
 #[path = "../authority/stage.rs"]

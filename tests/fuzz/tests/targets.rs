@@ -172,6 +172,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("hardware/src/card/piv/channel.rs", &["card-answers"]),
     ("hardware/src/card/pkcs11/token.rs", &["certificate"]),
     ("hardware/src/card/pkcs11/wire.rs", &["module-answers"]),
+    ("kms/src/authority/deliveries/objects/s3.rs", &[]),
     ("kms/src/authority/http.rs", &["wire"]),
     ("kms/src/authority/proposals.rs", &[]),
     ("kms/src/authority/store.rs", &[]),

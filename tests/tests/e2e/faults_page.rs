@@ -10,7 +10,7 @@ use warifu_texts::{Language, Sources, Texts, outline};
 const PAGE: &str = "docs/operations/faults.md";
 
 /// The faults that the page has to speak of, by their English names.
-const FAULTS: [&str; 53] = [
+const FAULTS: [&str; 54] = [
     "no reader",
     "no card",
     "a foreign card",
@@ -57,6 +57,7 @@ const FAULTS: [&str; 53] = [
     "database server refuses",
     "two databases",
     "database put back",
+    "S3 of the box away",
     "a service that does not start",
     "site down",
     "wall clock an hour off",

@@ -33,7 +33,7 @@ impl Authority {
         if kept.expires_at <= now {
             return Err(NO_DELIVERY);
         }
-        // Whatever still lies in the folder: it is over, and deleted in a moment.
+        // Whatever still lies in the box: it is over, and deleted in a moment.
         if kept.kept_until <= now {
             kept.stage = Stage::Deleted;
         }
@@ -126,7 +126,12 @@ impl Authority {
         if !is_here || !matches!(kept.stage, Stage::Arriving { .. }) {
             return Ok(());
         }
-        if self.digest_of(&kept, arrival).await? != *said {
+        let file = match self.digest_of(&kept, arrival).await {
+            // Whoever keeps the parts has cut one short.
+            Err(AuthorityError::Delivery(NotDelivered::OtherObject { .. })) => None,
+            digested => Some(digested?),
+        };
+        if file != Some(*said) {
             tracing::warn!(delivery = %delivery, "what came is another file than the one that was sent");
             return self.store.throw_away_parts(delivery).await;
         }
@@ -143,8 +148,8 @@ impl Authority {
         arrival.digested.store(0, Ordering::Relaxed);
         let mut digest = Sha256::new();
         for part in 0..parts_of(kept.size) {
-            let bytes = self.deliveries.objects.get(&kept.id, part).await?;
-            let length = bytes.len() as u64;
+            let length = part_length(kept.size, part).ok_or(NO_PART)?;
+            let bytes = self.deliveries.objects.get(&kept.id, part, length).await?;
             digest = blocking(move || Ok(digest.chain_update(&bytes))).await?;
             arrival.digested.fetch_add(length, Ordering::Relaxed);
         }

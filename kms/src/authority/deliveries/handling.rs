@@ -47,9 +47,9 @@ impl Authority {
     pub(crate) async fn part(&self, card: Id, delivery: Id, part: u64) -> Result<Bytes> {
         let AtHand { kept, .. } = self.at_hand(&card, &delivery, None).await?;
         let Stage::Arrived { .. } = kept.stage else { return Err(NotDelivered::NotLookedAt.into()) };
-        part_length(kept.size, part).ok_or(NO_PART)?;
-        let bytes = self.deliveries.objects.get(&delivery, part).await?;
-        self.figures.part_left(bytes.len() as u64);
+        let length = part_length(kept.size, part).ok_or(NO_PART)?;
+        let bytes = self.deliveries.objects.get(&delivery, part, length).await?;
+        self.figures.part_left(length);
         Ok(bytes)
     }
 

@@ -1,103 +1,96 @@
-//! The files of the box: each part of a delivery an object of its own, in a folder. What is in them is sealed.
+//! The files of the box: each part of a delivery an object of its own, in a folder or in a bucket of S3. What is in them is sealed.
 //!
-//! An object is whole or not there, and durable once it is acknowledged: it is written beside its place, and takes that at once.
+//! An object is whole or not there, and durable once it is acknowledged.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
+use getrandom::SysRng;
+use rand_core::{Rng as _, UnwrapErr};
 use warifu_ledger::Id;
 
 use super::{NotDelivered, Result};
-use crate::authority::blocking;
+use crate::authority::Config;
 
-/// Where parts lie: `ID/PART`.
-#[derive(Clone)]
-pub(crate) struct Objects {
-    folder: PathBuf,
+mod folder;
+mod s3;
+
+use folder::Folder;
+use s3::Bucket;
+
+pub use s3::S3Fault;
+
+/// How many bytes are put to see whether they come back.
+const PROBE: usize = 64;
+
+/// Where parts lie.
+pub(crate) enum Objects {
+    Folder(Folder),
+    Bucket(Bucket),
 }
 
 impl Objects {
-    /// Opens the folder, making it if it is not there.
-    pub(crate) fn open(folder: PathBuf) -> Result<Self> {
-        match fs::create_dir_all(&folder) {
-            Ok(()) => Ok(Self { folder }),
-            Err(source) => Err(NotDelivered::Folder { folder, source }.into()),
+    /// What is configured. A folder that is not there is made; nobody asks S3 yet.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        match (&config.deliveries.folder, &config.deliveries.s3) {
+            (Some(_), Some(_)) => Err(NotDelivered::TwoPlaces.into()),
+            (None, Some(settings)) => Ok(Self::Bucket(Bucket::open(settings)?)),
+            (_, None) => Ok(Self::Folder(Folder::open(config.box_folder())?)),
         }
     }
 
-    /// What is free on the disk, in bytes; all that can be, where the system does not say.
+    /// What is free, in bytes; all that can be, where nobody says.
     pub(crate) fn free(&self) -> u64 {
-        let disk = rustix::fs::statvfs(&self.folder);
-        disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        match self {
+            Self::Folder(folder) => folder.free(),
+            Self::Bucket(_) => u64::MAX,
+        }
     }
 
     /// Keeps a part in the place of what was kept of it before.
     pub(crate) async fn put(&self, delivery: &Id, part: u64, bytes: Bytes) -> Result<()> {
-        let (of, path) = (self.of(delivery), self.part(delivery, part));
-        self.work(path, move |path| {
-            fs::create_dir_all(&of)?;
-            // Somebody else may be writing the same part.
-            let unfinished = path.with_extension(format!("{:016x}", getrandom::u64().unwrap_or_default()));
-            let written = File::create(&unfinished).and_then(|mut file| {
-                file.write_all(&bytes)?;
-                file.sync_all()?;
-                fs::rename(&unfinished, path)
-            });
-            if written.is_err() {
-                // A full disk is not to be filled by what failed on it; if it cannot be deleted, what failed is what counts.
-                let _ = fs::remove_file(&unfinished);
-            }
-            written?;
-            sync(&of)?;
-            of.parent().map_or(Ok(()), sync)
-        })
-        .await
+        match self {
+            Self::Folder(folder) => folder.put(delivery, part, bytes).await,
+            Self::Bucket(bucket) => bucket.put(delivery, part, bytes).await,
+        }
     }
 
-    /// The bytes of a part.
-    pub(crate) async fn get(&self, delivery: &Id, part: u64) -> Result<Bytes> {
-        self.work(self.part(delivery, part), |path| fs::read(path).map(Bytes::from)).await
+    /// The bytes of a part, which has so many.
+    pub(crate) async fn get(&self, delivery: &Id, part: u64, length: u64) -> Result<Bytes> {
+        let bytes = match self {
+            Self::Folder(folder) => folder.get(delivery, part).await?,
+            Self::Bucket(bucket) => bucket.get(delivery, part, length).await?,
+        };
+        match bytes.len() as u64 {
+            there if there == length => Ok(bytes),
+            there => Err(NotDelivered::OtherObject { part, length: there, put: length }.into()),
+        }
     }
 
     /// Deletes all that is kept of a delivery. Once more changes nothing.
     pub(crate) async fn delete(&self, delivery: &Id) -> Result<()> {
-        self.work(self.of(delivery), |of| match fs::remove_dir_all(of) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
+        match self {
+            Self::Folder(folder) => folder.delete(delivery).await,
+            Self::Bucket(bucket) => bucket.delete(delivery).await,
+        }
     }
 
     /// The deliveries of which anything is kept.
     pub(crate) async fn kept(&self) -> Result<BTreeSet<Id>> {
-        self.work(self.folder.clone(), |folder| {
-            let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
-            Ok(entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
-        })
-        .await
+        match self {
+            Self::Folder(folder) => folder.kept().await,
+            Self::Bucket(bucket) => bucket.kept().await,
+        }
     }
 
-    fn of(&self, delivery: &Id) -> PathBuf {
-        self.folder.join(delivery.to_string())
+    /// Whether what is put here comes back, and can be deleted. What a crash leaves of it, the next sweep deletes: it is part of no
+    /// delivery.
+    pub(crate) async fn prove(&self) -> Result<()> {
+        let (probe, mut drawn) = (Id::draw(&mut UnwrapErr(SysRng)), [0; PROBE]);
+        UnwrapErr(SysRng).fill_bytes(&mut drawn);
+        self.put(&probe, 0, Bytes::copy_from_slice(&drawn)).await?;
+        let back = self.get(&probe, 0, PROBE as u64).await;
+        self.delete(&probe).await?;
+        if *back? == drawn { Ok(()) } else { Err(NotDelivered::OtherBytes.into()) }
     }
-
-    fn part(&self, delivery: &Id, part: u64) -> PathBuf {
-        self.of(delivery).join(part.to_string())
-    }
-
-    async fn work<T: Send + 'static>(
-        &self,
-        path: PathBuf,
-        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        blocking(move || Ok(work(&path).map_err(|source| NotDelivered::File { path, source })?)).await
-    }
-}
-
-/// What is in a folder is there after a power cut.
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

@@ -15,8 +15,13 @@ const UNFINISHED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 const UNFINISHED_OUTSIDE_MS: u64 = 2 * 60 * 60 * 1000;
 
 impl Authority {
-    /// Deletes what is over, now and then, for ever.
-    pub(crate) async fn sweep_now_and_then(self: Arc<Self>) {
+    /// Sees whether the box can keep anything, and deletes what is over, now and then, for ever. Cards, sites and officers are served
+    /// all the same while it cannot.
+    pub async fn sweep_now_and_then(self: Arc<Self>) {
+        if let Err(error) = self.deliveries.objects.prove().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "the box cannot keep files: deliveries wait until it can");
+        }
         let mut now_and_then = tokio::time::interval(SWEEPING);
         loop {
             now_and_then.tick().await;
@@ -28,7 +33,7 @@ impl Authority {
     }
 
     /// Deletes what is over, and what a crash has left of it.
-    pub(crate) async fn sweep(&self) -> Result<()> {
+    async fn sweep(&self) -> Result<()> {
         if self.state().is_ok() {
             self.end_deliveries().await?;
             self.delete_files().await?;
