@@ -21,6 +21,8 @@ use crate::scan::{Searcher, Secrets, Watch, files, point};
 use crate::{Play, secrets};
 
 const PIN: &str = "83619407";
+/// Another one: what is planted is no leak of what runs beside it.
+const PLANTED: &str = "60918347";
 const WRONG_PIN: &str = "70591836";
 const MARKER: &str = "整理番号 93175-44871-26508";
 
@@ -261,27 +263,27 @@ fn recent(folder: &Path, except: &Path, began: SystemTime) -> Vec<std::path::Pat
 #[test]
 fn what_is_planted_is_found() {
     let mut secrets = Secrets::default();
-    secrets.add("PIN", PIN.as_bytes());
+    secrets.add("PIN", PLANTED.as_bytes());
     secrets.add("key", &[0xc5; 16]);
     let searcher = secrets.searcher();
-    let hex = "3833363139343037ffff";
-    let base64 = "eyJwaW4iOiI4MzYxOTQwNyJ9";
+    let hex = "3630393138333437ffff";
+    let base64 = "eyJwaW4iOiI2MDkxODM0NyJ9";
     for text in [
-        PIN,
+        PLANTED,
         hex,
-        "38 33 36 31 39 34 30 37",
-        "[0, 56, 51, 54, 49, 57, 52, 48, 55]",
+        "36 30 39 31 38 33 34 37",
+        "[0, 54, 48, 57, 49, 56, 51, 52, 55]",
         base64,
         "c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5",
-        "{\"pin\":\"83619407\"}",
+        "{\"pin\":\"60918347\"}",
     ] {
         assert_eq!(searcher.find(text.as_bytes()).len(), 1, "{text}");
     }
-    assert!(searcher.find(b"8361940, 7").is_empty());
+    assert!(searcher.find(b"6091834, 7").is_empty());
 
     let watch = Watch::begin();
     let mut shown = Command::new("sleep");
-    shown.arg("60").env("PLANTED", PIN);
+    shown.arg("60").env("PLANTED", PLANTED);
     let mut child = shown.spawn().unwrap();
     let environment = format!("/proc/{}/environ", child.id());
     until("it runs", Duration::from_secs(5), || Ok(!searcher.find(&fs::read(&environment)?).is_empty()))

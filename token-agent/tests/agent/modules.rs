@@ -173,7 +173,8 @@ fn a_vendors_token_routes_what_it_cannot_open() {
         desk.publish(&[&front, &tax]);
         desk.start_agent_anyhow(&["sh", "-c", "exec tail -f -- \"$1\"", "viewer"]);
         let serial = issue(&mut desk, &front);
-        let signature = of_module(&desk).unwrap().keys.unwrap().signature.0;
+        let keys = until("the token is seen with its keys", || of_module(&desk)?.keys);
+        let signature = keys.signature.0;
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         for site in &desk.sites {
             let mut state = site.state();
