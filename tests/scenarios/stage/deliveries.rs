@@ -220,7 +220,7 @@ impl Stage<'_> {
     ) -> Result<()> {
         let all = self.told(who, "sent")?;
         let count = |what: &str| {
-            let handled = all.iter().filter_map(|it| it.pointer("/delivered/units")?.as_array());
+            let handled = all.iter().filter_map(|it| it.pointer("/became/units")?.as_array());
             handled.flatten().filter(|unit| text(unit, "/handling/handling") == Some(what)).count()
         };
         let seen = (count("accepted"), count("returned"));
