@@ -22,9 +22,9 @@
 //! | `GET /v1/inbox?after=N` | card | → [`Inbox`]: what lies at its units, those with a place after N |
 //! | `GET /v1/deliveries/{id}/parts/{n}` | card | → the bytes of part `n`, `application/octet-stream` |
 //! | `POST /v1/deliveries/{id}/admitted` | card | [`AtUnit`] → [`Done`](super::Done): somebody has looked at what came without a card's signature, and lets it in |
-//! | `POST /v1/deliveries/{id}/accepted` | card | [`AtUnit`] → [`Done`](super::Done) |
-//! | `POST /v1/deliveries/{id}/returned` | card | [`Return`] → [`Done`](super::Done) |
-//! | `POST /v1/deliveries/{id}/routed` | card | [`PassOn`] → [`Done`](super::Done): the file was routed (section 15), and lies at that unit as well from now on |
+//! | `POST /v1/deliveries/{id}/accepted` | card | [`AtUnit`] → [`Done`](super::Done); `handled` where the unit has done something else with it |
+//! | `POST /v1/deliveries/{id}/returned` | card | [`Return`] → [`Done`](super::Done); `handled` likewise |
+//! | `POST /v1/deliveries/{id}/routed` | card | [`PassOn`] → [`Done`](super::Done): the file was routed (section 15), and lies at that unit as well from now on; `lies-there` where it did before, by another way |
 //!
 //! Part `n`, from 0, is the ciphertext's bytes from `n` times [`PART`] on: [`PART`] of them, fewer in the last one.
 
