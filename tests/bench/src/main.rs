@@ -2,6 +2,7 @@
 //!
 //! `./bench` builds it for release and runs all of it; `docs/performance.md` has the figures and says how to read them.
 
+mod delivery;
 mod figures;
 #[allow(
     clippy::unwrap_used,
@@ -66,6 +67,12 @@ enum What {
         #[arg(long)]
         threads: usize,
     },
+    /// One delivery through the box, sent and taken out.
+    Delivery {
+        /// GiB of the file. Twice as many, and two more, have to be free where temporary files are.
+        #[arg(long, default_value_t = 1)]
+        gib: u64,
+    },
     /// From an order to the receipts of all sites.
     Revocation {
         /// Sites.
@@ -90,6 +97,7 @@ fn main() -> Result<()> {
         What::Restart { entries, acts } => runtime()?.block_on(restart::measure(entries, acts)),
         What::Partials { seconds } => runtime()?.block_on(partials::measure(seconds)),
         What::Raw { seconds, threads } => raw::measure(seconds, threads),
+        What::Delivery { gib } => delivery::measure(gib),
         What::Revocation { sites, runs } => runtime()?.block_on(revocation::measure(sites, runs)),
     }
 }
