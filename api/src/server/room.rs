@@ -162,6 +162,12 @@ impl Seats {
         if body.size_hint().upper().is_some_and(|bytes| bytes <= NO_SEAT) {
             return Some(Seat(None));
         }
+        self.take_for(peer)
+    }
+
+    /// A seat for what this peer is going to be sent, if one is free: put it beside the bytes, for as long as they are in memory.
+    #[must_use]
+    pub fn take_for(&self, peer: &Peer) -> Option<Seat> {
         let either = match peer.key.filter(|_| peer.known) {
             Some(key) => Either::Known(self.known.try_enter(key)?),
             None => Either::Stranger(self.strangers.try_enter(peer.address.ip().into())?),

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{RwLock, Semaphore};
 use warifu_api::ErrorCode;
 use warifu_api::server::{Rates, Seats};
+use warifu_api::wire::deliveries::Terms;
 use warifu_ledger::delivery::{NotSent, Unfit};
 use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::statement::Millis;
@@ -20,7 +21,7 @@ use warifu_ledger::{Digest, Id};
 
 use super::config::{BoxSettings, Config};
 use super::error::AuthorityError;
-use super::{Authority, Result};
+use super::{Authority, Cached, Result};
 
 mod arriving;
 mod handling;
@@ -42,6 +43,13 @@ const CARRYING_KNOWN: usize = 16;
 const CARRYING_STRANGERS: usize = 32;
 /// Parts of what nobody has signed that are brought at once.
 const CARRYING_OUTSIDE: usize = 16;
+/// Parts that are taken out at once.
+const TAKING: usize = 32;
+/// Deliveries whose digests are computed at once: a part of each is in memory, and the disk is for others, too.
+const DIGESTING: usize = 2;
+/// Requests of one network at once, and in a second on the long run, wherever it asks.
+pub(crate) const STRANGERS_AT_ONCE: u32 = 120;
+pub(crate) const STRANGERS_A_SECOND: u32 = 20;
 /// How often a network may ask whether cards are live: at once, and in a second on the long run.
 const ASKED_AT_ONCE: u32 = 20;
 const ASKED_A_SECOND: u32 = 2;
@@ -58,6 +66,18 @@ pub(crate) struct DeliveryBox {
     /// Those who carry parts of what a card has signed, and those who carry others.
     carrying: Seats,
     carrying_outside: Seats,
+    /// Those who take parts out.
+    taking: Seats,
+    /// Whose turn it is to have a digest computed.
+    digesting: Semaphore,
+    /// Whose turn it is to find room.
+    offering: tokio::sync::Mutex<()>,
+    /// When it was looked last whether anything is over, in milliseconds.
+    looked: AtomicU64,
+    /// What is taken in, and since when that is known.
+    terms: Cached<(Millis, Terms)>,
+    /// Strangers who ask for anything at the port that is not theirs: no more often than at the public one.
+    strangers: Rates,
     /// Strangers who ask whether cards are live.
     asking: Rates,
     /// Whose turn it is to be answered with a signature of the HSM: one after the other, so that no stamp and no handshake waits for more
@@ -76,6 +96,12 @@ impl DeliveryBox {
             heard: Heard::default(),
             carrying: Seats::new(CARRYING_KNOWN, CARRYING_STRANGERS),
             carrying_outside: Seats::new(CARRYING_OUTSIDE, CARRYING_OUTSIDE),
+            taking: Seats::new(TAKING, 0),
+            digesting: Semaphore::new(DIGESTING),
+            offering: tokio::sync::Mutex::default(),
+            looked: AtomicU64::new(0),
+            terms: Cached::default(),
+            strangers: Rates::new(STRANGERS_AT_ONCE, STRANGERS_A_SECOND),
             asking: Rates::new(ASKED_AT_ONCE, ASKED_A_SECOND),
             answering: Arc::new(Semaphore::new(1)),
             beginning: Rates::every(BEGUN_AT_ONCE, BEGUN_EACH),
@@ -94,6 +120,28 @@ struct Arrival {
     parts: RwLock<()>,
     /// Bytes of which the digest is computed.
     digested: AtomicU64,
+    /// Whether somebody computes the digest, or waits for his turn to.
+    is_checked: AtomicBool,
+}
+
+/// That a digest is going to be computed; over when this is dropped.
+struct Checking(Arc<Arrival>);
+
+impl Checking {
+    /// None if it is already.
+    fn begin(arrival: Arc<Arrival>) -> Option<Self> {
+        let was = arrival.is_checked.swap(true, Ordering::AcqRel);
+        (!was).then(|| {
+            arrival.digested.store(0, Ordering::Relaxed);
+            Self(arrival)
+        })
+    }
+}
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.is_checked.store(false, Ordering::Release);
+    }
 }
 
 impl Arrivals {
@@ -108,7 +156,7 @@ impl Arrivals {
     fn digested(&self, delivery: &Id) -> Option<u64> {
         let arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let arrival = arrivals.get(delivery)?;
-        arrival.parts.try_read().is_err().then(|| arrival.digested.load(Ordering::Relaxed))
+        arrival.is_checked.load(Ordering::Acquire).then(|| arrival.digested.load(Ordering::Relaxed))
     }
 }
 
@@ -280,3 +328,23 @@ impl NotDelivered {
 
 const NO_DELIVERY: AuthorityError = AuthorityError::NotFound { what: "delivery" };
 const NO_PART: AuthorityError = AuthorityError::NotFound { what: "part" };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_17_8_however_often_it_is_asked_for_a_digest_is_computed_once() {
+        let arrivals = Arrivals::default();
+        let delivery = Id([7; 16]);
+        let checking = Checking::begin(arrivals.of(&delivery)).unwrap();
+        for _ in 0..100 {
+            assert!(Checking::begin(arrivals.of(&delivery)).is_none());
+        }
+        assert_eq!(arrivals.digested(&delivery), Some(0), "whoever asks is told that it is being checked");
+        assert!(Checking::begin(arrivals.of(&Id([8; 16]))).is_some(), "another one");
+        drop(checking);
+        assert_eq!(arrivals.digested(&delivery), None);
+        assert!(Checking::begin(arrivals.of(&delivery)).is_some());
+    }
+}

@@ -65,6 +65,7 @@ pub(super) fn written(result: Result<Bytes, AuthorityError>) -> Response {
 }
 
 pub(crate) fn router(authority: Arc<Authority>) -> Router {
+    let slowly = middleware::from_fn_with_state(authority.clone(), deliveries::http::strangers_at_their_rate);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/profile", get(profile))
@@ -112,10 +113,10 @@ pub(crate) fn router(authority: Arc<Authority>) -> Router {
         .route("/v1/cards/{card}/puk", get(puk).post(keep_puk))
         .route("/v1/register", get(register))
         .route("/v1/register/served", get(register_served))
-        .merge(deliveries::http::for_anybody())
+        .merge(deliveries::http::for_anybody().layer(slowly.clone()))
         .merge(deliveries::http::for_cards())
         .layer(middleware::from_fn(in_time))
-        .merge(deliveries::http::parts_for_anybody())
+        .merge(deliveries::http::parts_for_anybody().layer(slowly))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(middleware::from_fn_with_state(authority.clone(), only_for_the_kms))

@@ -610,6 +610,117 @@ staged! {
         assert_eq!(put(&jiro, &id("b"), 0, &[7]).await, Err(ErrorCode::Rejected));
     }
 
+    async fn p_17_9_little_files_take_room_as_well(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| settings.unit_mib = 2);
+        let town = with_box(&stage).await;
+        sent(&town, "jiro", "tax", &[7], "one").await;
+        sent(&town, "jiro", "tax", &[7], "two").await;
+        let third = Delivery { id: id("three"), ..drawn(&town, "jiro", "tax", &[7]).await };
+        let offered = signed(&town, &third, "jiro").await;
+        assert_eq!(code(offer(&town.card("jiro"), &offered).await), ErrorCode::BoxFull);
+    }
+
+    async fn p_17_9_one_card_does_not_take_all_places(stage) {
+        let town = with_box(&stage).await;
+        let begun = async |card: &str, number: usize| {
+            let drawn = drawn(&town, card, "tax", &[7]).await;
+            let delivery = Delivery { id: id(&format!("{card} {number}")), ..drawn };
+            offer(&town.card(card), &signed(&town, &delivery, card).await).await
+        };
+        for number in 0..32 {
+            begun("jiro", number).await.unwrap();
+        }
+        assert_eq!(code(begun("jiro", 32).await), ErrorCode::BoxFull);
+        begun("goro", 0).await.unwrap();
+        // What has come leaves a place.
+        put(&town.card("jiro"), &id("jiro 0"), 0, &[7]).await.unwrap();
+        complete(&town.card("jiro"), &id("jiro 0"), &[7]).await;
+        begun("jiro", 32).await.unwrap();
+    }
+
+    async fn p_17_9_so_many_wait_at_one_unit_and_no_more(stage) {
+        if stage.config.database.is_some() {
+            return;
+        }
+        let town = with_box(&stage).await;
+        sent(&town, "jiro", "tax", &[7], "first").await;
+        let unit = id("tax").0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let mut database = stage.database().await;
+        let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4095)";
+        let number = "CAST(printf('%016d', i) AS BLOB)";
+        for statement in [
+            format!(
+                "INSERT INTO delivery (id, digest, offered, organization, size, file, offered_at, state, arrived_at, kept_until, expires_at)
+                 {numbers} SELECT {number}, d.digest, d.offered, d.organization, 1, d.file, d.offered_at, d.state, d.arrived_at,
+                 d.kept_until, d.expires_at FROM n, delivery d WHERE d.state = 'arrived'"
+            ),
+            format!("INSERT INTO delivery_unit (delivery, unit) {numbers} SELECT {number}, x'{unit}' FROM n"),
+            format!(
+                "INSERT INTO delivery_place (delivery, unit, addressee, handling)
+                 {numbers} SELECT {number}, x'{unit}', x'{unit}', 'waiting' FROM n"
+            ),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
+        }
+        let begun = async |unit: &str| {
+            let delivery = Delivery { id: id(unit), ..drawn(&town, "jiro", unit, &[7]).await };
+            offer(&town.card("jiro"), &signed(&town, &delivery, "jiro").await).await
+        };
+        assert_eq!(code(begun("tax").await), ErrorCode::BoxFull);
+        begun("welfare").await.unwrap();
+        done(&town, "hanako", &at(&id("first"), "/accepted"), &AtUnit { unit: id("tax") }).await.unwrap();
+        begun("tax").await.unwrap();
+    }
+
+    // What has the lock of the ledger's database is an order that is appended, a revocation perhaps.
+    async fn what_is_refused_or_there_already_waits_for_nobody_who_appends(stage) {
+        if stage.config.database.is_some() {
+            return;
+        }
+        let mut stage = stage;
+        settled(&mut stage, |settings| {
+            settings.unit_mib = 2;
+            settings.outside = vec![record("tax").id.to_string()];
+        });
+        let town = with_box(&stage).await;
+        let there = sent(&town, "jiro", "tax", &[7], "there").await;
+        let offered = signed(&town, &there, "jiro").await;
+        let large = Delivery { id: id("large"), size: 2 * MIB as u64, ..there.clone() };
+        let large = signed(&town, &large, "jiro").await;
+        town.kms.clock.advance_ms(MINUTE);
+        let mut database = stage.database().await;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
+        let stranger = town.stranger();
+        assert!(matches!(offer(&stranger, &offered).await.unwrap().state, DeliveryState::Arrived { .. }));
+        assert_eq!(code(offer(&stranger, &large).await), ErrorCode::BoxFull);
+        let terms: Terms = stranger.get("/v1/box").await.unwrap();
+        assert_eq!(terms.outside, [id("tax")]);
+        let outside = OutsideOffer {
+            id: id("outside"),
+            unit: id("tax"),
+            from: "アクメ(株) 佐藤".to_owned(),
+            title: "見積書".to_owned(),
+            name: "見積.pdf.age".to_owned(),
+            size: 2 * MIB as u64,
+        };
+        let refused = stranger.post::<Delivered>("/v1/deliveries/outside", &outside).await;
+        assert_eq!(code(refused), ErrorCode::BoxFull);
+        sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
+    }
+
+    async fn strangers_ask_no_more_often_where_they_have_no_port(stage) {
+        let town = with_box(&stage).await;
+        let (stranger, known) = (town.stranger(), town.card("jiro"));
+        let mut answers = Vec::new();
+        for _ in 0..200 {
+            answers.push(stranger.get::<Terms>("/v1/box").await.is_ok());
+            known.get::<Terms>("/v1/box").await.unwrap();
+        }
+        assert!(answers.iter().take(120).all(|answered| *answered), "it is everybody's");
+        assert!(answers.contains(&false), "one network asks without end");
+    }
+
     async fn p_17_9_what_is_over_is_deleted_with_all_that_was_said_of_it(stage) {
         let mut stage = stage;
         settled(&mut stage, |settings| {
@@ -630,6 +741,9 @@ staged! {
         let again = offer(&town.card("jiro"), &offered).await.unwrap();
         assert!(matches!(again.state, DeliveryState::Deleted { .. }), "brought again, it does not come back");
         assert!(matches!(again.units[0].handling, Handling::Accepted { .. }));
+        // Whoever comes next makes room.
+        let next = Delivery { id: id("next"), ..drawn(&town, "jiro", "tax", &[7]).await };
+        offer(&town.card("jiro"), &signed(&town, &next, "jiro").await).await.unwrap();
         assert_eq!(files(&stage), 1);
         town.kms.clock.advance_ms(27 * DAY);
         assert!(matches!(state(&town.stranger(), &kept.id).await, DeliveryState::Deleted { .. }));
@@ -816,5 +930,28 @@ staged! {
         town.done([Act::TrustEnded { organization: alps().organization }], TWO).await;
         let last = there.offer(&from_alps("last", &drawn));
         assert_eq!(code(offer(&everybody, &last).await), ErrorCode::NotTrusted);
+    }
+
+    async fn p_17_9_no_other_organization_shuts_a_unit_for_all(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| settings.unit_mib = 4);
+        let town = with_box(&stage).await;
+        let there = Alps::open(&stage).await;
+        town.done([Act::trust(alps(), name("goro"), there.address.as_str())], TWO).await;
+        let everybody = Client::public(&town.kms.public_address).unwrap();
+        let of_size = async |label: &str, card: &str, mib: u64| {
+            let drawn = drawn(&town, card, "tax", &[]).await;
+            Delivery { id: id(label), size: mib * MIB as u64, ..drawn }
+        };
+        let theirs = async |label: &str, mib: u64| {
+            let delivery = of_size(label, "yuki", mib).await;
+            let organization = alps().organization;
+            offer(&everybody, &there.offer(&Delivery { organization, ..delivery })).await
+        };
+        assert_eq!(code(theirs("a", 3).await), ErrorCode::BoxFull);
+        theirs("b", 2).await.unwrap();
+        assert_eq!(code(theirs("c", 1).await), ErrorCode::BoxFull, "half of the unit's room is another one's");
+        let own = of_size("d", "jiro", 2).await;
+        offer(&town.card("jiro"), &signed(&town, &own, "jiro").await).await.unwrap();
     }
 }

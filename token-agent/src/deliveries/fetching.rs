@@ -24,7 +24,7 @@ use crate::platform::private_folder;
 use crate::sources::while_open;
 
 /// How often a part is asked for again where the connection breaks, and how long after.
-const TRIES: usize = 6;
+const TRIES: usize = 12;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Takes a file out: of a delivery whose sender is proved, or that came without a card's signature and was admitted.

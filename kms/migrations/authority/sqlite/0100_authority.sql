@@ -237,6 +237,8 @@ CREATE TABLE delivery (
     offered TEXT,
     -- The sender's; none if nobody signed it.
     organization BLOB,
+    -- The sender's, if one signed it.
+    card BLOB,
     size INTEGER NOT NULL,
     -- SHA-256 of the ciphertext; of what nobody signed, once it is complete.
     file BLOB,
@@ -252,7 +254,11 @@ CREATE TABLE delivery (
     expires_at INTEGER NOT NULL,
     CHECK ((offered IS NULL) = (state = 'deleted'))
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_kept ON delivery (kept_until);
+-- What is over stays here for long, and costs those who come nothing.
+CREATE INDEX delivery_kept ON delivery (kept_until) WHERE state <> 'deleted';
+CREATE INDEX delivery_arriving ON delivery (offered_at) WHERE state = 'arriving';
+CREATE INDEX delivery_over ON delivery (expires_at) WHERE state = 'deleted';
+CREATE INDEX delivery_from ON delivery (organization, state, size) WHERE state <> 'deleted';
 
 -- The units that it is for.
 CREATE TABLE delivery_unit (

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
+use warifu_api::server::Seat;
 use warifu_api::wire::deliveries::{
     Addressee, Delivered, DeliveryState, Handling, Offered, part_length, parts_of,
 };
 use warifu_crash_point::{CrashPoint, reached};
 use warifu_ledger::{Digest, Id};
 
-use super::{Arrival, Authority, NO_DELIVERY, NO_PART, NotDelivered, Result};
+use super::{Arrival, Authority, Checking, NO_DELIVERY, NO_PART, NotDelivered, Result};
 use crate::authority::error::AuthorityError;
 use crate::authority::store::deliveries::{Kept, Place, Stage};
 use crate::authority::{LONG_POLL, blocking, whole};
@@ -80,10 +81,18 @@ impl Authority {
         Ok(ComingPart { length, signed: matches!(kept.offered, Some(Offered::Signed { .. })) })
     }
 
-    /// Keeps a part, durably, in the place of what came of it before.
-    pub(crate) async fn keep_part(self: &Arc<Self>, delivery: Id, part: u64, bytes: Bytes) -> Result<()> {
+    /// Keeps a part, durably, in the place of what came of it before. The seat of who has brought it is free when its bytes are not in
+    /// memory any more, whether he still waits for an answer or not.
+    pub(crate) async fn keep_part(
+        self: &Arc<Self>,
+        delivery: Id,
+        part: u64,
+        bytes: Bytes,
+        seat: Seat,
+    ) -> Result<()> {
         let this = self.clone();
         whole(async move {
+            let _seat = seat;
             let arrival = this.deliveries.arrivals.of(&delivery);
             let _writing = arrival.parts.try_read().map_err(|_| NotDelivered::Checking)?;
             // Nobody completes it from here on.
@@ -108,9 +117,10 @@ impl Authority {
         }
         if let DeliveryState::Arriving { missing, .. } = self.delivered(&delivery).await?.state
             && missing.is_empty()
+            && let Some(checking) = Checking::begin(self.deliveries.arrivals.of(&delivery))
         {
-            let (this, arrival) = (self.clone(), self.deliveries.arrivals.of(&delivery));
-            let checking = tokio::spawn(async move { this.check_delivery(&delivery, &said, &arrival).await });
+            let this = self.clone();
+            let checking = tokio::spawn(async move { this.check_delivery(&delivery, &said, checking).await });
             if let Ok(checked) = timeout(LONG_POLL, checking).await {
                 checked.map_err(|_| AuthorityError::Stopping)??;
             }
@@ -118,8 +128,10 @@ impl Authority {
         self.delivered(&delivery).await
     }
 
-    async fn check_delivery(&self, delivery: &Id, said: &Digest, arrival: &Arrival) -> Result<()> {
-        // Whoever is writing a part, or checks already, goes first.
+    async fn check_delivery(&self, delivery: &Id, said: &Digest, checking: Checking) -> Result<()> {
+        let _turn = self.deliveries.digesting.acquire().await.map_err(|_| AuthorityError::Stopping)?;
+        let arrival = &checking.0;
+        // Whoever is writing a part goes first.
         let _alone = arrival.parts.write().await;
         let kept = self.kept(delivery).await?;
         let is_here = self.store.parts(delivery).await?.len() as u64 == parts_of(kept.size);
@@ -145,7 +157,6 @@ impl Authority {
 
     /// SHA-256 over all parts, of which one is in memory at a time.
     async fn digest_of(&self, kept: &Kept, arrival: &Arrival) -> Result<Digest> {
-        arrival.digested.store(0, Ordering::Relaxed);
         let mut digest = Sha256::new();
         for part in 0..parts_of(kept.size) {
             let length = part_length(kept.size, part).ok_or(NO_PART)?;

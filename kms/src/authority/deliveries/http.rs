@@ -10,7 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
-use warifu_api::server::{Peer, Rates};
+use warifu_api::server::{Peer, Rates, Seat};
 use warifu_api::wire::Done;
 use warifu_api::wire::deliveries::{
     AtUnit, Completion, Delivered, Inbox, Offer, OutsideOffer, PassOn, Return, StandingRequest, Terms,
@@ -112,6 +112,19 @@ async fn standing(
     answer(authority.standing_of(request).await)
 }
 
+/// Refuses strangers who ask too often, before anything is done for them, on whichever port.
+pub(crate) async fn strangers_at_their_rate(
+    State(authority): Shared,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match at_its_rate(&authority.deliveries.strangers, &peer) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
 /// Refuses strangers who ask too often, on whichever port.
 fn at_its_rate(rates: &Rates, peer: &Peer) -> Result<(), ErrorBody> {
     let admitted = peer.known || rates.admit(peer.address.ip(), Instant::now()).is_ok();
@@ -131,7 +144,7 @@ async fn bring_part(
     };
     let deliveries = &authority.deliveries;
     let seats = if signed { &deliveries.carrying } else { &deliveries.carrying_outside };
-    let Some(_seat) = seats.take(&peer, request.body()) else {
+    let Some(seat) = seats.take(&peer, request.body()) else {
         return refused(request, AuthorityError::Busy).await;
     };
     let unreadable = |_| AuthorityError::Malformed { why: "the body could not be read".to_owned() };
@@ -140,7 +153,7 @@ async fn bring_part(
     let bytes = bytes.and_then(|bytes| bytes.ok_or(AuthorityError::TooLarge));
     // Sealed as it is, it is no secret.
     let mut bytes = bytes.map_err(AuthorityError::into_body)?;
-    done(authority.keep_part(id, part, Bytes::from(std::mem::take(&mut *bytes))).await)
+    done(authority.keep_part(id, part, Bytes::from(std::mem::take(&mut *bytes)), seat).await)
 }
 
 async fn refused<T>(request: Request, error: AuthorityError) -> Answer<T> {
@@ -161,12 +174,27 @@ async fn inbox(
     answer(authority.inbox(caller.card(), after).await)
 }
 
+/// A part in memory, for as long as it is on its way.
+struct Leaving {
+    bytes: Bytes,
+    _seat: Seat,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 async fn take_part(
     State(authority): Shared,
     caller: OfCard,
+    Extension(peer): Extension<Peer>,
     At((id, part)): At<(Id, u64)>,
 ) -> Result<impl IntoResponse, ErrorBody> {
+    let seat = authority.deliveries.taking.take_for(&peer).ok_or_else(|| AuthorityError::Busy.into_body())?;
     let bytes = authority.part(caller.card(), id, part).await.map_err(AuthorityError::into_body)?;
+    let bytes = Bytes::from_owner(Leaving { bytes, _seat: seat });
     Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, "no-store")], bytes))
 }
 

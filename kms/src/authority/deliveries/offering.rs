@@ -9,11 +9,19 @@ use warifu_ledger::statement::{Delivery, Millis};
 use warifu_ledger::{Digest, Id};
 
 use super::{Authority, NotDelivered, Result};
-use crate::authority::blocking;
-use crate::authority::store::deliveries::{Held, NewDelivery};
+use crate::authority::store::deliveries::{Held, Kept, NewDelivery, counted};
+use crate::authority::{blocking, cached, keep};
 
 /// Deliveries of one organization that are arriving at once.
 const UNSETTLED: u64 = 1024;
+/// Deliveries of one card that are arriving at once.
+const OF_CARD: u64 = 32;
+/// Deliveries that are arriving for one unit, or that nobody there has done anything with.
+const WAITING: u64 = 4096;
+/// The part of a unit's room that another organization may take, or what comes without a card's signature: none shuts it for all others.
+const SHARE: u64 = 2;
+/// How long it is known which units take deliveries without a card's signature, in milliseconds, if the ledger stays as it is.
+const TERMS_MS: u64 = 60_000;
 /// Deliveries without a card's signature that are arriving, or that nobody has looked at.
 const UNSETTLED_OUTSIDE: u64 = 64;
 
@@ -22,6 +30,12 @@ impl Authority {
     pub(crate) async fn terms(&self) -> Result<Terms> {
         let state = self.state()?;
         let (settings, now) = (&self.deliveries.settings, self.now(&state));
+        let size = state.tree().size();
+        if let Some((since, terms)) = cached(&self.deliveries.terms, size)
+            && now.abs_diff(since) < TERMS_MS
+        {
+            return Ok(terms);
+        }
         let mut outside = Vec::new();
         let listed = |(id, _): &(&Id, _)| !settings.outside.is_empty() && state.unit_is_listed(id, now);
         for (id, unit) in state.units().filter(listed) {
@@ -29,13 +43,15 @@ impl Authority {
                 outside.push(*id);
             }
         }
-        Ok(Terms {
+        let terms = Terms {
             organization: state.organization(),
             largest: settings.largest(),
             largest_outside: settings.largest_outside(),
             outside,
             keep_ms: settings.keep_ms(),
-        })
+        };
+        keep(&self.deliveries.terms, size, (now, terms.clone()));
+        Ok(terms)
     }
 
     /// Takes a delivery in, its parts to come, if its sender is proved and there is room. The same again is answered with what there is.
@@ -58,6 +74,7 @@ impl Authority {
             id: delivery.id,
             digest: offer.delivery.digest(),
             organization: Some(delivery.organization),
+            card: Some(delivery.card),
             units: delivery.to.units,
             size: delivery.size,
             file: Some(delivery.digest),
@@ -82,6 +99,7 @@ impl Authority {
             id: offer.id,
             digest: Digest::of(&serde_json::to_vec(&offer)?),
             organization: None,
+            card: None,
             units: [offer.unit].into(),
             size: offer.size,
             file: None,
@@ -102,26 +120,52 @@ impl Authority {
                 return Err(NotDelivered::NotAddressable { unit: *unit }.into());
             }
         }
-        self.make_room().await?;
-        let begun = self.store.begin_delivery(&new, now, |held| Ok(self.has_room(&new, held)?)).await?;
+        if let Some(there) = self.store.delivery(&new.id).await? {
+            return self.there_already(&new, &there).await;
+        }
+        self.make_room(now).await?;
+        let begun = {
+            // Nobody else takes what is found to be free here.
+            let _turn = self.deliveries.offering.lock().await;
+            self.has_room(&new, &self.store.held(&new).await?, state)?;
+            self.store.begin_delivery(&new, now).await?
+        };
         match begun {
             None => tracing::info!(delivery = %new.id, bytes = new.size, "delivery begun"),
-            Some(there) if there.digest == new.digest => {}
-            Some(_) => return Err(NotDelivered::OtherDelivery.into()),
+            Some(there) => return self.there_already(&new, &there).await,
         }
         self.delivered(&new.id).await
     }
 
+    async fn there_already(&self, new: &NewDelivery, there: &Kept) -> Result<Delivered> {
+        if there.digest == new.digest {
+            self.delivered(&new.id).await
+        } else {
+            Err(NotDelivered::OtherDelivery.into())
+        }
+    }
+
     /// Whether there is room for it beside what there is.
-    fn has_room(&self, new: &NewDelivery, held: &Held) -> std::result::Result<(), NotDelivered> {
+    fn has_room(
+        &self,
+        new: &NewDelivery,
+        held: &Held,
+        state: &State,
+    ) -> std::result::Result<(), NotDelivered> {
         let settings = &self.deliveries.settings;
-        let beside = |held: u64| held.saturating_add(new.size);
+        let beside = |held: u64| held.saturating_add(counted(new.size));
         let unsettled = if new.organization.is_some() { UNSETTLED } else { UNSETTLED_OUTSIDE };
         let on_disk = beside(held.promised).saturating_add(settings.spare());
+        let share = if new.organization == Some(state.organization()) { 1 } else { SHARE };
+        let (unit, of_sender) = (&held.for_unit, &held.for_unit_from_sender);
         let full = [
             (held.unsettled >= unsettled, "for further deliveries of this sender at once"),
+            (held.of_card >= OF_CARD, "for further deliveries of this card at once"),
             (beside(held.from_sender) > settings.of_organization(), "for what this sender sends"),
-            (beside(held.for_unit) > settings.of_unit(), "for this unit"),
+            (beside(unit.bytes) > settings.of_unit(), "for this unit"),
+            (unit.waiting >= WAITING, "for further deliveries at this unit"),
+            (beside(of_sender.bytes) > settings.of_unit() / share, "for what this sender sends to this unit"),
+            (of_sender.waiting >= WAITING / share, "for further deliveries of this sender at this unit"),
             (on_disk > self.deliveries.objects.free(), "on the disk"),
         ];
         match full.into_iter().find(|(is_full, _)| *is_full) {

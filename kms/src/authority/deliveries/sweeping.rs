@@ -1,14 +1,18 @@
 //! What is over is deleted: from the database first, so that nobody is shown what has no file.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use warifu_crash_point::{CrashPoint, reached};
+use warifu_ledger::statement::Millis;
 
 use super::{Authority, Result};
 
 /// How often it is looked whether something is over, whoever comes or does not.
 const SWEEPING: Duration = Duration::from_secs(600);
+/// How long whoever offers something does not look after another has, in milliseconds.
+const LOOKING_MS: u64 = 60_000;
 /// How long a delivery may be arriving, in milliseconds: a week.
 const UNFINISHED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The same of what no card has signed: two hours.
@@ -41,9 +45,13 @@ impl Authority {
         Ok(())
     }
 
-    /// Deletes what is over, if anything is.
-    pub(super) async fn make_room(&self) -> Result<()> {
-        if self.end_deliveries().await? {
+    /// Deletes what is over, if anything is; looks no more often than once a minute, however many come.
+    pub(super) async fn make_room(&self, now: Millis) -> Result<()> {
+        let before = self.deliveries.looked.load(Ordering::Relaxed);
+        let is_due = now.abs_diff(before) >= LOOKING_MS;
+        let exchange =
+            |to| self.deliveries.looked.compare_exchange(before, to, Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && exchange(now).is_ok() && self.end_deliveries().await? {
             self.delete_files().await?;
         }
         Ok(())

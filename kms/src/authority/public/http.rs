@@ -23,13 +23,9 @@ use super::super::recovering::only_for_the_kms;
 use super::deliver;
 use super::html::{self, Words, language};
 
-/// Requests of one network at once, and in a second on the long run.
-const BURST: u32 = 120;
-const A_SECOND: u32 = 20;
-
 /// Whatever is mounted here is for everybody.
 pub(super) fn router(authority: Arc<Authority>, words: Arc<Words>) -> Router {
-    let rates = Arc::new(Rates::new(BURST, A_SECOND));
+    let rates = Arc::new(Rates::new(deliveries::STRANGERS_AT_ONCE, deliveries::STRANGERS_A_SECOND));
     Router::new()
         .merge(of_the_directory())
         .merge(deliveries::http::for_anybody().layer(middleware::from_fn(in_time)))

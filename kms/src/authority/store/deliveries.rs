@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 use warifu_api::wire::deliveries::{Handling, Offered};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::Millis;
@@ -22,6 +22,7 @@ pub(crate) struct NewDelivery {
     pub(crate) digest: Digest,
     /// The sender's, if somebody signed it.
     pub(crate) organization: Option<Digest>,
+    pub(crate) card: Option<Id>,
     pub(crate) units: BTreeSet<Id>,
     pub(crate) size: u64,
     /// SHA-256 of the ciphertext, if it was signed.
@@ -30,16 +31,42 @@ pub(crate) struct NewDelivery {
     pub(crate) expires_at: Millis,
 }
 
-/// How much there is already, in bytes, of what a further delivery has to find room beside.
+/// What a delivery counts for at the least, in bytes: rows and files cost, however little is in them.
+pub(crate) const COUNTED: u64 = 1 << 20;
+
+/// How much there is already of what a further delivery has to find room beside. Bytes are counted as [`counted`] says.
 pub(crate) struct Held {
-    /// Sent from the same organization, or from nobody's.
+    /// Bytes sent from the same organization, or from nobody's.
     pub(crate) from_sender: u64,
-    /// For the unit for which most lies here.
-    pub(crate) for_unit: u64,
-    /// Promised to deliveries that are arriving.
+    /// Bytes promised to deliveries that are arriving.
     pub(crate) promised: u64,
     /// How many deliveries of the same organization, or of nobody's, are arriving or wait for somebody to look at them.
     pub(crate) unsettled: u64,
+    /// How many of the same card are arriving.
+    pub(crate) of_card: u64,
+    /// For the unit for which most lies here.
+    pub(crate) for_unit: HeldFor,
+    /// The same, of what is from the same organization, or from nobody's.
+    pub(crate) for_unit_from_sender: HeldFor,
+}
+
+/// What lies here for a unit.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct HeldFor {
+    pub(crate) bytes: u64,
+    /// How many deliveries are arriving for it, or wait there.
+    pub(crate) waiting: u64,
+}
+
+impl HeldFor {
+    fn or_more(self, other: Self) -> Self {
+        Self { bytes: self.bytes.max(other.bytes), waiting: self.waiting.max(other.waiting) }
+    }
+}
+
+/// What a delivery of this size counts for.
+pub(crate) fn counted(size: u64) -> u64 {
+    size.max(COUNTED)
 }
 
 /// How far a delivery has come.
@@ -93,14 +120,8 @@ impl Store {
         row.as_ref().map(kept).transpose()
     }
 
-    /// Keeps a delivery whose parts are to come, if `fits` says so of what is there. One of this id that is there already stays
-    /// as it is, and is returned.
-    pub(crate) async fn begin_delivery(
-        &self,
-        new: &NewDelivery,
-        now: Millis,
-        fits: impl FnOnce(&Held) -> Result<()>,
-    ) -> Result<Option<Kept>> {
+    /// Keeps a delivery whose parts are to come. One of this id that is there already stays as it is, and is returned.
+    pub(crate) async fn begin_delivery(&self, new: &NewDelivery, now: Millis) -> Result<Option<Kept>> {
         let mut transaction = self.write().await?;
         let row = sqlx::query("SELECT * FROM delivery WHERE id = $1")
             .bind(bytes(&new.id))
@@ -109,15 +130,16 @@ impl Store {
         if let Some(row) = row {
             return kept(&row).map(Some);
         }
-        fits(&held(&mut transaction, new).await?)?;
         sqlx::query(
-            "INSERT INTO delivery (id, digest, offered, organization, size, file, offered_at, state, kept_until, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 'arriving', $8, $9)",
+            "INSERT INTO delivery
+             (id, digest, offered, organization, card, size, file, offered_at, state, kept_until, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'arriving', $9, $10)",
         )
         .bind(bytes(&new.id))
         .bind(new.digest.as_bytes().as_slice())
         .bind(serde_json::to_string(&new.offered)?)
         .bind(new.organization.as_ref().map(|organization| organization.as_bytes().as_slice()))
+        .bind(new.card.as_ref().map(bytes))
         .bind(to_sql(new.size))
         .bind(new.file.as_ref().map(|file| file.as_bytes().as_slice()))
         .bind(to_sql(now))
@@ -340,7 +362,6 @@ impl Store {
         now: Millis,
         (unfinished, unfinished_outside): (Millis, Millis),
     ) -> Result<u64> {
-        let mut transaction = self.write().await?;
         // No value comes into the text.
         let over = "state <> 'deleted' AND (kept_until <= $1 OR (state = 'arriving'
              AND offered_at <= CASE WHEN organization IS NULL THEN $3 ELSE $2 END))";
@@ -348,6 +369,21 @@ impl Store {
             format!("DELETE FROM delivery_part WHERE delivery IN (SELECT id FROM delivery WHERE {over})");
         let ended =
             format!("UPDATE delivery SET state = 'deleted', offered = NULL, kept_until = $1 WHERE {over}");
+        // Whoever appends waits for nobody who has nothing to write.
+        let any = format!(
+            "SELECT CASE WHEN EXISTS (SELECT 1 FROM delivery WHERE {over})
+             OR EXISTS (SELECT 1 FROM delivery WHERE state = 'deleted' AND expires_at <= $1) THEN 1 ELSE 0 END AS any_over"
+        );
+        let row = sqlx::query(AssertSqlSafe(any))
+            .bind(to_sql(now))
+            .bind(to_sql(unfinished))
+            .bind(to_sql(unfinished_outside))
+            .fetch_one(&self.0)
+            .await?;
+        if row.try_get::<i64, _>("any_over")? == 0 {
+            return Ok(0);
+        }
+        let mut transaction = self.write().await?;
         sqlx::query(AssertSqlSafe(parts))
             .bind(to_sql(now))
             .bind(to_sql(unfinished))
@@ -368,6 +404,56 @@ impl Store {
         Ok(ended.rows_affected())
     }
 
+    /// What there is beside which this one has to find room. Read without the ledger's lock: what strangers offer keeps no order waiting.
+    pub(crate) async fn held(&self, new: &NewDelivery) -> Result<Held> {
+        let organization = new.organization.as_ref().map(|organization| organization.as_bytes().as_slice());
+        let from =
+            if organization.is_some() { "organization = $1" } else { "organization IS NULL AND $1 IS NULL" };
+        let sum = format!(
+            "COALESCE(CAST(SUM(CASE WHEN size < {COUNTED} THEN {COUNTED} ELSE size END) AS BIGINT), 0)"
+        );
+        let of_sender = format!(
+            "SELECT {sum} AS bytes, COUNT(CASE WHEN state = 'arriving' OR (state = 'quarantined' AND EXISTS
+              (SELECT 1 FROM delivery_place p WHERE p.delivery = delivery.id AND p.handling = 'waiting')) THEN 1 END) AS unsettled
+             FROM delivery WHERE state <> 'deleted' AND {from}"
+        );
+        let sender = sqlx::query(AssertSqlSafe(of_sender)).bind(organization).fetch_one(&self.0).await?;
+        let card = new.card.as_ref().map(bytes);
+        let arriving = format!(
+            "SELECT {sum} AS bytes, COUNT(CASE WHEN card = $1 THEN 1 END) AS of_card FROM delivery WHERE state = 'arriving'"
+        );
+        let arriving = sqlx::query(AssertSqlSafe(arriving)).bind(card).fetch_one(&self.0).await?;
+        let (mut for_unit, mut for_unit_from_sender) = (HeldFor::default(), HeldFor::default());
+        for unit in &new.units {
+            let lying = |from: &str| {
+                format!(
+                    "SELECT {sum} AS bytes, COUNT(CASE WHEN d.state = 'arriving' OR EXISTS (SELECT 1 FROM delivery_place p
+                      WHERE p.delivery = d.id AND p.unit = $2 AND p.handling = 'waiting') THEN 1 END) AS waiting
+                     FROM delivery d JOIN delivery_unit u ON u.delivery = d.id
+                     WHERE u.unit = $2 AND d.state <> 'deleted' AND {from}"
+                )
+            };
+            let anybodys = self.held_for(lying("COALESCE($1, d.id) IS NOT NULL"), organization, unit).await?;
+            let senders = self.held_for(lying(from), organization, unit).await?;
+            for_unit = anybodys.or_more(for_unit);
+            for_unit_from_sender = senders.or_more(for_unit_from_sender);
+        }
+        Ok(Held {
+            from_sender: unsigned(&sender, "bytes")?,
+            unsettled: unsigned(&sender, "unsettled")?,
+            promised: unsigned(&arriving, "bytes")?,
+            of_card: unsigned(&arriving, "of_card")?,
+            for_unit,
+            for_unit_from_sender,
+        })
+    }
+
+    async fn held_for(&self, sql: String, organization: Option<&[u8]>, unit: &Id) -> Result<HeldFor> {
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(bytes(unit));
+        let row = query.fetch_one(&self.0).await?;
+        Ok(HeldFor { bytes: unsigned(&row, "bytes")?, waiting: unsigned(&row, "waiting")? })
+    }
+
     /// The deliveries whose files are kept, or are to come.
     pub(crate) async fn kept_deliveries(&self) -> Result<BTreeSet<Id>> {
         let rows = sqlx::query("SELECT id FROM delivery WHERE state <> 'deleted'").fetch_all(&self.0).await?;
@@ -385,41 +471,6 @@ impl Store {
         .await?;
         Ok((unsigned(&row, "bytes")?, unsigned(&row, "waiting")?))
     }
-}
-
-async fn held(transaction: &mut AnyConnection, new: &NewDelivery) -> Result<Held> {
-    // No bytes stand for nobody's: NULL is equal to nothing.
-    let nobody: &[u8] = &[];
-    let organization = new.organization.as_ref().map_or(nobody, |organization| organization.as_bytes());
-    let row = sqlx::query(
-        "SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) AS from_sender,
-         COUNT(CASE WHEN state = 'arriving' OR (state = 'quarantined' AND EXISTS (SELECT 1 FROM delivery_place p
-          WHERE p.delivery = delivery.id AND p.handling = 'waiting')) THEN 1 END) AS unsettled
-         FROM delivery WHERE state <> 'deleted' AND COALESCE(organization, $2) = $1",
-    )
-    .bind(organization)
-    .bind(nobody)
-    .fetch_one(&mut *transaction)
-    .await?;
-    let (from_sender, unsettled) = (unsigned(&row, "from_sender")?, unsigned(&row, "unsettled")?);
-    let row = sqlx::query(
-        "SELECT COALESCE(CAST(SUM(size) AS BIGINT), 0) AS promised FROM delivery WHERE state = 'arriving'",
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
-    let promised = unsigned(&row, "promised")?;
-    let mut for_unit = 0;
-    for unit in &new.units {
-        let row = sqlx::query(
-            "SELECT COALESCE(CAST(SUM(d.size) AS BIGINT), 0) AS bytes FROM delivery d
-             JOIN delivery_unit u ON u.delivery = d.id WHERE u.unit = $1 AND d.state <> 'deleted'",
-        )
-        .bind(bytes(unit))
-        .fetch_one(&mut *transaction)
-        .await?;
-        for_unit = unsigned(&row, "bytes")?.max(for_unit);
-    }
-    Ok(Held { from_sender, for_unit, promised, unsettled })
 }
 
 fn kept(row: &AnyRow) -> Result<Kept> {
