@@ -135,6 +135,8 @@ pub struct Authority {
     address: String,
     /// Where everybody reaches it, if anybody does.
     public_address: String,
+    /// [`Public::also_shown`](config::Public::also_shown).
+    also_shown: Vec<String>,
     helpdesk: String,
     hsm: Hsm,
     /// How long heads of audit journals wait to be committed, in milliseconds.
@@ -220,6 +222,7 @@ impl Authority {
         let parcels = NewestParcels::new(store.newest_parcels().await?);
         let authority = Arc::new(Self {
             address: config.address.clone(),
+            also_shown: config.public.as_ref().map(|public| public.also_shown.clone()).unwrap_or_default(),
             public_address: config.public.as_ref().map(|public| public.address.clone()).unwrap_or_default(),
             helpdesk: config.helpdesk.clone(),
             hsm,

@@ -57,6 +57,9 @@ pub struct Public {
     /// The private key of that certificate, in PEM, for the service alone to read.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// The labels of those units of persons and of contractors that everybody is told of; of other such units nobody is.
+    #[serde(default)]
+    pub also_shown: Vec<String>,
 }
 
 impl Public {

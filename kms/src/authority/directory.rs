@@ -10,7 +10,7 @@ use warifu_envelope::UnitRecipient;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::Name;
 use warifu_ledger::state::{State, Unit};
-use warifu_ledger::statement::{HalfHolder, Millis, Profile, ProfileSite};
+use warifu_ledger::statement::{HalfHolder, Millis, Profile, ProfileSite, UnitKind};
 use warifu_ledger::{Digest, Id};
 
 use super::error::AuthorityError;
@@ -59,7 +59,8 @@ impl Authority {
         {
             return Ok(directory);
         }
-        let directory = Bytes::from(serde_json::to_vec(&self.directory_of(&state, now).await?)?);
+        let listed = state.units().map(|(id, _)| *id).filter(|id| state.unit_is_listed(id, now)).collect();
+        let directory = Bytes::from(serde_json::to_vec(&self.directory_of(&state, &listed).await?)?);
         keep(&self.directory, size, (version, directory.clone()));
         Ok(directory)
     }
@@ -71,9 +72,27 @@ impl Authority {
         Ok(Version { listed, cosigned })
     }
 
-    /// The directory at this instant.
-    pub(super) async fn directory_of(&self, state: &State, now: Millis) -> Result<Directory> {
-        let listed: Vec<_> = state.units().filter(|(id, _)| state.unit_is_listed(id, now)).collect();
+    /// The units at this instant that everybody is told of (P-16.11): those of persons and of contractors would tell who works here.
+    pub(super) async fn shown_to_everybody(&self, state: &State, now: Millis) -> Result<BTreeSet<Id>> {
+        let mut shown = BTreeSet::new();
+        for (id, unit) in state.units().filter(|(id, _)| state.unit_is_listed(id, now)) {
+            let is_shown = match unit.kind {
+                UnitKind::Department | UnitKind::FrontDesk => true,
+                UnitKind::Contractor | UnitKind::Person => {
+                    !self.also_shown.is_empty()
+                        && self.also_shown.contains(&self.name(&unit.name).await?.label)
+                }
+            };
+            if is_shown {
+                shown.insert(*id);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// The directory of these units.
+    pub(super) async fn directory_of(&self, state: &State, shown: &BTreeSet<Id>) -> Result<Directory> {
+        let listed: Vec<_> = state.units().filter(|(id, _)| shown.contains(id)).collect();
         let cosigned = self.store.cosignature().await?;
         let cosigned_size = cosigned.as_ref().map_or(0, |(size, _)| *size);
         let (mut units, mut orders, mut named) = (Vec::new(), BTreeSet::new(), BTreeSet::new());

@@ -79,14 +79,14 @@ impl Authority {
         configured: &Public,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<()> {
-        let config = self.shown_to_everybody(configured)?;
+        let config = self.certificate_for_everybody(configured)?;
         let limits = Limits { strangers_lifetime: LIFETIME, ..Limits::default() };
         let words = Arc::new(Words::load().map_err(ConsoleError::from)?);
         serve_anybody(listener, config, http::router(self.clone(), words), limits, shutdown).await;
         Ok(())
     }
 
-    fn shown_to_everybody(&self, configured: &Public) -> Result<Arc<ServerConfig>> {
+    fn certificate_for_everybody(&self, configured: &Public) -> Result<Arc<ServerConfig>> {
         match (&configured.certificate, &configured.key) {
             (None, None) => Ok(server_config_for_anybody(&self.identity)?),
             (Some(certificate), Some(key)) => with_certificate(certificate, key),

@@ -899,6 +899,14 @@ staged! {
         assert_eq!(code(offer(&everybody, &offered).await), ErrorCode::NotTrusted);
         town.done([Act::trust(alps(), name("goro"), there.address.as_str())], TWO).await;
 
+        // Who proves nothing does not learn that.
+        let unproved = |organization| {
+            let delivery = Delivery { organization, ..from_alps("unproved", &drawn) };
+            Offer { delivery: envelope_by_cards(&delivery, &[]), sender: there.offer(&delivery).sender }
+        };
+        for organization in [alps().organization, Digest([1; 32])] {
+            assert_eq!(code(offer(&everybody, &unproved(organization)).await), ErrorCode::NotTrusted);
+        }
         // The port for everybody takes it in, and shows nothing that lies in the box.
         let _: Terms = everybody.get("/v1/box").await.unwrap();
         offer(&everybody, &offered).await.unwrap();

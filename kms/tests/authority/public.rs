@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use rcgen::{CertifiedKey, KeyPair, PKCS_RSA_SHA256, generate_simple_self_signed};
 use tokio::net::TcpListener;
-use warifu_api::wire::authority::Status;
+use warifu_api::wire::authority::{Directory, Status};
 use warifu_api::wire::public::SignedDirectory;
 use warifu_api::{Client, ErrorBody, ErrorCode};
 use warifu_kms::authority::config::Public;
 use warifu_kms::authority::{Authority, AuthorityError};
-use warifu_ledger::statement::OrganizationKeys;
+use warifu_ledger::statement::{Act, OrganizationKeys, UnitKind};
 
-use crate::fixture::id;
+use crate::fixture::{TWO, id, record, unit};
 use crate::stage::{code, staged};
 use crate::town::Town;
 use crate::trusts::cosign;
@@ -63,6 +63,44 @@ staged! {
         assert_eq!(status, "200");
         assert!(answer.contains("x-content-type-options: nosniff"), "{answer}");
         assert!(answer.ends_with(&serde_json::to_string(&directory).unwrap()));
+    }
+
+    async fn p_16_11_persons_and_contractors_are_shown_to_nobody_who_is_not_meant_to_see_them(stage) {
+        let shown = async |town: &Town| {
+            let signed: SignedDirectory = everybody(town).get("/v1/directory").await.unwrap();
+            let units = warifu_directory::signed::claimed(&signed).unwrap().directory.units;
+            let (_, page) = curl(town, &[], "/");
+            let state = town.state().await;
+            ["tax", "team", "welfare"].map(|label| {
+                let key = state.unit(&id(label)).unwrap().key;
+                let recipient = key.map(|(key, _)| warifu_envelope::UnitRecipient::encode(&key));
+                let on_page = recipient.is_some_and(|recipient| page.contains(&recipient));
+                let listed = units.iter().any(|unit| unit.unit == id(label));
+                assert_eq!(on_page, listed && key.is_some(), "{label}");
+                listed
+            })
+        };
+        let town = Town::open_to_all(&stage).await;
+        let person = match unit("welfare") {
+            Act::UnitOrdered { unit, name, contract, sites, routes_to, two_people, own_pcs, .. } => {
+                let kind = UnitKind::Person;
+                Act::UnitOrdered { unit, name, kind, contract, sites, routes_to, two_people, own_pcs }
+            }
+            other => other,
+        };
+        town.done([person], TWO).await;
+        town.create("welfare").await;
+        cosign(&town, &stage).await;
+        assert_eq!(shown(&town).await, [true, false, false]);
+        // Members are told of all.
+        let inside: Directory = town.card("hanako").get("/v1/directory").await.unwrap();
+        assert!(["tax", "team", "welfare"].iter().all(|label| inside.units.iter().any(|it| it.unit == id(label))));
+        town.kms.kill();
+        let mut stage = stage;
+        // Names of this town have no labels: the record stands for it.
+        stage.config.public.as_mut().unwrap().also_shown = vec![record("team").id.to_string()];
+        let town = Town::again(stage.start().await);
+        assert_eq!(shown(&town).await, [true, true, false]);
     }
 
     async fn the_directory_is_a_page_in_the_readers_language(stage) {
@@ -191,6 +229,7 @@ staged! {
                 address: String::new(),
                 certificate: certificate.map(Path::to_owned),
                 key: key.map(Path::to_owned),
+                also_shown: Vec::new(),
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             authority.serve_public(listener, &configured, std::future::ready(())).await
@@ -212,6 +251,7 @@ staged! {
             address: String::new(),
             certificate: Some(certificate.clone()),
             key: Some(key),
+            also_shown: Vec::new(),
         };
         let serving = authority.clone();
         tokio::spawn(async move { serving.serve_public(listener, &configured, std::future::pending()).await });

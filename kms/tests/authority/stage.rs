@@ -167,6 +167,7 @@ impl Stage {
                 address: "public.example:443".to_owned(),
                 certificate: None,
                 key: None,
+                also_shown: Vec::new(),
             }),
             deliveries: BoxSettings::default(),
             monitor: None,

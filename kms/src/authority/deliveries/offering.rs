@@ -2,7 +2,8 @@
 
 use warifu_api::wire::deliveries::{Delivered, Offer, Offered, OutsideOffer, Terms};
 use warifu_directory::signed::CLOCKS_APART_MS;
-use warifu_ledger::delivery::{Unfit, is_file_name, is_line, sent_by};
+use warifu_ledger::delivery::{NotSent, Unfit, is_file_name, is_line, sent_by};
+use warifu_ledger::dsse::EnvelopeError;
 use warifu_ledger::key::Base64;
 use warifu_ledger::state::State;
 use warifu_ledger::statement::{Delivery, Millis};
@@ -178,9 +179,20 @@ impl Authority {
     async fn sent(&self, state: &State, offer: Offer) -> Result<(Offer, Delivery)> {
         let unread: Delivery = offer.delivery.statement()?;
         let (organization, ca) = Self::sender_keys(state, &unread.organization)?;
+        let is_own = organization == state.organization();
         let proved = blocking(move || {
-            let sent = sent_by(&offer.delivery, &offer.sender, &organization, &ca);
-            Ok((sent.map_err(NotDelivered::NotSent)?.delivery, offer))
+            let sent = sent_by(&offer.delivery, &offer.sender, &organization, &ca).map_err(|why| match why {
+                why @ (NotSent::Envelope(EnvelopeError::TooLarge) | NotSent::Unfit(_)) => {
+                    NotDelivered::NotSent(why)
+                }
+                why if is_own => NotDelivered::NotSent(why),
+                // Who proves nothing does not learn whom officers here have pinned.
+                why => {
+                    tracing::info!(%organization, %why, "nobody there is proved to have sent it");
+                    NotDelivered::NotTrusted { organization }
+                }
+            });
+            Ok((sent?.delivery, offer))
         });
         let (delivery, offer) = proved.await?;
         self.sender_is_live(state, &delivery).await?;

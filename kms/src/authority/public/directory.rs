@@ -51,7 +51,7 @@ impl Authority {
             address: self.public_address.clone(),
             keys: super::keys_of(&state),
             successions,
-            directory: self.directory_of(&state, now).await?,
+            directory: self.directory_of(&state, &self.shown_to_everybody(&state, now).await?).await?,
         };
         let body = serde_json::to_vec(&content)?;
         let statement = self

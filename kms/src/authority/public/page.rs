@@ -48,7 +48,8 @@ impl Authority {
             return Ok(pick(pages));
         }
         let mut rows = Vec::new();
-        for entry in self.directory_of(&state, now).await?.units {
+        let shown = self.shown_to_everybody(&state, now).await?;
+        for entry in self.directory_of(&state, &shown).await?.units {
             let Some((key, _)) = state.unit(&entry.unit).and_then(|unit| unit.key) else { continue };
             let (recipient, fingerprint) = (UnitRecipient::encode(&key), UnitRecipient::fingerprint(&key));
             let chain = self.store.certificate(CertificateKind::Unit, &entry.unit).await?;
@@ -68,11 +69,11 @@ impl Authority {
         Ok(pick(pages))
     }
 
-    /// A unit's certificate, DER, if the unit is in the directory and has one.
+    /// A unit's certificate, DER, if everybody is told of the unit and it has one.
     pub(super) async fn unit_certificate(&self, unit: Id) -> Result<Written> {
         let state = self.state()?;
         let nothing = AuthorityError::NotFound { what: "certificate" };
-        if !state.unit_is_listed(&unit, self.now(&state)) {
+        if !self.shown_to_everybody(&state, self.now(&state)).await?.contains(&unit) {
             return Err(nothing);
         }
         let chain = self.store.certificate(CertificateKind::Unit, &unit).await?;
