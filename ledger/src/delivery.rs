@@ -157,16 +157,33 @@ pub fn is_line(text: &str) -> bool {
     text.len() <= LINE_LIMIT && is_visible_line(text)
 }
 
+/// What a sealed file's name ends with.
+pub const SUFFIX: &str = ".age";
+
 /// Whether a file can be called this, in whatever folder and on whatever system, and be seen there by this name: a line
-/// ([`is_line`]) without `/ \ : * ? " < > |`, that neither begins with a dot nor ends with one, and has no blank at either end.
-/// Windows drops blanks and dots at the end, so that two names would be one file.
+/// ([`is_line`]) without `/ \ : * ? " < > |`, that neither begins with a dot nor ends with one, has no blank at either end, and is no
+/// longer than [`LINE_LIMIT`] once it ends with [`SUFFIX`]. Windows drops blanks and dots at the end, so that two names would be one file,
+/// and takes some names for devices, whatever comes after a dot.
 #[must_use]
 pub fn is_file_name(text: &str) -> bool {
+    let length = text.len() + if text.ends_with(SUFFIX) { 0 } else { SUFFIX.len() };
     is_line(text)
+        && length <= LINE_LIMIT
         && !text.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|'])
         && !text.starts_with('.')
         && !text.ends_with('.')
         && text.trim() == text
+        && !is_device(text)
+}
+
+/// Whether Windows takes it for a device: `CON`, `aux.txt`, `COM1 .age`.
+fn is_device(text: &str) -> bool {
+    let stem = text.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let numbered = |port| {
+        let number = stem.strip_prefix(port).unwrap_or_default();
+        matches!(number.chars().next(), Some('1'..='9' | '¹' | '²' | '³')) && number.chars().count() == 1
+    };
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
 }
 
 /// Who sent a delivery: signed by a card that was enrolled in the ledger of `organization`, under a checkpoint that was cosigned

@@ -76,12 +76,33 @@ pub async fn resolve(agent: &AgentClient, names: &[String]) -> Result<Vec<Addres
 }
 
 fn one(own: &[UnitEntry], others: &Others, name: &str) -> Result<Addressed, NotAddressed> {
-    match (find(own, name), name.split_once(BETWEEN)) {
-        (Err(_), Some((organization, unit))) => of_other(others, organization.trim(), unit.trim()),
-        (found, _) => {
-            let found = found?;
+    let unknown = match find(own, name) {
+        Ok(found) => {
             let key = key_of(found.recipient.as_deref(), &found.label)?;
-            Ok(Addressed { organization: None, unit: found.unit, name: found.name.clone(), key })
+            return Ok(Addressed { organization: None, unit: found.unit, name: found.name.clone(), key });
+        }
+        Err(unknown) => unknown,
+    };
+    // Names may have slashes of their own: where the parts of several fit, none is meant for certain.
+    let split = |(at, between): (usize, &str)| {
+        let (organization, unit) = (name.get(..at)?, name.get(at + between.len()..)?);
+        Some(of_other(others, organization.trim(), unit.trim()))
+    };
+    let (mut found, mut missed) = (Vec::new(), Vec::new());
+    for at in name.match_indices(BETWEEN).filter_map(split) {
+        match at {
+            Ok(addressed) => found.push(addressed),
+            Err(why) => missed.push(why),
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(addressed), true) => Ok(addressed),
+        (Some(_), false) => Err(unknown),
+        // That an organization is there says more than that another one is not.
+        (None, _) => {
+            let is_there = |why: &NotAddressed| !matches!(why, NotAddressed::OrganizationUnknown { .. });
+            let telling = missed.iter().position(is_there).unwrap_or_default();
+            Err(if missed.is_empty() { unknown } else { missed.swap_remove(telling) })
         }
     }
 }
@@ -116,58 +137,44 @@ pub fn find<'a>(units: &'a [UnitEntry], wanted: &str) -> Result<&'a UnitEntry, N
     only(units, wanted).ok_or_else(|| NotAddressed::UnitUnknown { unit: wanted.to_owned() })
 }
 
-/// What people name by a label, a name or an id.
-trait Named {
-    fn label(&self) -> &str;
-    fn name(&self) -> &str;
-    fn id(&self) -> String;
+/// What people name something by.
+struct Called<'a> {
+    label: &'a str,
+    name: &'a str,
+    id: String,
 }
 
-impl Named for UnitEntry {
-    fn label(&self) -> &str {
-        &self.label
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn id(&self) -> String {
-        self.unit.to_string()
+impl<'a> From<&'a UnitEntry> for Called<'a> {
+    fn from(unit: &'a UnitEntry) -> Self {
+        Self { label: &unit.label, name: &unit.name, id: unit.unit.to_string() }
     }
 }
 
-impl Named for OtherUnit {
-    fn label(&self) -> &str {
-        &self.label
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn id(&self) -> String {
-        self.unit.to_string()
+impl<'a> From<&'a OtherUnit> for Called<'a> {
+    fn from(unit: &'a OtherUnit) -> Self {
+        Self { label: &unit.label, name: &unit.name, id: unit.unit.to_string() }
     }
 }
 
-impl Named for OtherOrganization {
-    fn label(&self) -> &str {
-        &self.label
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn id(&self) -> String {
-        self.organization.to_string()
+impl<'a> From<&'a OtherOrganization> for Called<'a> {
+    fn from(other: &'a OtherOrganization) -> Self {
+        Self { label: &other.label, name: &other.name, id: other.organization.to_string() }
     }
 }
 
 /// The one that is called so; where several fit, none is meant for certain. A label counts before names.
-fn only<'a, T: Named>(all: &'a [T], wanted: &str) -> Option<&'a T> {
-    fn single<'a, T>(mut found: impl Iterator<Item = &'a T>) -> Option<&'a T> {
-        found.next().filter(|_| found.next().is_none())
-    }
-    if all.iter().any(|item| item.label() == wanted) {
-        return single(all.iter().filter(|item| item.label() == wanted));
-    }
-    single(all.iter().filter(|item| item.name() == wanted || item.id() == wanted))
+fn only<'a, T>(all: &'a [T], wanted: &str) -> Option<&'a T>
+where
+    Called<'a>: From<&'a T>,
+{
+    let called: Vec<(&T, Called<'a>)> = all.iter().map(|item| (item, item.into())).collect();
+    let labelled = called.iter().any(|(_, called)| called.label == wanted);
+    let mut found = called.iter().filter(|(_, called)| match labelled {
+        true => called.label == wanted,
+        false => called.name == wanted || called.id == wanted,
+    });
+    let (item, _) = found.next()?;
+    found.next().is_none().then_some(*item)
 }
 
 #[cfg(test)]
@@ -234,6 +241,26 @@ mod tests {
         }
         let odd = one(&units, &others, "北アルプス広域連合/介護保険課 係").unwrap();
         assert_eq!(odd.organization, None, "one's own whole name counts first");
+    }
+
+    /// An organization makes no unit of its own pass for another organization's.
+    #[test]
+    fn p_16_9_where_names_have_slashes_of_their_own_several_that_fit_are_none() {
+        let mut others = alps(Some(9));
+        let mut second = others.organizations[0].clone();
+        second.organization = Digest::of(b"second");
+        second.label = "second".to_owned();
+        second.name = "北アルプス広域連合/大町".to_owned();
+        second.units[0].label = "tax".to_owned();
+        second.units[0].name = "税務課".to_owned();
+        others.organizations.push(second);
+        let name = "北アルプス広域連合/大町/税務課";
+        let found = one(&[], &others, name).unwrap();
+        assert_eq!(found.organization, Some(Digest::of(b"second")), "the slash that is between them");
+        others.organizations[0].units[0].name = "大町/税務課".to_owned();
+        let refused = one(&[], &others, name).unwrap_err();
+        assert!(matches!(refused, NotAddressed::UnitUnknown { .. }), "{refused:?}");
+        assert_eq!(one(&[], &others, "alps/大町/税務課").unwrap().organization, Some(Digest::of(b"alps")));
     }
 
     #[test]

@@ -35,9 +35,6 @@ pub(crate) use sent::sent;
 /// How long a part may be on its way: lines are slow.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What a sealed file's name ends with.
-const SUFFIX: &str = ".age";
-
 /// Whose turn it is to bring a delivery: each is brought by one at a time, and none waits for another one's box.
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<BTreeMap<Id, Arc<tokio::sync::Mutex<()>>>>);

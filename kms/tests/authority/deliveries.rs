@@ -466,6 +466,37 @@ staged! {
         assert!(matches!(state(&stranger, &id("outside 0")).await, DeliveryState::Deleted { .. }));
     }
 
+    async fn p_17_5_a_file_is_taken_in_only_with_the_digest_that_is_said(stage) {
+        let mut stage = stage;
+        settled(&mut stage, |settings| settings.outside = vec![record("tax").id.to_string()]);
+        let town = with_box(&stage).await;
+        let (known, file) = (town.card("hanako"), ciphertext(10));
+        let offered = OutsideOffer {
+            id: id("outside"),
+            unit: id("tax"),
+            from: "アクメ(株) 佐藤".to_owned(),
+            title: "見積書".to_owned(),
+            name: "見積.pdf.age".to_owned(),
+            size: 10,
+        };
+        let _: Delivered = known.post("/v1/deliveries/outside", &offered).await.unwrap();
+        put(&known, &offered.id, 0, &file).await.unwrap();
+        let thrown_away = DeliveryState::Arriving { missing: vec![0], other_file: true };
+        assert_eq!(complete(&known, &offered.id, &ciphertext(9)).await.state, thrown_away);
+        assert!(inbox(&town, "hanako").await.entries.is_empty());
+        put(&known, &offered.id, 0, &file).await.unwrap();
+        let completed = complete(&known, &offered.id, &file).await;
+        assert!(matches!(completed.state, DeliveryState::Quarantined { .. }), "{completed:?}");
+        // Of what a card has signed no other digest is said.
+        let delivery = drawn(&town, "jiro", "tax", &file).await;
+        offer(&town.card("jiro"), &signed(&town, &delivery, "jiro").await).await.unwrap();
+        put(&known, &delivery.id, 0, &file).await.unwrap();
+        let other = Completion { digest: Digest::of(b"another") };
+        let refused = known.post::<Delivered>(&at(&delivery.id, "/complete"), &other).await;
+        assert_eq!(code(refused), ErrorCode::Rejected);
+        assert_eq!(state(&known, &delivery.id).await, arriving(&[]), "what has come stays");
+    }
+
     async fn p_17_10_what_was_given_back_keeps_nobodys_place(stage) {
         let mut stage = stage;
         settled(&mut stage, |settings| settings.outside = vec![record("tax").id.to_string()]);

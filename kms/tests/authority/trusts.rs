@@ -21,6 +21,7 @@ use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::statement::{Act, DirectoryStatement, Order, OrganizationKeys};
 use warifu_ledger::tree::is_included;
+use warifu_replica::clock::Clock as _;
 
 use crate::fixture::*;
 use crate::stage::{DEADLINE, Stage, code, identity, staged};
@@ -176,6 +177,22 @@ staged! {
         town.done([nowhere.trusted()], TWO).await;
         let found = until(&town, "nobody is there", |entry| entry.trouble.is_some()).await;
         assert_eq!((found.trouble.unwrap().kind, found.alarm), (TroubleKind::Unreachable, None));
+    }
+
+    async fn p_16_1_the_statement_is_about_the_exact_bytes_of_the_body(stage) {
+        let town = Town::open_to_all(&stage).await;
+        cosign(&town, &stage).await;
+        let everybody = warifu_api::Client::public(&town.kms.public_address).unwrap();
+        let signed: SignedDirectory = everybody.get("/v1/directory").await.unwrap();
+        let statement: DirectoryStatement = signed.statement.verified(&stage.keys.signing).unwrap();
+        assert_eq!(statement.organization, town.organization().await);
+        assert_eq!(statement.digest, Digest::of(&signed.body.0));
+        let note = signed::claimed(&signed).unwrap().directory.checkpoint.unwrap();
+        let head = Checkpoint::verify(&note, &statement.organization, Signer::Ca, &log_public("ca")).unwrap();
+        assert_eq!(statement.size, head.size);
+        let (now, week) = (town.kms.clock.wall_ms(), 7 * DAY);
+        assert!(statement.at.abs_diff(now) < DAY && statement.expires_at > statement.at, "{statement:?}");
+        assert!(statement.expires_at - statement.at <= week, "{statement:?}");
     }
 
     async fn p_16_2_ones_own_directory_proves_itself_to_others(stage) {

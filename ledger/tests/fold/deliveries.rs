@@ -188,8 +188,18 @@ fn p_17_2_names_of_files() {
     ] {
         assert!(!is_file_name(bad), "{bad:?}");
     }
-    assert!(is_file_name(&"a".repeat(LINE_LIMIT)));
-    assert!(!is_file_name(&"a".repeat(LINE_LIMIT + 1)));
+    // With the end that a sealed file has, it is still a name.
+    let long = |length: usize, end: &str| format!("{}{end}", "a".repeat(length - end.len()));
+    assert!(is_file_name(&long(LINE_LIMIT - 4, "")) && is_file_name(&long(LINE_LIMIT, ".age")));
+    assert!(!is_file_name(&long(LINE_LIMIT - 3, "")) && !is_file_name(&long(LINE_LIMIT + 1, ".age")));
+    for device in
+        ["CON", "con.txt", "Nul.age", "aux", "PRN.tar.gz", "COM1", "lpt9.pdf.age", "COM1 .age", "com¹"]
+    {
+        assert!(!is_file_name(device), "{device}");
+    }
+    for good in ["CONTRACT.pdf", "COM", "COM10.age", "COM0.txt", "LPTX", "a.con"] {
+        assert!(is_file_name(good), "{good}");
+    }
     assert!(!is_file_name(&"a".repeat(4096)));
     assert!(is_line("a/b: ?") && !is_line("a\tb") && !is_line(&"a".repeat(LINE_LIMIT + 1)));
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use warifu_api::wire::agent::{AgentFault, DeliveredFrom, FetchRequest, Fetched};
+use warifu_api::wire::agent::{AgentFault, FetchRequest, Fetched};
 use warifu_api::wire::deliveries::{DeliveryState, part_length, parts_of};
 use warifu_envelope::{Overwrite, WholeError, write_whole};
-use warifu_ledger::delivery::is_file_name;
+use warifu_ledger::delivery::{SUFFIX, is_file_name};
 use warifu_ledger::{Digest, Id};
 
 use super::carrying::may_pass;
-use super::inbox::{Lying, all};
-use super::{Holder, SUFFIX, fetched};
+use super::inbox::{Lying, all, shown};
+use super::{Holder, fetched};
 use crate::agent::Agent;
 use crate::fault;
 use crate::opening::Measured;
@@ -34,11 +34,7 @@ pub(crate) async fn fetch(agent: &Arc<Agent>, request: FetchRequest) -> Result<F
     }
     let holders = Holder::all(agent).await?;
     let lying = all(agent, &holders).await?;
-    let is_meant = |it: &Lying| it.told.id == request.id && it.told.said == request.said;
-    let found = lying.into_iter().find(is_meant).ok_or(AgentFault::NoSuchDelivery)?;
-    if let DeliveredFrom::Unproved { why } = &found.told.from {
-        return Err(AgentFault::NotTrustworthy { why: why.clone() });
-    }
+    let found = shown(lying, &request.id, &request.said, None)?;
     if let DeliveryState::Quarantined { .. } = found.told.state {
         return Err(AgentFault::NotLookedAt);
     }

@@ -11,14 +11,15 @@ use warifu_api::wire::agent::{
     AgentFault, DeliveredFrom, Handle, HandleRequest, NamedUnit, Received, ReceivedDelivery, SenderStanding,
 };
 use warifu_api::wire::deliveries::{
-    AtUnit, DeliveryState, Inbox, InboxEntry, Offer, Offered, PassOn, Return,
+    AtUnit, DeliveryState, Inbox, InboxEntry, Offer, Offered, OutsideOffer, PassOn, Return,
 };
 use warifu_directory::signed::CLOCKS_APART_MS;
-use warifu_ledger::delivery::{self, NotSent};
+use warifu_ledger::delivery::{self, NotSent, Unfit, is_file_name, is_line};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::key::{Base64, PublicKey};
 use warifu_ledger::statement::{Delivery, Millis, Standing};
 use warifu_ledger::{Digest, Id};
+use warifu_texts::day::Zone;
 
 use super::Holder;
 use crate::agent::Agent;
@@ -71,8 +72,14 @@ impl Knowledge {
         NamedUnit { unit, name }
     }
 
-    /// Who sent it, and what was signed.
-    fn prove(&self, offer: &Offer) -> Result<(delivery::Sent, &Known), NotProved> {
+    /// Who sent it, and what was signed, of what shall lie at this unit, passed on there or not.
+    fn prove(
+        &self,
+        offer: &Offer,
+        unit: &Id,
+        is_passed_on: bool,
+        now: Millis,
+    ) -> Result<(delivery::Sent, &Known), NotProved> {
         let claimed: Delivery = offer.delivery.statement().map_err(NotSent::from)?;
         let known = self.organizations.get(&claimed.organization);
         let known = known.ok_or(NotProved::Stranger { organization: claimed.organization })?;
@@ -80,6 +87,12 @@ impl Knowledge {
         let sent = delivery::sent_by(&offer.delivery, &offer.sender, &claimed.organization, log)?;
         if sent.delivery.to.organization != self.own {
             return Err(NotProved::ForAnother);
+        }
+        if !is_passed_on && !sent.delivery.to.units.contains(unit) {
+            return Err(NotProved::ForAnotherUnit);
+        }
+        if sent.delivery.is_over(now) {
+            return Err(NotProved::Over);
         }
         Ok((sent, known))
     }
@@ -121,6 +134,12 @@ enum NotProved {
     NoLog,
     #[error("it is for another organization")]
     ForAnother,
+    #[error("it was sent to another unit, and nobody has passed it on")]
+    ForAnotherUnit,
+    #[error("it is over: no box has it any more")]
+    Over,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
 }
 
 /// A delivery, with the card that sees it.
@@ -150,7 +169,7 @@ pub(super) async fn all(agent: &Arc<Agent>, holders: &[Holder]) -> Result<Vec<Ly
         for page in pages {
             for entry in page.entries {
                 let place = entry.place;
-                let lying = lying(agent, &knowledge, &page.standings, index, entry);
+                let lying = lying(&agent.zone(), &knowledge, &page.standings, index, entry);
                 found.entry((place, lying.told.id, lying.told.at.unit)).or_insert(lying);
             }
         }
@@ -175,7 +194,7 @@ async fn pages(holder: &Holder) -> Result<Vec<Inbox>, AgentFault> {
 }
 
 fn lying(
-    agent: &Agent,
+    zone: &Zone,
     knowledge: &Knowledge,
     standings: &[Envelope],
     holder: usize,
@@ -184,7 +203,44 @@ fn lying(
     let at = knowledge.unit(entry.unit);
     let passed_by = entry.passed_by.map(|unit| knowledge.unit(unit));
     let said = entry.offered.said();
-    let told = |id, from, title, name, size, sent_at| ReceivedDelivery {
+    // Nothing of what it says is repeated: nobody may have said it.
+    let unproved = |id, why: &NotProved| {
+        tracing::error!(%why, "the kms shows a delivery of which it is not proved who sent it");
+        let from = DeliveredFrom::Unproved { why: fault::chain(why) };
+        (id, from, String::new(), String::new(), 0, None, None)
+    };
+    let (id, from, title, name, size, sent_at, digest) = match entry.offered {
+        Offered::Outside { offer, digest } => match fits(&offer) {
+            Ok(()) => {
+                let from = DeliveredFrom::Outside { says: offer.from };
+                (offer.id, from, offer.title, offer.name, offer.size, None, digest)
+            }
+            Err(unfit) => unproved(offer.id, &unfit.into()),
+        },
+        Offered::Signed { offer } => {
+            match knowledge.prove(&offer, &entry.unit, entry.passed_by.is_some(), others::now()) {
+                Ok((delivery::Sent { delivery, name, .. }, known)) => {
+                    let organization = delivery.organization;
+                    let standing = knowledge.standing(standings, organization, delivery.card, others::now());
+                    let from = DeliveredFrom::Member {
+                        organization,
+                        organization_name: known.name.clone(),
+                        card: delivery.card,
+                        name: name.map(|name| name.name),
+                        standing,
+                    };
+                    let sent_at = Some(zone.minute(delivery.sent_at));
+                    let Delivery { id, title, name, size, digest, .. } = delivery;
+                    (id, from, title, name, size, sent_at, Some(digest))
+                }
+                Err(why) => {
+                    let claimed = offer.delivery.statement::<Delivery>();
+                    unproved(claimed.map_or(Id([0; 16]), |claimed| claimed.id), &why)
+                }
+            }
+        }
+    };
+    let told = ReceivedDelivery {
         id,
         said,
         at,
@@ -197,40 +253,31 @@ fn lying(
         handling: entry.handling,
         passed_by,
     };
-    match entry.offered {
-        Offered::Outside { offer, digest } => {
-            let from = DeliveredFrom::Outside { says: offer.from };
-            let told = told(offer.id, from, offer.title, offer.name, offer.size, None);
-            Lying { holder, told, digest }
-        }
-        Offered::Signed { offer } => match knowledge.prove(&offer) {
-            Ok((sent, known)) => {
-                let delivery = sent.delivery;
-                let from = DeliveredFrom::Member {
-                    organization: delivery.organization,
-                    organization_name: known.name.clone(),
-                    card: delivery.card,
-                    name: sent.name.map(|name| name.name),
-                    standing: knowledge.standing(
-                        standings,
-                        delivery.organization,
-                        delivery.card,
-                        others::now(),
-                    ),
-                };
-                let sent_at = Some(agent.zone().minute(delivery.sent_at));
-                let told = told(delivery.id, from, delivery.title, delivery.name, delivery.size, sent_at);
-                Lying { holder, told, digest: Some(delivery.digest) }
-            }
-            Err(why) => {
-                tracing::error!(%why, "the kms shows a delivery of which it is not proved who sent it");
-                // Nothing of what it says is repeated: nobody may have said it.
-                let id = offer.delivery.statement::<Delivery>().map_or(Id([0; 16]), |claimed| claimed.id);
-                let from = DeliveredFrom::Unproved { why: fault::chain(&why) };
-                let told = told(id, from, String::new(), String::new(), 0, None);
-                Lying { holder, told, digest: None }
-            }
-        },
+    Lying { holder, told, digest }
+}
+
+/// Whether what nobody has signed shows what it is: the kms that says so is not believed.
+fn fits(offer: &OutsideOffer) -> Result<(), Unfit> {
+    if !is_line(&offer.from) || !is_line(&offer.title) {
+        return Err(Unfit::Title);
+    }
+    if is_file_name(&offer.name) { Ok(()) } else { Err(Unfit::FileName) }
+}
+
+/// The one that was shown: a number alone is not a delivery (P-17.11).
+pub(super) fn shown(
+    lying: Vec<Lying>,
+    id: &Id,
+    said: &Digest,
+    unit: Option<&Id>,
+) -> Result<Lying, AgentFault> {
+    let is_meant = |it: &Lying| {
+        it.told.id == *id && it.told.said == *said && unit.is_none_or(|unit| it.told.at.unit == *unit)
+    };
+    let found = lying.into_iter().find(is_meant).ok_or(AgentFault::NoSuchDelivery)?;
+    match &found.told.from {
+        DeliveredFrom::Unproved { why } => Err(AgentFault::NotTrustworthy { why: why.clone() }),
+        _ => Ok(found),
     }
 }
 
@@ -238,14 +285,7 @@ fn lying(
 pub(crate) async fn handle(agent: &Arc<Agent>, request: HandleRequest) -> Result<Done, AgentFault> {
     let holders = Holder::all(agent).await?;
     let lying = all(agent, &holders).await?;
-    let is_meant = |it: &&Lying| {
-        it.told.id == request.id && it.told.said == request.said && it.told.at.unit == request.unit
-    };
-    let mut found = lying.iter().filter(is_meant);
-    let found = found.next().ok_or(AgentFault::NoSuchDelivery)?;
-    if let DeliveredFrom::Unproved { why } = &found.told.from {
-        return Err(AgentFault::NotTrustworthy { why: why.clone() });
-    }
+    let found = shown(lying, &request.id, &request.said, Some(&request.unit))?;
     let looks = matches!(request.what, Handle::Admit | Handle::Return { .. });
     if matches!(found.told.state, DeliveryState::Quarantined { .. }) && !looks {
         return Err(AgentFault::NotLookedAt);

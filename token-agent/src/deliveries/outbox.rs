@@ -1,20 +1,21 @@
 //! What was sealed and signed at this PC: kept until it has arrived, and what is remembered of it afterwards.
 //!
-//! One folder a delivery: `sealed.age` and `delivery.json`. The second makes it one: a folder without it was left by an agent that was
-//! killed while it sealed.
+//! One folder a delivery: `sealed.age` and `delivery.json`. The second makes it one, and is whole and durable once it has its name: a
+//! folder without it was left by an agent that was killed while it sealed.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use warifu_api::wire::agent::{Became, NamedUnit, SentDelivery};
 use warifu_api::wire::deliveries::Offer;
+use warifu_envelope::{Overwrite, WholeError, write_whole};
 use warifu_ledger::statement::{Delivery, Millis};
 use warifu_ledger::{Digest, Id};
 use warifu_texts::day::Zone;
 
-use crate::platform::{private_folder, remove_if_there, write_private};
+use crate::platform::{private_folder, remove_if_there};
 
 const SEALED: &str = "sealed.age";
 const RECORD: &str = "delivery.json";
@@ -64,9 +65,10 @@ impl Outbox {
         File::create_new(folder.join(SEALED))
     }
 
-    /// The delivery is signed: from here on it outlives the agent.
-    pub(super) fn keep(&self, id: &Id, outgoing: &Outgoing) -> io::Result<()> {
-        write_private(&self.of(id).join(RECORD), &serde_json::to_vec(outgoing)?)
+    /// The delivery is signed: from here on it outlives the agent, and a power cut.
+    pub(super) fn keep(&self, id: &Id, outgoing: &Outgoing) -> Result<(), NotKept> {
+        let record = serde_json::to_vec(outgoing)?;
+        write_whole(&self.of(id).join(RECORD), Overwrite::Replace, |file| Ok(file.write_all(&record)?))
     }
 
     /// All of them, the newest first. What has been over for long is forgotten, and what was never signed.
@@ -98,12 +100,13 @@ impl Outbox {
         let _ = fs::remove_dir(self.of(id));
     }
 
-    /// Removes what an agent has left that was killed while it sealed.
+    /// Removes what an agent has left that was killed while it sealed, or whose record is none: nobody could bring that.
     pub(crate) fn tidy(&self) {
         for folder in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = folder.path();
-            if !path.join(RECORD).exists() {
+            if is_torn(&path.join(RECORD)) {
                 remove_if_there(&path.join(SEALED));
+                remove_if_there(&path.join(RECORD));
                 let _ = fs::remove_dir(&path);
             }
         }
@@ -130,6 +133,25 @@ impl Outbox {
             here: self.is_here(&delivery.id),
             became,
         }
+    }
+}
+
+/// Why a delivery could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotKept {
+    #[error("the record of a delivery cannot be written")]
+    Record(#[from] serde_json::Error),
+    #[error("the record of a delivery cannot be written")]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    Whole(#[from] WholeError),
+}
+
+/// Whether there is no record, or a file that is none. What cannot be read just now may be one.
+fn is_torn(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(_) => fs::read(path).is_ok() && read(path).and_then(|outgoing| outgoing.delivery()).is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -197,5 +219,25 @@ mod tests {
         assert_eq!(ids(2 * SENT_AT), []);
         assert_eq!(ids(SENT_AT), [], "it is forgotten for good");
         assert_eq!(std::fs::read_dir(folder.path().join("outbox")).unwrap().count(), 0);
+    }
+    #[test]
+    fn a_record_that_is_torn_is_no_delivery_and_keeps_nothing_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::new(folder.path().join("outbox"));
+        let id = Id([7; 16]);
+        let record = outbox.of(&id).join(RECORD);
+        drop(outbox.begin(&id).unwrap());
+        outbox.keep(&id, &outgoing(id)).unwrap();
+        let whole = fs::read(&record).unwrap();
+        for torn in [0, 1, whole.len() / 2, whole.len() - 1] {
+            fs::write(&record, &whole[..torn]).unwrap();
+            assert!(outbox.all(SENT_AT).is_empty(), "{torn} bytes");
+            outbox.tidy();
+            assert!(!outbox.of(&id).exists(), "{torn} bytes: the sealed file stays for ever");
+            drop(outbox.begin(&id).unwrap());
+        }
+        outbox.keep(&id, &outgoing(id)).unwrap();
+        outbox.tidy();
+        assert!(outbox.is_here(&id));
     }
 }

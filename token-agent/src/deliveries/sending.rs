@@ -10,7 +10,7 @@ use warifu_api::wire::agent::{
     AgentFault, NamedUnit, SEND_LIMIT, SendAnswer, SendOutcome, SendRequest, SentFile,
 };
 use warifu_api::wire::deliveries::Offer;
-use warifu_ledger::delivery::{ADDRESSEES_LIMIT, LARGEST, Sender, Unfit, is_file_name};
+use warifu_ledger::delivery::{ADDRESSEES_LIMIT, LARGEST, SUFFIX, Sender, Unfit, is_file_name};
 use warifu_ledger::dsse::Envelope;
 use warifu_ledger::statement::{Addressees, Delivery, Millis, Received};
 use warifu_ledger::{Digest, Id};
@@ -21,7 +21,7 @@ use super::outbox::{Outbox, Outgoing};
 use super::receiver::{NotProved, Receiver};
 use super::sealing::{Sealed, seal_file};
 use super::sent::{AT_ONCE, by_organization};
-use super::{Holder, SUFFIX, now};
+use super::{Holder, now};
 use crate::agent::Agent;
 use crate::opening::Measured;
 use crate::sources::while_open;
@@ -74,8 +74,10 @@ pub(crate) async fn send(agent: &Arc<Agent>, request: SendRequest) -> Result<Sen
             draft.envelope.add_signature(&key, signature);
             let offer = Offer { delivery: draft.envelope, sender: sender.clone() };
             let outgoing = Outgoing { offer, organization: request.organization, to: to.units.clone() };
-            let written = agent.outbox.keep(&draft.id, &outgoing).map_err(unwritable);
-            written.inspect_err(|_| agent.outbox.forget(&draft.id))?;
+            agent.outbox.keep(&draft.id, &outgoing).map_err(|error| {
+                agent.outbox.forget(&draft.id);
+                AgentFault::OutputUnwritable { why: fault::chain(&error) }
+            })?;
             Ok(outgoing)
         }));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use warifu_api::wire::deliveries::Handling;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::delivery::Sender;
 use warifu_ledger::key::Bytes;
@@ -126,7 +127,7 @@ fn knowledge() -> Knowledge {
 fn proved(delivery: &Delivery, by: &str, sender: Sender) -> Result<String, NotProved> {
     let offer = Offer { delivery: signed(delivery, by), sender };
     let knowledge = knowledge();
-    let (sent, known) = knowledge.prove(&offer)?;
+    let (sent, known) = knowledge.prove(&offer, &FRONT, false, 1)?;
     Ok(format!("{} / {}", known.name, sent.name.map(|name| name.name).unwrap_or_default()))
 }
 
@@ -182,4 +183,105 @@ fn p_17_4_a_card_is_live_by_the_word_of_its_own_kms_alone() {
     );
     let both = [ALPS.standing(true, "town kms"), ALPS.standing(false, "alps kms")];
     assert_eq!(standing(&both), SenderStanding::NotLive);
+}
+
+/// What the kms shows at a unit.
+fn entry(place: u64, offered: Offered, unit: Id, passed_by: Option<Id>) -> InboxEntry {
+    InboxEntry {
+        place,
+        offered,
+        unit,
+        passed_by,
+        state: DeliveryState::Arrived { arrived_at: 1, kept_until: 2 },
+        handling: Handling::Waiting,
+        handled_by: None,
+    }
+}
+
+fn genuine() -> Delivery {
+    Delivery { expires_at: 1 + delivery::LONGEST_MS, sent_at: others::now(), ..TOWN.delivery(&TOWN) }
+}
+
+fn by_hanako(delivery: Delivery) -> Offered {
+    let expires_at = delivery.sent_at + 60_000;
+    let delivery = signed(&Delivery { expires_at, ..delivery }, "9C");
+    Offered::Signed { offer: Offer { delivery, sender: TOWN.sender() } }
+}
+
+/// What a kms makes up, under the number of what hanako has sent.
+fn made_up() -> OutsideOffer {
+    OutsideOffer {
+        id: genuine().id,
+        unit: FRONT,
+        from: "somebody".to_owned(),
+        title: "照会".to_owned(),
+        name: "名簿.csv.age".to_owned(),
+        size: 1,
+    }
+}
+
+fn shows(entries: Vec<InboxEntry>) -> Vec<Lying> {
+    let (zone, knowledge) = (Zone::named("Asia/Tokyo"), knowledge());
+    entries.into_iter().map(|entry| lying(&zone, &knowledge, &[], 0, entry)).collect()
+}
+
+/// A kms that shows one delivery, and hands out another one under its number.
+#[test]
+fn p_17_11_what_was_shown_is_taken_out_and_nothing_else() {
+    let delivery = genuine();
+    let genuine = || entry(2, by_hanako(delivery.clone()), FRONT, None);
+    let other = Digest::of(b"another file");
+    let sham = || entry(1, Offered::Outside { offer: made_up(), digest: Some(other) }, FRONT, None);
+    let listed = shows(vec![genuine()]);
+    let [hanakos] = &listed[..] else { panic!("one") };
+    let (id, said) = (hanakos.told.id, hanakos.told.said);
+    assert!(matches!(hanakos.told.from, DeliveredFrom::Member { .. }), "{:?}", hanakos.told);
+    for both in [vec![sham(), genuine()], vec![genuine(), sham()]] {
+        for unit in [None, Some(&FRONT)] {
+            let found = shown(shows(both.clone()), &id, &said, unit).unwrap();
+            assert_eq!((found.told.said, found.digest), (said, Some(Digest::of(b"x"))));
+        }
+    }
+    // It answers the second time that there is the made-up one alone.
+    for instead in [
+        vec![sham()],
+        vec![entry(1, Offered::Outside { offer: made_up(), digest: Some(Digest::of(b"x")) }, FRONT, None)],
+        vec![entry(1, by_hanako(Delivery { digest: other, ..delivery.clone() }), FRONT, None)],
+        vec![],
+    ] {
+        let refused = shown(shows(instead), &id, &said, None).map(|it| it.told);
+        assert_eq!(refused, Err(AgentFault::NoSuchDelivery));
+    }
+    // Nor is it taken, given back or passed on where it was not shown.
+    let elsewhere = shown(shows(vec![genuine()]), &id, &said, Some(&Id([9; 16]))).map(|it| it.told);
+    assert_eq!(elsewhere, Err(AgentFault::NoSuchDelivery));
+}
+
+#[test]
+fn p_17_11_what_is_shown_where_it_was_not_sent_or_is_over_is_not_believed() {
+    let elsewhere = Id([9; 16]);
+    let told = |entry| shows(vec![entry]).remove(0);
+    let is_believed = |entry| !matches!(told(entry).told.from, DeliveredFrom::Unproved { .. });
+    assert!(is_believed(entry(1, by_hanako(genuine()), FRONT, None)));
+    assert!(!is_believed(entry(1, by_hanako(genuine()), elsewhere, None)), "it was sent to another unit");
+    assert!(is_believed(entry(1, by_hanako(genuine()), elsewhere, Some(FRONT))), "passed on there");
+    let long_ago = Delivery { sent_at: 1, ..genuine() };
+    let old = told(entry(1, by_hanako(long_ago), FRONT, None));
+    assert!(matches!(old.told.from, DeliveredFrom::Unproved { .. }) && old.told.title.is_empty());
+}
+
+#[test]
+fn p_17_10_what_nobody_has_signed_is_shown_only_as_lines_and_names() {
+    let outside =
+        |offer| shows(vec![entry(1, Offered::Outside { offer, digest: None }, FRONT, None)]).remove(0);
+    assert!(matches!(outside(made_up()).told.from, DeliveredFrom::Outside { .. }));
+    for bad in [
+        OutsideOffer { from: "a\nFrom 大町市 / 市長".to_owned(), ..made_up() },
+        OutsideOffer { title: "\u{202e}".to_owned(), ..made_up() },
+        OutsideOffer { name: "../x".to_owned(), ..made_up() },
+    ] {
+        let told = outside(bad).told;
+        assert!(matches!(told.from, DeliveredFrom::Unproved { .. }), "{told:?}");
+        assert!(told.title.is_empty() && told.name.is_empty(), "{told:?}");
+    }
 }
