@@ -80,6 +80,12 @@ pub(crate) enum Fault {
         /// The label.
         label: String,
     },
+    /// Another organization is called so, or one's own.
+    #[error("the name {name} is another organization's")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// Label or name cannot be one.
     #[error("not a label or name")]
     NotAName,
@@ -374,6 +380,7 @@ impl Fault {
             | Self::UnknownLabel { .. }
             | Self::AmbiguousLabel { .. }
             | Self::LabelTaken { .. }
+            | Self::NameTaken { .. }
             | Self::Terminal(_)
             | Self::Json(_)
             | Self::File { .. } => 1,

@@ -92,6 +92,7 @@ impl Spoken for Fault {
                 said("fault-ambiguous-label").with_message("kind", kind_of(kind)).with("label", label)
             }
             Self::LabelTaken { label } => said("fault-label-taken").with("label", label),
+            Self::NameTaken { name } => said("fault-name-taken").with("name", name),
             Self::NotAName => said("fault-not-a-name"),
             Self::NotADay { day } => said("fault-not-a-day").with("day", day),
             Self::DayOver { day, today } => said("fault-day-over").with("day", day).with("today", today),

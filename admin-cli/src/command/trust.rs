@@ -71,6 +71,13 @@ async fn add(desk: &mut Desk<'_>, address: String, name: Name, told: Option<&str
     if book.state.trusts().filter(same_label).any(|trust| trust.keys.organization != organization) {
         return Err(Fault::LabelTaken { label: name.label });
     }
+    // Members see nothing but the name beside who has sent something.
+    let same_name = |trust: &&Pinned| book.name(&trust.name) == name.name;
+    let is_anothers =
+        book.state.trusts().filter(same_name).any(|trust| trust.keys.organization != organization);
+    if is_anothers || desk.organization_name().await? == name.name {
+        return Err(Fault::NameTaken { name: name.name });
+    }
     let pinned = book.state.trust(&organization).filter(|trust| !trust.ended);
     let is_there = |trust: &Pinned| {
         trust.keys == keys && trust.address == address && book.names.get(&trust.name) == Some(&name)

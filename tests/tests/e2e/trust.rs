@@ -54,8 +54,11 @@ impl Two {
 
     /// The city's officers pin the union, by a fingerprint that was read out to them.
     fn pin(&mut self, fingerprint: &str) -> std::process::Output {
+        self.pin_as("北アルプス広域連合", fingerprint)
+    }
+
+    fn pin_as(&mut self, name: &str, fingerprint: &str) -> std::process::Output {
         let address = self.union.public_address().unwrap();
-        let name = "北アルプス広域連合";
         let words =
             ["trust", "add", &address, "--label", "alps", "--name", name, "--fingerprint", fingerprint];
         self.city.try_admin(&words).unwrap()
@@ -134,6 +137,9 @@ fn a_file_goes_to_a_unit_of_another_organization_that_officers_have_pinned() {
         let wrong = two.pin(&"0".repeat(64));
         assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
         assert!(two.listed().is_null(), "nothing was pinned");
+        // Members would not tell it from their own town.
+        let alike = two.pin_as("大町市", &two.fingerprint());
+        assert!(alike.status.code() == Some(1) && said(&alike).contains("大町市"), "{alike:?}");
         let older = shown_by(&two.union.public_address().unwrap());
         two.union.admin(&["unit", "add", "soumu", "--name", "総務課"]).unwrap();
         let pinned = two.pin(&two.fingerprint());
