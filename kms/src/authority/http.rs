@@ -31,7 +31,9 @@ use super::Authority;
 use super::deliveries;
 use super::error::AuthorityError;
 use super::recovering::only_for_the_kms;
-use super::role::{Caller, OfAuditor, OfCa, OfCard, OfReader, OfReporter, OfService, OfSite, Shown};
+use super::role::{
+    Caller, OfAuditor, OfCa, OfCard, OfFollower, OfReader, OfReporter, OfService, OfSite, Shown,
+};
 use super::tiles::TileBody;
 
 /// The largest body of a request, in bytes.
@@ -333,11 +335,11 @@ async fn tile(
 
 async fn stream(
     State(authority): Shared,
-    OfService(site): OfService,
+    follower: OfFollower,
     Extension(peer): Extension<Peer>,
     Asked(From { from }): Asked<From>,
 ) -> Result<impl IntoResponse, ErrorBody> {
-    let events = authority.stream(&site, peer.key, from).map_err(AuthorityError::into_body)?;
+    let events = authority.stream(&follower, peer.key, from).map_err(AuthorityError::into_body)?;
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 

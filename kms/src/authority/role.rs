@@ -9,7 +9,7 @@ use warifu_api::server::Peer;
 use warifu_api::tls::PeerKey;
 use warifu_ledger::Id;
 use warifu_ledger::state::{NotAnswered, State};
-use warifu_ledger::statement::{Millis, Role};
+use warifu_ledger::statement::{Millis, Role, ServiceId};
 
 use super::error::AuthorityError;
 use super::{Authority, Result};
@@ -28,6 +28,9 @@ pub(crate) enum Caller {
     Site(Id),
     /// A site that was removed: it still owes receipts.
     FormerSite(Id),
+    /// A key of the ca or a site that others took the place of, with the largest ledger that it spoke for: whoever was away when the
+    /// order for other keys came has to read it.
+    FormerKey(Id, u64),
     /// A live card.
     Card(OfCard),
     /// A card that is not live.
@@ -118,7 +121,11 @@ pub(crate) fn caller(state: &State, key: Option<PeerKey>, now: Millis) -> Caller
     match state.site_of_tls_key(&key) {
         Some((id, site)) if site.removed => Caller::FormerSite(id),
         Some((id, _)) => Caller::Site(id),
-        None => Caller::Stranger,
+        None => match state.former_service_of_tls_key(&key.into()) {
+            Some((ServiceId::Ca, leaves)) => Caller::FormerKey(CA, leaves),
+            Some((ServiceId::Site(site), leaves)) => Caller::FormerKey(site, leaves),
+            Some((ServiceId::Kms, _)) | None => Caller::Stranger,
+        },
     }
 }
 
@@ -155,6 +162,16 @@ impl Caller {
         }
     }
 
+    fn follower(self) -> Result<OfFollower> {
+        match self {
+            // With the order itself, and nothing after it.
+            Self::FormerKey(service, leaves) => {
+                Ok(OfFollower { service, leaves: Some(leaves.saturating_add(1)) })
+            }
+            other => other.service().map(|OfService(service)| OfFollower { service, leaves: None }),
+        }
+    }
+
     fn reader(self) -> Result<OfReader> {
         match self {
             Self::Ca | Self::Site(_) | Self::Card(_) => Ok(OfReader),
@@ -184,6 +201,11 @@ pub(crate) struct OfReporter {
 pub(crate) struct OfAuditor;
 /// Proof that this site asks, or the ca.
 pub(crate) struct OfService(pub(crate) Id);
+/// Proof that somebody asks who may follow the ledger: a service; or, for so many leaves, whoever has a former key of one.
+pub(crate) struct OfFollower {
+    pub(crate) service: Id,
+    pub(crate) leaves: Option<u64>,
+}
 /// Proof that somebody asks who may read the ledger.
 pub(crate) struct OfReader;
 /// The key of somebody about whom the ledger of a restored kms may know nothing yet.
@@ -239,6 +261,7 @@ proof!(OfCa, ca);
 proof!(OfSite, site);
 proof!(OfReporter, reporter);
 proof!(OfService, service);
+proof!(OfFollower, follower);
 proof!(OfReader, reader);
 proof!(OfCard, card);
 proof!(OfAuditor, auditor);

@@ -15,7 +15,7 @@ use warifu_ledger::key::Bytes;
 
 use super::error::AuthorityError;
 use super::figures::OpenStream;
-use super::role::caller;
+use super::role::{OfFollower, caller};
 use super::{Authority, Result};
 
 /// No further leaf is put into an answer that has this many bytes.
@@ -61,25 +61,26 @@ impl Authority {
     }
 
     /// Every leaf from index `from` on, and then each as it is appended, until the key at the other end is no longer that
-    /// of a service.
+    /// of a service; for a former key, up to the order that others took its place by.
     pub(crate) fn stream(
         self: &Arc<Self>,
-        site: &Id,
+        follower: &OfFollower,
         key: Option<PeerKey>,
         from: u64,
     ) -> Result<impl Stream<Item = std::result::Result<Event, Infallible>> + use<>> {
         self.check_index(from)?;
         let sizes = self.replica.subscribe();
-        let open = self.figures.stream_opened(site);
+        let open = self.figures.stream_opened(&follower.service);
         let tail = Tail {
             authority: self.clone(),
             open,
-            site: *site,
+            site: follower.service,
             key,
             sizes,
             parcels: self.parcels.changed(),
             told: 0,
             next: from,
+            end: follower.leaves.unwrap_or(u64::MAX),
             read: VecDeque::new(),
         };
         Ok(futures_util::stream::unfold(tail, |mut tail| async {
@@ -105,6 +106,8 @@ struct Tail {
     /// The place of the newest parcel that the site was told of.
     told: u64,
     next: u64,
+    /// How many leaves there are for whoever asks.
+    end: u64,
     /// Events that were read and not sent.
     read: VecDeque<Arc<str>>,
 }
@@ -163,6 +166,9 @@ enum Next {
 impl Tail {
     async fn event(&mut self) -> Result<Option<Event>> {
         loop {
+            if self.next >= self.end {
+                return Ok(None);
+            }
             if let Some(event) = self.read.pop_front() {
                 self.next += 1;
                 self.open.sent(self.next);

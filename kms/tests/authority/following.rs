@@ -13,7 +13,7 @@ use crate::fixture::*;
 use crate::stage::{DEADLINE, code, staged};
 use crate::town::Town;
 
-async fn next(events: &mut Events) -> Option<LeafEvent> {
+pub(crate) async fn next(events: &mut Events) -> Option<LeafEvent> {
     let event = tokio::time::timeout(DEADLINE, events.next()).await.expect("nothing came").unwrap()?;
     assert_eq!(event.name, "leaf");
     Some(serde_json::from_str(&event.data).unwrap())

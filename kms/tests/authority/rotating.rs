@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use warifu_api::wire::Done;
 use warifu_api::wire::authority::{Receipts, StampRequest};
+use warifu_api::wire::{Done, Leaves};
 use warifu_api::{ClientError, ErrorCode};
 use warifu_console::keys::{Labels, OwnKeys};
 use warifu_hardware::hsm::HsmError;
@@ -14,6 +14,7 @@ use warifu_ledger::statement::{
 };
 
 use crate::fixture::*;
+use crate::following::next;
 use crate::stage::{DEADLINE, Stage, code, staged};
 use crate::town::Town;
 
@@ -97,6 +98,27 @@ staged! {
         let text = std::fs::read(stage.config.data.join("statement.json")).unwrap();
         let statement: Envelope = serde_json::from_slice(&text).unwrap();
         assert_eq!(statement.statement::<ServiceStatement>().unwrap().keys, waiting);
+    }
+
+    async fn p_4_21_who_was_away_reads_as_far_as_to_the_order_for_other_keys(stage) {
+        let town = Town::founded(&stage).await;
+        town.done([site("main")], TWO).await;
+        let of_site = town.done([rotated(ServiceId::Site(id("main")), "main 2")], TWO).await;
+        let of_ca = town.done([rotated(ServiceId::Ca, "ca 2")], TWO).await;
+        town.done([suspend("midori")], ONE).await;
+        for (former, order) in [(town.site("main"), of_site), (town.ca(), of_ca)] {
+            let mut events = former.events("/v1/ledger/stream?from=1").await.unwrap();
+            for index in 1..=order.index {
+                assert_eq!(next(&mut events).await.unwrap().index, index);
+            }
+            assert!(next(&mut events).await.is_none(), "it reads on");
+            let mut beyond =
+                former.events(&format!("/v1/ledger/stream?from={}", order.index + 1)).await.unwrap();
+            assert!(next(&mut beyond).await.is_none(), "it reads what came after");
+            let nonce = StampRequest { nonce: Digest([7; 32]) };
+            assert_eq!(code(former.post::<Envelope>("/v1/stamps", &nonce).await), ErrorCode::Forbidden);
+            assert_eq!(code(former.get::<Leaves>("/v1/ledger?from=0").await), ErrorCode::Forbidden);
+        }
     }
 
     async fn p_8_6_a_receipt_counts_by_the_key_of_its_time(stage) {

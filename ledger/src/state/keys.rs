@@ -58,6 +58,12 @@ impl State {
         self.former_keys.range(all).map(|(&(_, until), keys)| (until, keys.as_ref()))
     }
 
+    /// Of which service this was the TLS key before others took its place, with the largest ledger that it spoke for.
+    #[must_use]
+    pub fn former_service_of_tls_key(&self, key: &PublicKey) -> Option<(ServiceId, u64)> {
+        self.former_keys.iter().find(|(_, keys)| keys.tls == *key).map(|(&former, _)| former)
+    }
+
     /// What ca and kms signed with before, as profiles tell it: of each the oldest first.
     #[must_use]
     pub fn former_signers(&self) -> Vec<FormerKeys> {

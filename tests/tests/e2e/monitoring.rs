@@ -28,7 +28,7 @@ impl Play {
             .collect()
     }
 
-    fn figure(&self, service: &str, name: &str) -> f64 {
+    pub(crate) fn figure(&self, service: &str, name: &str) -> f64 {
         self.figures(service).get(name).copied().unwrap_or_default()
     }
 

@@ -192,13 +192,18 @@ fn kms_ca_and_a_site_go_on_with_new_keys() {
         ] {
             let before = play.town.tls_key(name).unwrap();
             let waiting = play.rotate(name);
+            // So that its next leaf is the order.
+            until("it has all of the ledger", PATIENCE, || {
+                let leaves = |service| play.figure(service, "warifu_ledger_leaves");
+                Ok(leaves(name) == leaves("kms"))
+            })
+            .unwrap();
             play.town.stop(name);
             if name == "kms" {
                 play.town.start_to_crash(name, point).unwrap();
                 let died = play.order_keys(name, &waiting);
                 assert!(!died.status.success(), "{}", text(&died));
             } else {
-                // So that its next leaf is the order.
                 play.town.start_to_crash(name, point).unwrap();
                 let ordered = play.order_keys(name, &waiting);
                 assert!(ordered.status.success(), "{}", text(&ordered));
@@ -218,6 +223,18 @@ fn kms_ca_and_a_site_go_on_with_new_keys() {
             let again = play.order_keys(name, &waiting);
             assert!(again.status.success() && text(&again).contains("already"), "{}", text(&again));
             play.opens_again(&sealed);
+        }
+        // Who was away when the order came learns of it from the ledger.
+        for name in ["ca", "honcho"] {
+            let before = play.town.tls_key(name).unwrap();
+            let waiting = play.rotate(name);
+            play.town.stop(name);
+            let ordered = play.order_keys(name, &waiting);
+            assert!(ordered.status.success(), "{}", text(&ordered));
+            play.town.start(name).unwrap();
+            let gone_on =
+                until("it goes on with its new keys", PATIENCE, || Ok(play.town.tls_key(name)? != before));
+            assert!(gone_on.is_ok(), "{name}: {}\n{}", play.town.log(name), play.town.log("kms"));
         }
         play.all_works("yui", 4002, &sealed);
     });
