@@ -74,7 +74,15 @@ impl S3 {
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         builder.set_access(Buckets(self.folder.clone()));
         let service = builder.build();
-        let listener = std::net::TcpListener::bind(&self.address).unwrap();
+        let deadline = std::time::Instant::now() + crate::stage::DEADLINE;
+        let listener = loop {
+            // The one that was killed may be on its way out.
+            match std::net::TcpListener::bind(&self.address) {
+                Ok(listener) => break listener,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
         listener.set_nonblocking(true).unwrap();
         self.address = listener.local_addr().unwrap().to_string();
         runtime.spawn(async move {
