@@ -21,6 +21,8 @@ use crate::session::{Phase, Session, Unlocked};
 mod carrying;
 mod fetching;
 mod inbox;
+#[cfg(test)]
+mod made_up;
 pub(crate) mod outbox;
 mod receiver;
 mod sealing;

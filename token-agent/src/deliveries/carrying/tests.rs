@@ -5,22 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::{Method, StatusCode};
-use p256::ecdsa::SigningKey;
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use serde_json::{Value, json};
 use warifu_api::client::{Carried, Client};
 use warifu_api::wire::agent::SendOutcome;
 use warifu_api::wire::deliveries::Offer;
 use warifu_ledger::delivery::Sender;
-use warifu_ledger::dsse::Envelope;
-use warifu_ledger::key::PublicKey;
-use warifu_ledger::statement::{Addressee, Addressees, Handling, Received, ReceivedState, Statement};
+use warifu_ledger::statement::{Addressee, Addressees, Handling, Received, ReceivedState};
 use warifu_ledger::{Digest, Id};
-use warifu_split_key::point::Point;
 
 use super::super::outbox::Outbox;
 use super::super::sending::conclude;
 use super::*;
+use crate::deliveries::made_up::{public, signed};
 use crate::opening::Meter;
 
 const ID: Id = Id([7; 16]);
@@ -31,21 +27,6 @@ const MOST_PARTS: u64 = 2 * PARTS + PARTS;
 
 fn alps() -> Digest {
     Digest::of(b"alps")
-}
-
-fn key(label: &str) -> SigningKey {
-    SigningKey::from_slice(Digest::of(label.as_bytes()).as_bytes()).unwrap()
-}
-
-fn public(label: &str) -> PublicKey {
-    Point::from_sec1(key(label).verifying_key().to_sec1_point(true).as_bytes()).unwrap().into()
-}
-
-fn signed(statement: &impl Statement, by: &str) -> Envelope {
-    let mut envelope = Envelope::unsigned(statement).unwrap();
-    let signature: p256::ecdsa::Signature = key(by).sign_prehash(envelope.digest().as_bytes()).unwrap();
-    envelope.add_signature(&public(by), signature.to_bytes().into());
-    envelope
 }
 
 /// Whoever answers, with what he answers to everything but parts.

@@ -3,37 +3,20 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::Signer as _;
-use p256::ecdsa::SigningKey;
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use warifu_api::wire::deliveries::Handling;
 use warifu_ledger::checkpoint::Checkpoint;
 use warifu_ledger::delivery::Sender;
 use warifu_ledger::key::Bytes;
 use warifu_ledger::leaf::Leaf;
 use warifu_ledger::register::{Name, Record};
-use warifu_ledger::statement::{Act, Addressees, Attestation, Card, Order, Statement};
+use warifu_ledger::statement::{Act, Addressees, Attestation, Card, Order};
 use warifu_ledger::tree::Tree;
-use warifu_split_key::point::Point;
 
 use super::*;
+use crate::deliveries::made_up::{public, signed};
 
 const CARD: Id = Id([1; 16]);
 const FRONT: Id = Id([2; 16]);
-
-fn key(label: &str) -> SigningKey {
-    SigningKey::from_slice(Digest::of(label.as_bytes()).as_bytes()).unwrap()
-}
-
-fn public(label: &str) -> PublicKey {
-    Point::from_sec1(key(label).verifying_key().to_sec1_point(true).as_bytes()).unwrap().into()
-}
-
-fn signed(statement: &impl Statement, by: &str) -> Envelope {
-    let mut envelope = Envelope::unsigned(statement).unwrap();
-    let signature: p256::ecdsa::Signature = key(by).sign_prehash(envelope.digest().as_bytes()).unwrap();
-    envelope.add_signature(&public(by), signature.to_bytes().into());
-    envelope
-}
 
 /// An organization, by its name.
 struct Town(&'static str);
